@@ -1,0 +1,77 @@
+"""python -m deploy.sandbox: every simulator, until SIGTERM or Ctrl-C."""
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+import sys
+from pathlib import Path
+
+from deploy.sandbox.server import Options, Sandbox
+from deploy.sandbox.smtp import MAX_MESSAGE_BYTES, SmtpOptions
+from libs.logging import configure
+
+
+def parse(arguments: list[str]) -> Options:
+    parser = argparse.ArgumentParser(prog="python -m deploy.sandbox", description=__doc__)
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
+    parser.add_argument("--http-port", type=int, default=8025, help="mailbox and API (%(default)s; 0: any)")
+    parser.add_argument("--smtp-port", type=int, default=1025, help="mail (%(default)s; 0: any)")
+    # Arguments are visible to every user of the machine; the environment is the other way to say it.
+    _credential(parser, "--smtp-user", "SANDBOX_SMTP_USER")
+    _credential(parser, "--smtp-password", "SANDBOX_SMTP_PASSWORD")
+    parser.add_argument("--certificate-file", type=Path, help="write the certificate of STARTTLS there")
+    parser.add_argument("--max-message-bytes", type=int, default=MAX_MESSAGE_BYTES)
+    parser.add_argument("--max-messages-per-connection", type=int, help="421 after that many (no limit)")
+    parser.add_argument("--max-connections", type=int, help="421 to more at a time (no limit)")
+    given = parser.parse_args(arguments)
+    smtp = SmtpOptions(
+        user=given.smtp_user,
+        password=given.smtp_password,
+        max_message_bytes=given.max_message_bytes,
+        max_messages_per_connection=given.max_messages_per_connection,
+        max_connections=given.max_connections,
+    )
+    return Options(
+        smtp=smtp,
+        host=given.host,
+        http_port=given.http_port,
+        smtp_port=given.smtp_port,
+        certificate_file=given.certificate_file,
+    )
+
+
+def _credential(parser: argparse.ArgumentParser, option: str, variable: str) -> None:
+    value = os.environ.get(variable)
+    parser.add_argument(option, default=value, required=value is None, help=f"or {variable}")
+
+
+async def serve(options: Options) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await Sandbox(options).run(stop)
+
+
+def main(arguments: list[str]) -> int:
+    environment = os.environ
+    configure(
+        "sandbox",
+        level=environment.get("PARLEY_LOG_LEVEL", "info"),
+        form=environment.get("PARLEY_LOG_FORMAT", "json"),
+    )
+    # aiosmtpd logs every command, uvicorn every phase: more than a developer wants to read.
+    for noisy in ("mail.log", "uvicorn.error"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)
+    try:
+        asyncio.run(serve(parse(arguments)))
+    except OSError as error:
+        print(f"The sandbox cannot start: {error.strerror or error}.", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,119 @@
+"""All simulators in one event loop: started together, stopped together."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import structlog
+import uvicorn
+
+from deploy.sandbox import certificates
+from deploy.sandbox.app import create_app
+from deploy.sandbox.effects import Effects
+from deploy.sandbox.faults import Faults
+from deploy.sandbox.mailbox import Mailbox
+from deploy.sandbox.smtp import Postbox, SmtpOptions, SmtpServer
+from libs.clock import Clock
+
+log = structlog.get_logger(__name__)
+
+# `sandbox` is the host name in compose and Kubernetes.
+CERTIFIED_NAMES = ("localhost", "sandbox", "127.0.0.1", "::1")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    smtp: SmtpOptions
+    host: str = "127.0.0.1"
+    http_port: int = 8025
+    smtp_port: int = 1025
+    certificate_file: Path | None = None
+
+
+class _Http(uvicorn.Server):
+    """Signals belong to the process, which also has the other listeners to close."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.ready = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.ready.set()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class Sandbox:
+    """Port 0 takes a free one; the ports in use are `http_port` and `smtp_port`."""
+
+    _serving: asyncio.Task[None]
+
+    def __init__(self, options: Options, clock: Clock | None = None) -> None:
+        clock = clock or Clock()
+        names = dict.fromkeys((*CERTIFIED_NAMES, options.host))
+        self.certificate = certificates.make(tuple(names), clock)
+        self.postbox = Postbox(Mailbox(), Faults(), Effects(clock), clock)
+        self._options = options
+        self._smtp = SmtpServer(options.smtp, self.postbox, self.certificate)
+        config = uvicorn.Config(
+            create_app(self.postbox, self.certificate),
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=2,
+        )
+        self._http = _Http(config)
+        self.http_port = 0
+        self.smtp_port = 0
+
+    async def start(self) -> None:
+        """Raises OSError when a port is taken. HTTP opens last, so that health means everything."""
+        with contextlib.ExitStack() as opened:
+            mail = opened.enter_context(listen(self._options.host, self._options.smtp_port))
+            web = opened.enter_context(listen(self._options.host, self._options.http_port))
+            if self._options.certificate_file is not None:
+                self.certificate.write(self._options.certificate_file)
+            self.smtp_port, self.http_port = mail.getsockname()[1], web.getsockname()[1]
+            await self._smtp.start(mail)
+            opened.pop_all()
+        self._serving = asyncio.create_task(self._http.serve([web]))
+        await _first(self._http.ready, self._serving)
+        log.info("sandbox_ready", http_port=self.http_port, smtp_port=self.smtp_port)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Serve until told to stop, or until the HTTP side fails, whose error is then raised."""
+        async with self:
+            await _first(stop, self._serving)
+
+    async def stop(self) -> None:
+        self._http.should_exit = True
+        await self._smtp.stop()
+        await self._serving
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+
+async def _first(event: asyncio.Event, task: asyncio.Task[None]) -> None:
+    waiting = asyncio.create_task(event.wait())
+    await asyncio.wait({waiting, task}, return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+
+
+def listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host, port), family=family, backlog=1024)
