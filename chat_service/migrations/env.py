@@ -1,0 +1,4 @@
+from chat_service.models import Base
+from libs.migrations import run
+
+run(Base.metadata)

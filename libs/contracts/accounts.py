@@ -1,0 +1,67 @@
+"""Events of auth, and the calls that other services may make to it."""
+
+from typing import ClassVar, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict
+
+from libs.contracts.events import EventData
+
+
+class Profile(BaseModel):
+    """What other services keep of a user: enough to show a name and to reach the person."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", from_attributes=True)
+
+    user_id: UUID
+    number: int
+    username: str
+    first_name: str = ""
+    last_name: str = ""
+    email: str | None = None
+    email_verified: bool = False
+    phone_number: str | None = None
+    phone_verified: bool = False
+    avatar_url: str | None = None
+    language: str = "en"
+    timezone: str = "UTC"
+    roles: list[str] = []
+    version: int = 1
+    """Grows with every change: a projection never replaces a newer profile by an older one."""
+
+
+class UserRegistered(EventData):
+    type: ClassVar[str] = "UserRegistered"
+    profile: Profile
+
+
+class UserUpdated(EventData):
+    type: ClassVar[str] = "UserUpdated"
+    profile: Profile
+
+
+class MessageRequested(EventData):
+    """Auth asks notify to send a code or a link. `secret` is encrypted for `message:<id>`, and erased once sent."""
+
+    type: ClassVar[str] = "MessageRequested"
+    id: UUID
+    kind: Literal["verify_email", "account_exists"]
+    user_id: UUID
+    email: str
+    name: str
+    language: str = "en"
+    secret: str | None = None
+
+
+class ProfilePage(BaseModel):
+    """Answer of `/internal/users?id=...`: those that exist, in no particular order."""
+
+    users: list[Profile]
+
+
+class ActiveRevocations(BaseModel):
+    """Answer of `/internal/revocations`. Times are milliseconds since 1970."""
+
+    sessions: dict[str, int]
+    users: dict[str, int]
+    everyone: int

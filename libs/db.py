@@ -1,0 +1,122 @@
+"""PostgreSQL: one engine a process, one transaction a request, frame or job."""
+
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+
+import asyncpg
+import structlog
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+from sqlalchemy import URL, MetaData, event, make_url, text
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
+
+from libs.metrics import QUERIES, SLOW_QUERIES
+
+log = structlog.get_logger()
+
+
+def new_metadata() -> MetaData:
+    """For a service's `Base`. Constraints are named by one convention, so that migrations can name them."""
+    return MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+
+
+@dataclass(slots=True)
+class QueryCount:
+    """What one request did in the database; shown in its answer's headers."""
+
+    statements: int = 0
+    seconds: float = 0.0
+
+
+query_count: ContextVar[QueryCount | None] = ContextVar("query_count", default=None)
+
+
+def async_url(url: str) -> URL:
+    return make_url(url).set(drivername="postgresql+asyncpg")
+
+
+class Database:
+    def __init__(self, url: str, *, service: str, pool_size: int = 10, slow_query_ms: int = 200) -> None:
+        self.engine = create_async_engine(
+            async_url(url),
+            pool_size=pool_size,
+            max_overflow=0,
+            # A request that cannot get a connection soon should be told so while its client still waits.
+            pool_timeout=5,
+            # A connection that died is noticed at its next use; pre-ping turns that into a new one, not an error.
+            pool_pre_ping=True,
+            pool_recycle=1800,
+            connect_args={
+                "timeout": 5,
+                "server_settings": {
+                    "application_name": f"parley-{service}",
+                    "statement_timeout": "15000",
+                    "idle_in_transaction_session_timeout": "30000",
+                    "lock_timeout": "5000",
+                },
+            },
+        )
+        # Tells the relay that the outbox has rows. A hint only: without it the relay finds them a second later.
+        self.announce: Callable[[], Awaitable[None]] | None = None
+        self._sessions = async_sessionmaker(self.engine, expire_on_commit=False, autoflush=False)
+        _count_statements(self.engine.sync_engine, service, slow_query_ms / 1000)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[AsyncSession]:
+        """Commits on leaving, rolls back on an exception. Events written with it are announced after the commit."""
+        async with self._sessions() as session:
+            async with session.begin():
+                yield session
+            if self.announce and session.info.get("events"):
+                await self.announce()
+
+    async def ping(self) -> None:
+        async with self.engine.connect() as connection:
+            await connection.execute(text("select 1"))
+
+    async def close(self) -> None:
+        await self.engine.dispose()
+
+
+def is_unavailable(error: BaseException) -> bool:
+    """Whether an error says that PostgreSQL or Redis cannot be reached, rather than that a statement was wrong."""
+    if isinstance(error, DBAPIError):
+        return error.connection_invalidated or isinstance(error, OperationalError | InterfaceError)
+    outages = (OSError, PoolTimeout, RedisConnectionError, RedisTimeoutError, asyncpg.CannotConnectNowError)
+    return isinstance(error, (*outages, asyncpg.TooManyConnectionsError, asyncpg.PostgresConnectionError))
+
+
+def _count_statements(engine: Any, service: str, slow_seconds: float) -> None:
+    counter = QUERIES.labels(service)
+    slow = SLOW_QUERIES.labels(service)
+
+    @event.listens_for(engine, "before_cursor_execute")
+    def started(_conn: Any, _cursor: Any, _sql: str, _params: Any, context: Any, _many: bool) -> None:  # noqa: FBT001
+        context.started = time.perf_counter()
+
+    @event.listens_for(engine, "after_cursor_execute")
+    def finished(_conn: Any, _cursor: Any, sql: str, _params: Any, context: Any, _many: bool) -> None:  # noqa: FBT001
+        seconds = time.perf_counter() - context.started
+        counter.inc()
+        count = query_count.get()
+        if count is not None:
+            count.statements += 1
+            count.seconds += seconds
+        if seconds >= slow_seconds:
+            slow.inc()
+            # The text has placeholders only: values never reach the log.
+            log.warning("slow_query", seconds=round(seconds, 3), sql=" ".join(sql.split())[:500])

@@ -1,0 +1,151 @@
+"""The error shapes of the five families of clients. The prefix of a path decides the family.
+
+Sender, Hub and Rooms are existing clients whose calls and error bodies are kept exactly. Everything below `/api/v1` and
+all paths of our own speak problem documents (RFC 9457).
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from http import HTTPStatus
+
+from libs.errors import MalformedBody, RateLimited, ServiceError
+
+
+class Family(StrEnum):
+    CANONICAL = "canonical"
+    SENDER = "sender"
+    HUB = "hub"
+    ROOMS = "rooms"
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+def family_of(path: str) -> Family:
+    """Below `/api/auth` the trailing slash tells two families apart; `/health` likewise."""
+    if path.startswith("/api/v1") or not path.startswith("/api/"):
+        return Family.CANONICAL
+    if path.startswith("/api/communications"):
+        return Family.SENDER
+    if path.startswith("/api/auth") and path.endswith("/"):
+        return Family.SENDER
+    if path.startswith(("/api/users", "/api/chat")):
+        return Family.ROOMS
+    return Family.HUB
+
+
+def render(family: Family, error: ServiceError, request_id: str) -> Rendered:
+    status = error.status
+    # The three older families know 400 for a payload that they cannot accept, never 422.
+    if family is not Family.CANONICAL and status == HTTPStatus.UNPROCESSABLE_ENTITY:
+        status = HTTPStatus.BAD_REQUEST
+    media = "application/problem+json" if family is Family.CANONICAL else "application/json"
+    headers = {"Content-Type": media, "Cache-Control": "no-store", **error.headers}
+    if error.status == HTTPStatus.UNAUTHORIZED:
+        headers.setdefault("WWW-Authenticate", "Bearer")
+    # ASCII: a field name of the caller's may hold a lone surrogate, which UTF-8 has no bytes for.
+    body = json.dumps(_SHAPES[family](error, request_id), ensure_ascii=True).encode()
+    return Rendered(int(status), headers, body)
+
+
+def _canonical(error: ServiceError, request_id: str) -> dict[str, object]:
+    document: dict[str, object] = {
+        "type": "about:blank",
+        "title": HTTPStatus(error.status).phrase,
+        "status": error.status,
+        "code": error.code,
+        "detail": error.detail,
+        "request_id": request_id,
+        **error.extra,
+    }
+    if error.errors:
+        document["errors"] = [{"field": e.field, "message": e.message} for e in error.errors]
+    return document
+
+
+_SENDER_CODES = {
+    "validation_error": "invalid",
+    "invalid_token": "token_not_valid",
+    "token_expired": "token_not_valid",
+    "token_revoked": "token_not_valid",
+    "wrong_token_type": "token_not_valid",
+    "rate_limited": "throttled",
+    "unavailable": "service_unavailable",
+}
+_NOT_VALID = "Given token not valid for any token type"
+
+
+def _sender_text(error: ServiceError) -> tuple[str, str]:
+    if isinstance(error, MalformedBody):
+        return "parse_error", "JSON parse error"
+    code = _SENDER_CODES.get(error.code, error.code)
+    return code, _NOT_VALID if code == "token_not_valid" else error.detail
+
+
+def _field_lists(error: ServiceError) -> dict[str, list[str]]:
+    lists: dict[str, list[str]] = {}
+    for e in error.errors:
+        lists.setdefault(e.field or "non_field_errors", []).append(e.message)
+    return lists
+
+
+def _sender(error: ServiceError, _request_id: str) -> dict[str, object]:
+    code, text = _sender_text(error)
+    if error.errors:
+        first = error.errors[0].message
+        return {
+            "success": False,
+            "error": _field_lists(error),
+            "message": first,
+            "detail": first,
+            "code": code,
+        }
+    return {"success": False, "error": text, "message": text, "detail": text, "code": code}
+
+
+_HUB_CODES = {
+    "validation_error": ("VALIDATION_ERROR", None),
+    "not_authenticated": ("UNAUTHORIZED", "User not authenticated"),
+    "invalid_token": ("INVALID_TOKEN", "Invalid access token"),
+    "token_revoked": ("INVALID_TOKEN", "Invalid access token"),
+    "wrong_token_type": ("INVALID_TOKEN", "Invalid access token"),
+    "token_expired": ("TOKEN_EXPIRED", "Access token has expired"),
+    "permission_denied": ("FORBIDDEN", None),
+    "rate_limited": ("RATE_LIMIT_EXCEEDED", "Rate limit exceeded. Please try again later."),
+    "server_error": ("INTERNAL_ERROR", "An unexpected error occurred"),
+    "unavailable": ("SERVICE_UNAVAILABLE", None),
+}
+
+
+def _hub(error: ServiceError, _request_id: str) -> dict[str, object]:
+    code, fixed = _HUB_CODES.get(error.code, (error.code.upper(), None))
+    text = fixed or (error.errors[0].message if error.errors else error.detail)
+    details: object = dict(error.extra)
+    if error.errors:
+        details = [{"field": e.field, "message": e.message} for e in error.errors]
+    elif isinstance(error, RateLimited):
+        details = {**error.extra, "retryAfter": error.retry_after}
+    retryable = code in ("RATE_LIMIT_EXCEEDED", "SERVICE_UNAVAILABLE")
+    answer = {"code": code, "message": text, "retryable": retryable, "details": details}
+    return {"success": False, "error": answer, "message": text}
+
+
+def _rooms(error: ServiceError, _request_id: str) -> dict[str, object]:
+    if error.errors:
+        return dict(_field_lists(error))
+    code, text = _sender_text(error)
+    return {"detail": text, "code": code}
+
+
+_SHAPES: dict[Family, Callable[[ServiceError, str], dict[str, object]]] = {
+    Family.CANONICAL: _canonical,
+    Family.SENDER: _sender,
+    Family.HUB: _hub,
+    Family.ROOMS: _rooms,
+}

@@ -1,0 +1,20 @@
+"""Prometheus metrics, served on a port of their own, so that they can never be reached through the gateway."""
+
+from prometheus_client import Counter, Histogram, start_http_server
+
+REQUESTS = Counter("parley_http_requests_total", "Answered requests.", ["service", "method", "route", "status"])
+SECONDS = Histogram(
+    "parley_http_request_seconds",
+    "Time from a request's head to the end of its answer.",
+    ["service", "route"],
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+)
+QUERIES = Counter("parley_database_queries_total", "Statements sent to PostgreSQL.", ["service"])
+SLOW_QUERIES = Counter("parley_database_slow_queries_total", "Statements over the slow-query limit.", ["service"])
+EVENTS = Counter("parley_events_total", "Events handled by a consumer.", ["consumer", "producer", "outcome"])
+
+
+def expose(host: str, port: int) -> None:
+    """Starts the metrics endpoint in a thread of its own; port 0 leaves it off."""
+    if port:
+        start_http_server(port, addr=host)

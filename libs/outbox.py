@@ -1,0 +1,216 @@
+"""Events leave a service through its own database: written in the transaction that makes them true, relayed afterwards.
+
+The relay gives each event a position: 1, 2, 3 ... without holes. The position is the event's id in the Redis stream
+`events:<service>`, so relaying twice changes nothing, and a reader can prove that it missed nothing. The rows stay for
+seven days: who finds the stream cut short (Redis was flushed, or trimmed it) fetches them from `/internal/events`.
+"""
+
+import asyncio
+import json
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import structlog
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Identity,
+    Index,
+    MetaData,
+    Table,
+    Text,
+    Uuid,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from libs.clock import Clock
+from libs.contracts.events import Event, EventData, EventPage
+from libs.db import Database
+from libs.ids import uuid7
+
+KEEP = timedelta(days=7)
+_BATCH = 500
+_STREAM_LENGTH = 100_000
+# After a flush the stream is filled again with this many events; readers that are further behind ask the producer.
+_REFILL = 10_000
+
+log = structlog.get_logger()
+
+
+def add_tables(metadata: MetaData) -> None:
+    """Declares the tables of the outbox in a service's metadata."""
+    Table(
+        "outbox",
+        metadata,
+        # Assigned while the row that the event is about is locked, so it orders the events of one thing.
+        Column("id", BigInteger, Identity(always=True), primary_key=True),
+        Column("event_id", Uuid, nullable=False, unique=True),
+        Column("type", Text, nullable=False),
+        Column("data", JSONB, nullable=False),
+        Column("occurred_at", DateTime(timezone=True), nullable=False),
+        Column("position", BigInteger, unique=True),
+        Index("ix_outbox_waiting", "id", postgresql_where=text("position IS NULL")),
+        Index("ix_outbox_occurred_at", "occurred_at"),
+    )
+    Table(
+        "outbox_head",
+        metadata,
+        Column("only_row", Boolean, primary_key=True),
+        Column("position", BigInteger, nullable=False),
+    )
+
+
+async def add(session: AsyncSession, event: EventData, now: datetime) -> UUID:
+    """Writes the event in the caller's transaction."""
+    event_id = uuid7()
+    await session.execute(
+        text("INSERT INTO outbox (event_id, type, data, occurred_at) VALUES (:id, :type, CAST(:data AS jsonb), :at)"),
+        {"id": event_id, "type": event.type, "data": event.model_dump_json(), "at": now},
+    )
+    session.info["events"] = True
+    return event_id
+
+
+async def read(session: AsyncSession, service: str, *, after: int, limit: int) -> EventPage:
+    rows = await session.execute(
+        text(
+            "SELECT event_id, type, data, occurred_at, position FROM outbox "
+            "WHERE position > :after ORDER BY position LIMIT :limit"
+        ),
+        {"after": after, "limit": limit},
+    )
+    events = [
+        Event(
+            id=r.event_id,
+            type=r.type,
+            producer=service,
+            position=r.position,
+            occurred_at=r.occurred_at,
+            data=r.data,
+        )
+        for r in rows
+    ]
+    head = await session.scalar(text("SELECT position FROM outbox_head"))
+    return EventPage(events=events, head=head or 0)
+
+
+def stream_of(service: str) -> str:
+    return f"events:{service}"
+
+
+def wake_channel(service: str) -> str:
+    return f"wake:{service}"
+
+
+async def announce(redis: Redis, service: str) -> None:
+    """A hint to the relay; losing it costs a second."""
+    try:
+        async with asyncio.timeout(0.2):
+            await redis.publish(wake_channel(service), b"")
+    except (RedisError, OSError, TimeoutError):
+        log.warning("relay_not_woken")
+
+
+class Relay:
+    """Moves committed events to the stream. Any number may run; the row of `outbox_head` lets one at a time work."""
+
+    def __init__(self, db: Database, redis: Redis, service: str, clock: Clock) -> None:
+        self._db = db
+        self._redis = redis
+        self._service = service
+        self._stream = stream_of(service)
+        self._clock = clock
+
+    async def run(self) -> None:
+        while True:
+            try:
+                await self._work_when_woken()
+            except (RedisError, SQLAlchemyError, OSError) as error:
+                log.warning("relay_waits", reason=type(error).__name__)
+                await asyncio.sleep(1)
+
+    async def _work_when_woken(self) -> None:
+        async with self._redis.pubsub() as wakes:
+            await wakes.subscribe(wake_channel(self._service))
+            while True:
+                await self.relay()
+                await wakes.get_message(ignore_subscribe_messages=True, timeout=1.0)
+
+    async def relay(self) -> int:
+        """Publishes everything that waits. Returns how many events there were."""
+        relayed = 0
+        while moved := await self._number():
+            relayed += moved
+            await self._publish()
+        if not relayed:
+            # Nothing new, but Redis may have lost what it had.
+            await self._publish()
+        return relayed
+
+    async def forget(self) -> None:
+        """Removes what was relayed more than seven days ago."""
+        async with self._db.transaction() as session:
+            await session.execute(
+                text("DELETE FROM outbox WHERE position IS NOT NULL AND occurred_at < :before"),
+                {"before": self._clock.now() - KEEP},
+            )
+
+    async def _number(self) -> int:
+        async with self._db.transaction() as session:
+            result = await session.execute(
+                text(
+                    """
+                    WITH head AS (SELECT position FROM outbox_head FOR UPDATE),
+                    batch AS (
+                        SELECT id, row_number() OVER (ORDER BY id) AS n
+                        FROM (SELECT id FROM outbox WHERE position IS NULL ORDER BY id LIMIT :batch) AS waiting
+                    ),
+                    moved AS (UPDATE outbox_head SET position = position + (SELECT count(*) FROM batch))
+                    UPDATE outbox SET position = head.position + batch.n FROM batch, head WHERE outbox.id = batch.id
+                    RETURNING outbox.id
+                    """
+                ),
+                {"batch": _BATCH},
+            )
+            return len(result.all())
+
+    async def _publish(self) -> None:
+        """Appends what the stream lacks.
+
+        Under the lock of `outbox_head`, for entries must arrive in order: Redis refuses an id below the last one. After
+        the commit of the numbers, for a position that was rolled back would be given to another event.
+        """
+        async with self._db.transaction() as session:
+            head = await session.scalar(text("SELECT position FROM outbox_head FOR UPDATE")) or 0
+            top = await self._top()
+            after = max(top, head - _REFILL) if top == 0 else top
+            if after >= head:
+                return
+            page = await read(session, self._service, after=after, limit=_REFILL)
+            async with self._redis.pipeline(transaction=False) as pipe:
+                for event in page.events:
+                    pipe.xadd(
+                        self._stream,
+                        {"event": event.model_dump_json()},
+                        id=f"{event.position}-0",
+                        maxlen=_STREAM_LENGTH,
+                        approximate=True,
+                    )
+                await pipe.execute()
+
+    async def _top(self) -> int:
+        last: Any = await self._redis.xrevrange(self._stream, count=1)
+        return int(last[0][0].split(b"-")[0]) if last else 0
+
+
+def parse(fields: dict[bytes, bytes]) -> Event:
+    """An entry of the stream."""
+    return Event.model_validate(json.loads(fields[b"event"]))

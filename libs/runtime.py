@@ -1,0 +1,129 @@
+"""What a process of any service holds open: database, Redis, keys, revocations, and the tasks behind them."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import structlog
+from fastapi import FastAPI
+from redis.asyncio import Redis
+
+from libs import outbox
+from libs.clock import Clock
+from libs.contracts.accounts import ActiveRevocations
+from libs.crypto import FieldCipher
+from libs.db import Database
+from libs.http import InternalClient
+from libs.jwks import JwksKeys
+from libs.keys import KeyRing, KeySource
+from libs.redis import connect
+from libs.revocation import Active, Revocations
+from libs.settings import ServiceSettings
+from libs.tokens import SERVICE, ServiceTokens, Verifier
+
+log = structlog.get_logger()
+
+
+@dataclass
+class Runtime:
+    name: str
+    clock: Clock
+    db: Database
+    redis: Redis
+    ring: KeyRing
+    keys: KeySource
+    verifier: Verifier
+    service_verifier: Verifier
+    service_tokens: ServiceTokens
+    auth: InternalClient
+    cipher: FieldCipher
+    revocations: Revocations
+    tasks: list[Coroutine[Any, Any, None]] = field(default_factory=list)
+
+    def onto(self, app: FastAPI) -> None:
+        """Puts everything where the dependencies of `libs` look for it."""
+        for name, value in vars(self).items():
+            setattr(app.state, name, value)
+
+
+@asynccontextmanager
+async def open_runtime(
+    name: str,
+    settings: ServiceSettings,
+    *,
+    clock: Clock | None = None,
+    pull: Callable[[Database], Awaitable[Active]] | None = None,
+    on_revocation: Callable[[], None] | None = None,
+) -> AsyncIterator[Runtime]:
+    """`pull` is how auth itself reads the active revocations; every other service asks auth."""
+    clock = clock or Clock()
+    redis = connect(settings.redis_url)
+    db = Database(
+        settings.database_url.get_secret_value(),
+        service=name,
+        pool_size=settings.database_pool_size,
+        slow_query_ms=settings.slow_query_ms,
+    )
+    db.announce = partial(outbox.announce, redis, name)
+    ring = KeyRing(settings.key_ring)
+    keys: KeySource = JwksKeys(ring, settings.jwks_url) if settings.jwks_url else ring
+    tokens = ServiceTokens(ring, name, clock)
+    auth = InternalClient(settings.auth_url, "auth", tokens)
+    revocations = Revocations(redis, clock, partial(pull, db) if pull else partial(_ask_auth, auth), on_revocation)
+    runtime = Runtime(
+        name=name,
+        clock=clock,
+        db=db,
+        redis=redis,
+        ring=ring,
+        keys=keys,
+        verifier=Verifier(keys, clock),
+        service_verifier=Verifier(ring, clock, typ=SERVICE, audience=name),
+        service_tokens=tokens,
+        auth=auth,
+        cipher=FieldCipher(settings.field_keys.get_secret_value()),
+        revocations=revocations,
+    )
+    following = [revocations.run()]
+    if isinstance(keys, JwksKeys):
+        following.append(keys.run())
+    try:
+        async with background(*following):
+            yield runtime
+    finally:
+        await auth.close()
+        await db.close()
+        await redis.aclose()
+
+
+@asynccontextmanager
+async def background(*coroutines: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Runs tasks for as long as the block; when one of them dies, the process is asked to end.
+
+    A process that limps on without its listener looks healthy and delivers nothing; a restarted one delivers.
+    """
+    tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
+    for task in tasks:
+        task.add_done_callback(_end_process_on_failure)
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _end_process_on_failure(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and task.exception() is not None:
+        log.critical("background_task_died", task=task.get_name(), exc_info=task.exception())
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+async def _ask_auth(auth: InternalClient) -> Active:
+    answer = ActiveRevocations.model_validate(await auth.get("/internal/revocations"))
+    return Active(sessions=answer.sessions, users=answer.users, everyone=answer.everyone)

@@ -1,0 +1,129 @@
+"""What every service reads from its environment (or a `.env` file). Read once, at the edge, and handed down as values.
+
+A service derives its `Settings` and sets a prefix for its own fields. Fields that are the same for all services have
+fixed names. Each field has a description: together they are `docs/settings.md`.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+CommaList = Annotated[list[str], NoDecode]
+
+
+def config(prefix: str) -> SettingsConfigDict:
+    return SettingsConfigDict(
+        env_prefix=prefix, env_file=".env", extra="ignore", validate_by_name=True, validate_by_alias=True
+    )
+
+
+class CommonSettings(BaseSettings):
+    """Read by all four services."""
+
+    model_config = config("")
+
+    environment: Literal["production", "development"] = Field(
+        "production",
+        validation_alias="PARLEY_ENVIRONMENT",
+        description="`development` allows the default secrets and demo users; anything else is production.",
+    )
+    redis_url: str = Field(
+        "redis://127.0.0.1:6379/0",
+        validation_alias="REDIS_URL",
+        description="The Redis or Valkey that all services share.",
+    )
+    key_ring: Path = Field(
+        Path(".parley/keys.json"),
+        validation_alias="PARLEY_KEY_RING",
+        description="File with the signing keys; reloaded when it changes. Written by `auth rotate-keys`.",
+    )
+    jwks_url: str | None = Field(
+        None,
+        validation_alias="PARLEY_JWKS_URL",
+        description="Where to fetch the public keys of access tokens (ES256). Without it the key ring file has them.",
+    )
+    auth_url: str = Field(
+        "http://127.0.0.1:8001",
+        validation_alias="PARLEY_AUTH_URL",
+        description="Address of auth for internal calls.",
+    )
+    cors_origins: CommaList = Field(
+        default_factory=list,
+        validation_alias="PARLEY_CORS_ORIGINS",
+        description="Comma separated origins whose pages may call the API from a browser, as `https://app.example.com`.",
+    )
+    trusted_proxies: CommaList = Field(
+        default_factory=list,
+        validation_alias="PARLEY_TRUSTED_PROXIES",
+        description="Comma separated networks whose `X-Forwarded-For` and `X-Request-Id` are believed. Default: none.",
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", validation_alias="PARLEY_LOG_LEVEL", description="Least level that is logged."
+    )
+    log_format: Literal["json", "console"] = Field(
+        "json", validation_alias="PARLEY_LOG_FORMAT", description="`json` for machines, `console` for people."
+    )
+    otlp_endpoint: str | None = Field(
+        None,
+        validation_alias="PARLEY_OTLP_ENDPOINT",
+        description="OpenTelemetry collector (OTLP over HTTP), as `http://collector:4318`. Without it: no traces.",
+    )
+    max_body_bytes: int = Field(
+        1 << 20,
+        validation_alias="PARLEY_MAX_BODY_BYTES",
+        description="Longest request body, in bytes; over it 413.",
+    )
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(0, description="Port to listen on.")
+    metrics_port: int = Field(
+        0,
+        description="Port of the Prometheus metrics, on the same address but never behind the gateway; 0: none.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _split_lists(cls, values: dict[str, object]) -> dict[str, object]:
+        names = {
+            alias
+            for name, field in cls.model_fields.items()
+            if field.annotation == list[str]
+            for alias in (name, field.validation_alias)
+        }
+        return {
+            key: [part.strip() for part in value.split(",") if part.strip()]
+            if key in names and isinstance(value, str)
+            else value
+            for key, value in values.items()
+        }
+
+    @model_validator(mode="after")
+    def _refuse_default_secrets(self) -> Self:
+        if self.environment == "development":
+            return self
+        for name, field in type(self).model_fields.items():
+            value = getattr(self, name)
+            if isinstance(value, SecretStr) and value == field.default:
+                raise ValueError(f"{name} still has its default value, which is public. Set it.")
+        return self
+
+
+class ServiceSettings(CommonSettings):
+    """Read by the services that have a database."""
+
+    database_url: SecretStr = Field(
+        SecretStr("postgresql://parley:parley@127.0.0.1:5432/parley"),
+        description="This service's own PostgreSQL database (15 or later), as `postgresql://user:password@host:port/name`.",
+    )
+    database_pool_size: int = Field(10, description="Most database connections of one process.")
+    slow_query_ms: int = Field(
+        200,
+        validation_alias="PARLEY_SLOW_QUERY_MS",
+        description="Statements that take longer are logged, without values.",
+    )
+    field_keys: SecretStr = Field(
+        SecretStr("dev:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8"),
+        validation_alias="PARLEY_FIELD_KEYS",
+        description="Keys for encrypted fields: `kid:base64url of 32 bytes`, comma separated, the current one first.",
+    )

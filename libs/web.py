@@ -1,0 +1,110 @@
+"""The app factory of all services: the same edge, the same refusals, the same description."""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.middleware.cors import CORSMiddleware
+from starlette.exceptions import HTTPException
+
+from libs import health, openapi
+from libs.edge import Edge
+from libs.errors import (
+    BadRequest,
+    FieldError,
+    Invalid,
+    MalformedBody,
+    MethodNotAllowed,
+    NotFound,
+    ServiceError,
+)
+from libs.families import family_of, render
+from libs.settings import CommonSettings
+
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
+API_VERSION = "1.0.0"
+_SHOWN_ERRORS = 20
+
+
+def create_app(
+    *,
+    name: str,
+    title: str,
+    description: str,
+    settings: CommonSettings,
+    routers: Sequence[APIRouter],
+    lifespan: Lifespan,
+    checks: Mapping[str, health.Check] | None = None,
+) -> FastAPI:
+    """An app whose state the lifespan fills. `checks` decide readiness, and are called only once it is filled."""
+    app = FastAPI(
+        title=title,
+        description=description,
+        version=API_VERSION,
+        openapi_url=f"/api/v1/{name}/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=lifespan,
+    )
+    app.state.settings = settings
+    for router in [*routers, health.router(checks or {})]:
+        app.include_router(router)
+    openapi.complete(app)
+    app.add_exception_handler(ServiceError, _refuse)
+    app.add_exception_handler(RequestValidationError, _refuse_invalid)
+    app.add_exception_handler(HTTPException, _refuse_http)
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_credentials=True,
+            allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
+            allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "If-Match", "X-Request-Id"],
+            expose_headers=["X-Request-Id", "ETag", "Retry-After", "RateLimit", "RateLimit-Policy"],
+            max_age=600,
+        )
+    app.add_middleware(Edge, service=name, max_body_bytes=settings.max_body_bytes)
+    return app
+
+
+async def _refuse(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ServiceError)  # noqa: S101  -- registered for this class
+    rendered = render(family_of(request.url.path), error, request.state.request_id)
+    return Response(rendered.body, rendered.status, rendered.headers)
+
+
+async def _refuse_invalid(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)  # noqa: S101  -- registered for this class
+    return await _refuse(request, _named_fields(error.errors()))
+
+
+async def _refuse_http(request: Request, error: Exception) -> Response:
+    """What the framework itself refuses: unknown paths, wrong methods, bodies that are no JSON."""
+    assert isinstance(error, HTTPException)  # noqa: S101  -- registered for this class
+    if isinstance(error.__cause__, ServiceError):
+        return await _refuse(request, error.__cause__)
+    if error.status_code == 404:
+        return await _refuse(request, NotFound())
+    if error.status_code == 405:
+        text = f'Method "{request.method}" not allowed.'
+        return await _refuse(request, MethodNotAllowed(text, headers=error.headers))
+    return await _refuse(request, MalformedBody() if request.method != "GET" else BadRequest())
+
+
+def _named_fields(errors: Sequence[Any]) -> ServiceError:
+    if any(e["type"] == "json_invalid" for e in errors):
+        return MalformedBody()
+    # The place only ("body", "query"), never the value: an answer does not repeat what was sent.
+    named = [FieldError(".".join(str(part)[:100] for part in e["loc"][1:]), _sentence(e)) for e in errors]
+    return Invalid(errors=named[:_SHOWN_ERRORS])
+
+
+def _sentence(error: Any) -> str:
+    if error["type"] == "extra_forbidden":
+        return "This field is not known."
+    if error["type"] == "missing":
+        return "This field is required."
+    return str(error["msg"]).removeprefix("Value error, ")
