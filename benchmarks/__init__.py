@@ -1,0 +1,1 @@
+"""Parley beside its peers on the same machine, in the same minutes."""

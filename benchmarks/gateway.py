@@ -1,0 +1,201 @@
+"""The gateway beside nginx, HAProxy and a FastAPI and httpx proxy: one small answer, through one worker each."""
+
+import json
+import os
+import secrets
+import subprocess
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from joserfc import jwt
+from joserfc.jwk import OctKey
+
+from benchmarks import cpu, machine, peers, world
+from benchmarks.harness import Options, Sample, Subject, alternate, run_load
+from benchmarks.processes import HOST, Servers
+from benchmarks.report import Section, figures
+from benchmarks.stats import Goal, Outcome, pair_ratios
+
+PATH = "/api/v1/users/me"
+CONNECTIONS = 32
+REPORT = Path(__file__).parent / "load" / "wrk_report.lua"
+
+P1 = Goal("gateway P1", "CPU per request, no policy, beside nginx as a proxy", most=2.2)
+P2 = Goal("gateway P2", "CPU per request, full policy, beside nginx as a bare proxy", most=4.0)
+P3 = Goal("gateway P3", "CPU per request of FastAPI + 4 middlewares + httpx, beside ours with full policy", least=30)
+P4 = Goal("gateway P4", "latency added at one connection, no policy, beside what nginx adds", most=2.0)
+P4_FULL = Goal("gateway P4", "latency added with full policy, beside nginx + 1.5 Redis round trips", most=1.0)
+P5 = Goal("gateway P5", "requests/s of one worker, no policy, 32 connections, beside nginx", least=0.45)
+
+
+@dataclass
+class Door:
+    """Something that answers requests: a proxy, or the upstream itself."""
+
+    name: str
+    port: int
+    pid: int
+    token: str | None = None
+
+
+@dataclass
+class Field:
+    """The doors of this run and what could not be brought."""
+
+    cores: cpu.Cores
+    doors: dict[str, Door] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def add(self, key: str, name: str, where: peers.Upstream, *, token: str | None = None) -> None:
+        self.doors[key] = Door(name, where.port, where.pid, token)
+
+
+def measure(door: Door, *, connections: int, seconds: float, cores: set[int]) -> Sample:
+    before = cpu.seconds([door.pid])
+    if peers.program("wrk"):
+        fire(door, connections=connections, seconds=min(1.0, seconds / 2), cores=cores)  # warm-up
+        before = cpu.seconds([door.pid])
+        answer = fire(door, connections=connections, seconds=seconds, cores=cores)
+        used = {"service": cpu.seconds([door.pid]) - before}
+    else:
+        headers = {"Authorization": f"Bearer {door.token}"} if door.token else {}
+        plan = {"host": HOST, "port": door.port, "connections": connections, "seconds": seconds, "warmup": 1.0}
+        plan["requests"] = [{"path": PATH, "headers": headers}]
+        answer, used = run_load("benchmarks.load.http", plan, cores=cores, parts={"service": [door.pid]})
+    return Sample(
+        operations=answer["operations"],
+        wall=answer["wall"],
+        cpu=used,
+        p50=answer["p50"],
+        p99=answer["p99"],
+        errors=answer["errors"],
+    )
+
+
+def fire(door: Door, *, connections: int, seconds: float, cores: set[int]) -> dict[str, float]:
+    argv = [peers.program("wrk") or "wrk", "-t1", f"-c{connections}", f"-d{seconds:.0f}s", "-s", str(REPORT)]
+    done = subprocess.run(
+        [*argv, f"http://{HOST}:{door.port}{PATH}"],
+        capture_output=True,
+        check=True,
+        text=True,
+        env={**os.environ, **({"BENCH_TOKEN": door.token} if door.token else {})},
+        preexec_fn=lambda: os.sched_setaffinity(0, cores),
+    )
+    answer: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return answer
+
+
+def bring(servers: Servers) -> tuple[Field, world.World]:
+    found = Field(cpu.Cores.split())
+    databases = world.World(servers, found.cores.others)
+    direct = peers.upstream(servers, found.cores.others)
+    found.add("direct", "upstream without a proxy", direct)
+    bring_system(servers, found, direct.port)
+    bring_fastapi(servers, found, direct.port, databases=databases)
+    if world.installed("gateway"):
+        bring_ours(found, direct.port, databases)
+    else:
+        found.notes.append("Ours was left out: this checkout has no gateway yet.")
+    if not peers.program("wrk"):
+        found.notes.append(f"{peers.missing('wrk')}: the load came from a Python client, which is slower than nginx.")
+    return found, databases
+
+
+def bring_system(servers: Servers, found: Field, target: int) -> None:
+    bringers: dict[str, Callable[..., peers.Upstream]] = {"nginx": peers.nginx_proxy, "haproxy": peers.haproxy}
+    for name, bringer in bringers.items():
+        if peers.program(name):
+            found.add(name, f"{name}, bare proxy", bringer(servers, target, found.cores.subject))
+        else:
+            found.notes.append(f"{peers.missing(name)}.")
+
+
+def bring_fastapi(servers: Servers, found: Field, target: int, *, databases: world.World) -> None:
+    secret = secrets.token_urlsafe(48)
+    env = {
+        "PEER_UPSTREAM": f"http://{HOST}:{target}",
+        "PEER_JWT_SECRET": secret,
+        "PEER_REDIS_URL": databases.valkey.url,
+    }
+    env["PEER_COUNTRY_DATABASE"] = str(world.country_database(databases.folder))
+    app = "fastapi_gateway:app"
+    cores = found.cores.subject
+    bare = peers.uvicorn(servers, app, name="fastapi-bare", cores=cores, env=env)
+    found.add("fastapi", "FastAPI + httpx, bare", bare)
+    full = peers.uvicorn(servers, app, name="fastapi-full", cores=cores, env={**env, "PEER_POLICY": "1"})
+    claims = {"sub": str(uuid.uuid4()), "aud": "peer", "jti": uuid.uuid4().hex, "exp": int(time.time()) + 7200}
+    token = jwt.encode({"alg": "HS256"}, claims, OctKey.import_key(secret))
+    found.add("fastapi-full", "FastAPI + 4 middlewares + httpx", full, token=token)
+
+
+def bring_ours(found: Field, target: int, databases: world.World) -> None:
+    """Waits for the gateway: its settings decide what "no policy" can mean."""
+    raise NotImplementedError
+
+
+def ratios(found: dict[str, Subject], ours: str, base: str, figure: Callable[[Sample], float]) -> list[float]:
+    if ours not in found or base not in found:
+        return []
+    return pair_ratios(found[ours].all(figure), found[base].all(figure))
+
+
+def added(found: dict[str, Subject], key: str) -> list[float]:
+    """Milliseconds that a door adds to the upstream's own answer, round by round."""
+    if key not in found:
+        return []
+    pairs = zip(found[key].samples, found["direct"].samples, strict=True)
+    return [through.p50 - direct.p50 for through, direct in pairs]
+
+
+def outcomes(busy: dict[str, Subject], quiet: dict[str, Subject], redis_ms: float) -> list[Outcome]:
+    nginx_adds = added(quiet, "nginx")
+    ours_adds, full_adds = added(quiet, "ours"), added(quiet, "ours-full")
+    with_redis = [value + 1.5 * redis_ms for value in nginx_adds]
+    found = [
+        (P1, ratios(busy, "ours", "nginx", Sample.micros)),
+        (P2, ratios(busy, "ours-full", "nginx", Sample.micros)),
+        (P3, ratios(busy, "fastapi-full", "ours-full", Sample.micros)),
+        (P4, pair_ratios(ours_adds, nginx_adds) if ours_adds and nginx_adds else []),
+        (P4_FULL, pair_ratios(full_adds, with_redis) if full_adds and nginx_adds else []),
+        (P5, ratios(busy, "ours", "nginx", lambda sample: sample.rate)),
+    ]
+    return [Outcome(goal, values, "one side is missing, see the notes") for goal, values in found]
+
+
+def rounds(found: Field, options: Options, *, connections: int, seconds: float) -> dict[str, Subject]:
+    def subject(door: Door) -> Subject:
+        cores = found.cores.others
+        return Subject(door.name, lambda: measure(door, connections=connections, seconds=seconds, cores=cores))
+
+    subjects = {key: subject(door) for key, door in found.doors.items()}
+    alternate(list(subjects.values()), options)
+    return subjects
+
+
+def compare(options: Options) -> Section:
+    with Servers() as servers:
+        found, databases = bring(servers)
+        print(f"gateway: {CONNECTIONS} connections")
+        busy = rounds(found, options, connections=CONNECTIONS, seconds=options.seconds)
+        print("gateway: one connection")
+        quiet = rounds(found, options, connections=1, seconds=max(2.0, options.seconds / 2))
+        redis_ms = world.redis_round_trip(databases.valkey.url)
+    section = Section("gateway", "Gateway", described(), options.rounds, outcomes(busy, quiet, redis_ms))
+    section.figures = [
+        (f"{CONNECTIONS} connections, one worker each:", figures(list(busy.values()), operation="request")),
+        ("One connection:", figures(list(quiet.values()), operation="request")),
+    ]
+    section.notes = [*found.notes, f"One Redis round trip took {redis_ms * 1000:.0f} us (median of 2,000)."]
+    return section
+
+
+def described() -> str:
+    nginx, haproxy = peers.program("nginx"), peers.program("haproxy")
+    return machine.describe(
+        nginx=machine.version_of(nginx, "-v") if nginx else None,
+        HAProxy=machine.version_of(haproxy, "-v") if haproxy else None,
+    )

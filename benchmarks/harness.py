@@ -1,0 +1,119 @@
+"""Rounds: every subject in turn, again and again, so that whatever else the machine does hits all of them."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from benchmarks import cpu
+from benchmarks.processes import ROOT
+
+
+@dataclass(frozen=True)
+class Options:
+    rounds: int = 5
+    quick: bool = False
+    max_load: float | None = None
+
+    @property
+    def seconds(self) -> float:
+        return 2.0 if self.quick else 5.0
+
+
+@dataclass
+class Sample:
+    """One measurement of one subject. `cpu` is in seconds by part ("service", "databases"), latencies in ms."""
+
+    operations: int
+    wall: float
+    cpu: dict[str, float] = field(default_factory=dict)
+    p50: float = float("nan")
+    p99: float = float("nan")
+    errors: int = 0
+    extra: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def rate(self) -> float:
+        return self.operations / self.wall if self.wall else float("nan")
+
+    def micros(self, *parts: str) -> float:
+        """CPU microseconds an operation, of these parts or of all."""
+        if not self.operations:
+            return float("nan")
+        return sum(self.cpu[part] for part in parts or self.cpu) / self.operations * 1e6
+
+
+@dataclass
+class Subject:
+    name: str
+    measure: Callable[[], Sample]
+    samples: list[Sample] = field(default_factory=list)
+
+    def all(self, figure: Callable[[Sample], float]) -> list[float]:
+        return [figure(sample) for sample in self.samples]
+
+
+def alternate(subjects: Sequence[Subject], options: Options, say: Callable[[str], None] = print) -> None:
+    """Every second round runs backwards, so that a machine that slows down does not always hurt the same subject."""
+    for number in range(options.rounds):
+        taken = []
+        for subject in subjects if number % 2 == 0 else reversed(subjects):
+            sample = subject.measure()
+            taken.append((subject, sample))
+            say(
+                f"  round {number + 1}/{options.rounds}  {subject.name:<34} {sample.micros():9.1f} us CPU"
+                f" {sample.rate:11.1f}/s  p50 {sample.p50:8.2f} ms  p99 {sample.p99:8.2f} ms  errors {sample.errors}"
+            )
+        load = os.getloadavg()[0]
+        if options.max_load is not None and load > options.max_load:
+            say(f"  round {number + 1} dropped: load average {load:.1f} is above {options.max_load}")
+            continue
+        for subject, sample in taken:
+            subject.samples.append(sample)
+
+
+class LoadFailed(Exception):
+    """The load generator ended without a result."""
+
+
+def run_load(
+    module: str,
+    plan: Mapping[str, Any],
+    *,
+    cores: set[int],
+    parts: Mapping[str, Sequence[int]],
+    on_begin: Callable[[], None] = lambda: None,
+) -> tuple[dict[str, Any], dict[str, float]]:
+    """Run a load generator. It says when it has warmed up, so that CPU time is read exactly around its measurement."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", module],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: os.sched_setaffinity(0, cores),  # noqa: PLW1509 - the harness has no threads
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(json.dumps(plan))
+    process.stdin.close()
+    before: dict[str, float] = {}
+    for mark, answer in marks(process.stdout):
+        now = {name: cpu.seconds(pids) for name, pids in parts.items()}
+        if mark == "begin":
+            before = now
+            on_begin()
+        else:
+            process.stdout.close()
+            process.wait()
+            return answer, {name: now[name] - before[name] for name in now}
+    raise LoadFailed(f"{module} ended with {process.wait()} and no result")
+
+
+def marks(lines: Iterator[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for line in lines:
+        answer = json.loads(line)
+        yield answer.pop("mark"), answer
