@@ -1,0 +1,97 @@
+"""The commands beside `up`. Each gives its exit code."""
+
+import asyncio
+import signal
+import sys
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+
+from deploy.local.binaries import CHECKOUT
+from deploy.local.environment import DATABASES
+from deploy.local.errors import StateInUse
+from deploy.local.stack import Stack
+from deploy.local.state import State
+
+
+def test(arguments: Sequence[str]) -> int:
+    """All tests with the threshold of coverage; with arguments only pytest, which gets them."""
+    if arguments:
+        return asyncio.run(_python("-m", "pytest", *arguments))
+    for part in (["erase"], ["run", "-m", "pytest"], ["combine", "--quiet"], ["report"]):
+        code = asyncio.run(_python("-m", "coverage", *part))
+        if code:
+            return code
+    return 0
+
+
+def bench(arguments: Sequence[str]) -> int:
+    return asyncio.run(_python("-m", "benchmarks", *arguments))
+
+
+def service(name: str, arguments: Sequence[str], environ: Mapping[str, str]) -> int:
+    """A command of a service, beside the stack that runs; where none runs, on servers started for the moment."""
+    module = name if name == "gateway" else f"{name}_service"
+
+    async def run() -> int:
+        async with _environment(name, environ) as env:
+            return await _python("-m", module, *arguments, env=env)
+
+    return asyncio.run(run())
+
+
+def migrate(environ: Mapping[str, str]) -> int:
+    async def run() -> int:
+        for name in DATABASES:
+            async with _environment(name, environ) as env:
+                code = await _python("-m", f"{name}_service", "migrate", env=env)
+                if code:
+                    return code
+        return 0
+
+    return asyncio.run(run())
+
+
+def clean(*, sure: bool) -> int:
+    state = State.of_checkout()
+    if state.in_use:
+        raise StateInUse(f"Parley runs on {state.folder}. Stop it first (Ctrl-C in its terminal).")
+    if not state.folder.exists():
+        print("There is nothing to remove.")
+        return 0
+    if not sure:
+        try:
+            answer = input(f"Remove all data, keys and logs in {state.folder}? [y/N] ")
+        except EOFError:
+            answer = ""
+        if answer.strip().lower() not in ("y", "yes"):
+            print("Nothing was removed. (--yes answers the question.)")
+            return 1
+    state.remove()
+    print(f"Removed {state.folder}")
+    return 0
+
+
+@asynccontextmanager
+async def _environment(name: str, environ: Mapping[str, str]) -> AsyncIterator[dict[str, str]]:
+    state = State.of_checkout()
+    running = state.told()
+    if running is not None:
+        yield {**environ, **running["env"][name]}
+        return
+    async with state.held() as lock:
+        stack = Stack(folder=state.folder, environ=environ, keep_open=(lock,))
+        try:
+            await stack.start_servers()
+            yield stack.env(name)
+        finally:
+            await stack.stop()
+
+
+async def _python(*arguments: str, env: Mapping[str, str] | None = None) -> int:
+    process = await asyncio.create_subprocess_exec(sys.executable, *arguments, cwd=CHECKOUT, env=env)
+    loop = asyncio.get_running_loop()
+    # A Ctrl-C reaches it through the terminal; it answers, and we wait for that.
+    loop.add_signal_handler(signal.SIGINT, lambda: None)
+    loop.add_signal_handler(signal.SIGTERM, process.terminate)
+    code = await process.wait()
+    return code if code >= 0 else 128 - code
