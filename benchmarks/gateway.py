@@ -91,7 +91,7 @@ def fire(door: Door, *, connections: int, seconds: float, cores: set[int]) -> di
 
 def bring(servers: Servers) -> tuple[Field, world.World]:
     found = Field(cpu.Cores.split())
-    databases = world.World(servers, found.cores.others)
+    databases = world.World(servers, cores=found.cores)
     direct = peers.upstream(servers, found.cores.others)
     found.add("direct", "upstream without a proxy", direct)
     bring_system(servers, found, direct.port)

@@ -27,12 +27,12 @@ class Options:
 class Sample:
     """One measurement of one subject. `cpu` is in seconds by part ("service", "databases"), latencies in ms."""
 
-    operations: int
+    operations: float
     wall: float
     cpu: dict[str, float] = field(default_factory=dict)
     p50: float = float("nan")
     p99: float = float("nan")
-    errors: int = 0
+    errors: float = 0
     extra: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -65,7 +65,7 @@ def alternate(subjects: Sequence[Subject], options: Options, say: Callable[[str]
             taken.append((subject, sample))
             say(
                 f"  round {number + 1}/{options.rounds}  {subject.name:<34} {sample.micros():9.1f} us CPU"
-                f" {sample.rate:11.1f}/s  p50 {sample.p50:8.2f} ms  p99 {sample.p99:8.2f} ms  errors {sample.errors}"
+                f" {sample.rate:11.1f}/s  p50 {sample.p50:8.2f} ms  p99 {sample.p99:8.2f} ms  errors {sample.errors:.0f}"
             )
         load = os.getloadavg()[0]
         if options.max_load is not None and load > options.max_load:

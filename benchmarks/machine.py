@@ -7,6 +7,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from deploy.local import binaries
+
 
 def processor() -> str:
     try:
@@ -24,6 +26,10 @@ def version_of(program: str | Path, *arguments: str) -> str | None:
     done = subprocess.run([path, *arguments], capture_output=True, text=True, check=False)
     found = re.search(r"\d+\.\d+(\.\d+)*", done.stdout + done.stderr)
     return found.group(0) if found else None
+
+
+def valkey() -> Path:
+    return binaries.valkey().path
 
 
 def describe(**versions: str | None) -> str:

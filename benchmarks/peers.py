@@ -82,7 +82,7 @@ def haproxy(servers: Servers, target: int, cores: set[int]) -> Upstream:
 def uvicorn(servers: Servers, app: str, *, name: str, cores: set[int], env: dict[str, str] | None = None) -> Upstream:
     """One worker of uvicorn with its fast parts, no compression on sockets and no access log."""
     port = free_port()
-    argv = [python(), "-m", "uvicorn", app, "--host", HOST, "--port", str(port), "--no-access-log"]
+    argv = [str(python()), "-m", "uvicorn", app, "--host", HOST, "--port", str(port), "--no-access-log"]
     argv += ["--loop", "uvloop", "--http", "httptools", "--ws", "websockets-sansio"]
     argv += ["--ws-per-message-deflate", "false", "--log-level", "warning"]
     return Upstream(port, servers.serve(argv, port, name=name, cores=cores, env=env, cwd=FOLDER))
@@ -97,6 +97,6 @@ def daphne(servers: Servers, *, layer: str, cores: set[int], env: dict[str, str]
         cwd=FOLDER,
         env={**os.environ, **environment},
     )
-    argv = [python(), "-m", "daphne", "-v", "0", "-b", HOST, "-p", str(port), "channels_chat.asgi:application"]
+    argv = [str(python()), "-m", "daphne", "-v", "0", "-b", HOST, "-p", str(port), "channels_chat.asgi:application"]
     pid = servers.serve(argv, port, name=f"channels-{layer}", cores=cores, env=environment, cwd=FOLDER)
     return Upstream(port, pid)

@@ -1,6 +1,7 @@
 """What a comparison leaves behind: ratios against the goals, the figures behind them, notes; on screen and in docs."""
 
 import datetime as dt
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -79,21 +80,23 @@ def spread(values: Sequence[float], digits: int = 2) -> str:
     if not values:
         return "-"
     found = Spread.of(values)
+    if math.isnan(found.median):
+        return "-"
     return f"{found.median:.{digits}f} ({found.low:.{digits}f} to {found.high:.{digits}f})"
 
 
-def figures(subjects: Sequence[Subject], *, operation: str, parts: Sequence[str] = ()) -> Table:
-    """One row a subject: CPU time first, then rate and latencies."""
-    head = ["subject", f"CPU us/{operation}", *(f"of it {part}" for part in parts)]
+def figures(subjects: Sequence[Subject], *, operation: str, parts: Sequence[str] = (), timed: bool = True) -> Table:
+    """One row a subject: CPU time first (unless it means nothing here), then rate and latencies."""
+    head = ["subject", *([f"CPU us/{operation}"] if timed else []), *(f"of it {part}" for part in parts)]
     table = Table([*head, f"{operation}/s", "p50 ms", "p99 ms", "errors"])
     for subject in subjects:
-        row = [subject.name, spread(subject.all(Sample.micros), 1)]
+        row = [subject.name, *([spread(subject.all(Sample.micros), 1)] if timed else [])]
         row += [spread(subject.all(lambda sample, part=part: sample.micros(part)), 1) for part in parts]  # type: ignore[misc]
         row += [
             spread(subject.all(lambda sample: sample.rate), 0),
             spread(subject.all(lambda sample: sample.p50)),
             spread(subject.all(lambda sample: sample.p99)),
-            str(sum(sample.errors for sample in subject.samples)),
+            f"{sum(sample.errors for sample in subject.samples):.0f}",
         ]
         table.rows.append(row)
     return table

@@ -1,116 +1,126 @@
-"""Databases and our services, as small as a comparison needs them: real servers, durable, production settings."""
+"""Databases and our services, only as many as a comparison needs: real servers, durable, production settings."""
 
-import base64
-import os
-import secrets
-import sys
+import shutil
+import socket
+import tempfile
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
+from urllib.parse import urlsplit
+from zlib import crc32
+
+import httpx2
 
 from benchmarks import cpu
-from benchmarks.processes import HOST, ROOT, Servers, free_port, scratch
+from benchmarks.processes import HOST, ROOT, Servers
+from deploy.local.environment import members
 from deploy.local.servers import PostgresServer, Server, ValkeyServer
+from deploy.local.stack import Stack
 from libs.keys import KeyRing
-from libs.tokens import Issuer
+from libs.testing.tokens import access_claims, access_token
+
+S = TypeVar("S", bound=Server)
+PASSWORD = "correct horse battery staple"
+TOKEN_SECONDS = 6 * 3600
+QUIET = {"PARLEY_ENVIRONMENT": "production", "PARLEY_LOG_LEVEL": "warning"}
 
 
 class World:
-    def __init__(self, servers: Servers, cores: set[int]) -> None:
+    """`wanted` are names of processes as in `./parley up`; without any, only PostgreSQL and Valkey run."""
+
+    def __init__(
+        self,
+        servers: Servers,
+        *,
+        cores: cpu.Cores,
+        wanted: Sequence[str] = (),
+        extra: Mapping[str, Mapping[str, str]] | None = None,
+    ) -> None:
         self.servers = servers
         self.cores = cores
-        self.folder = scratch("world")
-        self.ring = KeyRing.create(self.folder / "keys.json")
-        self.postgres = PostgresServer(durable=True)
-        self.valkey = ValkeyServer(durable=True)
-        self.databases = [self._start(self.postgres), self._start(self.valkey)]
-        self.ports = {name: free_port() for name in ("gateway", "auth", "chat", "notify")}
-        self.env = self._environment()
+        self.wanted = wanted
+        # Not below the checkout: the databases of root run as `nobody`, who may not be able to go there.
+        self.folder = Path(tempfile.mkdtemp(prefix="parley-bench-"))
+        servers.callback(shutil.rmtree, self.folder, ignore_errors=True)
+        self.stack = Stack(
+            folder=self.folder,
+            chats=1,
+            leave_out=[member.name for member in members(chats=1) if member.name not in wanted],
+            extra={"*": QUIET, **(extra or {})},
+        )
+        servers.callback(lambda: servers.run(self.stack.stop()))
+        servers.run(self.stack.start_servers())
+        self.postgres: PostgresServer = running(self.stack.postgres)
+        self.valkey: ValkeyServer = running(self.stack.valkey)
+        self.databases = [pid_of(self.postgres), pid_of(self.valkey)]
+        cpu.pin(self.databases, cores.others)
 
-    def _start(self, server: Server) -> int:
-        self.servers.run(server.start())
-        self.servers.callback(lambda: self.servers.run(server.close()))
-        pid = server.process.pid if server.process else None
-        assert pid is not None
-        cpu.pin([pid], self.cores)
-        return pid
+    def start(self) -> None:
+        self.servers.run(self.stack.migrate())
+        self.servers.run(self.stack.start_services())
+        cpu.pin([self.pid(name) for name in self.wanted], self.cores.subject)
+
+    def pid(self, name: str) -> int:
+        return self.stack.process(name).pid or 0
+
+    def pids(self) -> list[int]:
+        return [self.pid(name) for name in self.wanted]
+
+    def port(self, name: str) -> int:
+        return self.stack.addresses.requests[name]
 
     def database(self, name: str) -> str:
         return self.servers.run(self.postgres.create_database(name))
 
-    def _environment(self) -> dict[str, str]:
-        key = base64.urlsafe_b64encode(secrets.token_bytes(32)).decode().rstrip("=")
-        own = {
-            "PARLEY_ENVIRONMENT": "production",
-            "PARLEY_LOG_LEVEL": "warning",
-            "PARLEY_KEY_RING": str(self.folder / "keys.json"),
-            "PARLEY_FIELD_KEYS": f"bench:{key}",
-            "REDIS_URL": self.valkey.url,
-        }
-        for name, port in self.ports.items():
-            own |= {f"{name.upper()}_HOST": HOST, f"{name.upper()}_PORT": str(port)}
-            own[f"PARLEY_{name.upper()}_URL"] = f"http://{HOST}:{port}"
-        for name in ("auth", "chat", "notify"):
-            own[f"{name.upper()}_DATABASE_URL"] = self.database(name)
-        return own
-
-    def command(self, package: str, verb: str) -> list[str]:
-        return [sys.executable, "-m", package, verb]
-
-    def migrate(self, package: str) -> None:
-        from deploy.local.processes import Process
-
-        log = ROOT / ".parley" / "benchmarks" / "logs" / f"{package}-migrate.log"
-        process = Process(f"{package} migrate", self.command(package, "migrate"), log, env={**os.environ, **self.env})
-        self.servers.run(process.start())
-        if self.servers.run(process.wait()):
-            raise SystemExit(f"{process.name} failed.{process.tail()}")
-
-    def serve(
-        self, package: str, *, cores: set[int], env: Mapping[str, str] | None = None, port: int | None = None
-    ) -> int:
-        """One process of a service on its own port, or a second one on another."""
-        name = package.removesuffix("_service")
-        own = {**self.env, **(env or {})}
-        if port is not None:
-            own[f"{name.upper()}_PORT"] = str(port)
-        where = port or self.ports[name]
-        return self.servers.serve(
-            self.command(package, "serve"), where, name=f"{package}-{where}", cores=cores, env=own
-        )
-
-    def work(self, package: str, *, env: Mapping[str, str] | None = None) -> int:
-        own = {**self.env, **(env or {})}
-        return self.servers.start(self.command(package, "worker"), name=f"{package}-worker", cores=self.cores, env=own)
-
     def token(self, user_id: str) -> str:
-        """An access token as auth signs it, good for an hour."""
-        now = time.time()
-        claims = {
-            "iss": "parley",
-            "aud": "parley",
-            "sub": user_id,
-            "user_id": user_id,
-            "userId": user_id,
-            "email": None,
-            "type": "access",
-            "sid": str(uuid.uuid4()),
-            "jti": str(uuid.uuid4()),
-            "iat": int(now),
-            "nbf": int(now),
-            "exp": int(now) + 3600,
-            "iat_ms": int(now * 1000),
-            "ver": 1,
-            "roles": ["user"],
-            "amr": ["pwd"],
-            "aal": 1,
-        }
-        return Issuer(self.ring).sign(claims)
+        """As auth signs them, but good for as long as the longest comparison."""
+        claims = access_claims(user_id, exp=int(time.time()) + TOKEN_SECONDS)
+        return access_token(KeyRing(self.stack.world.key_ring), claims)
+
+    def register(self, count: int) -> list[tuple[str, str]]:
+        """Accounts made through the API: id and e-mail address."""
+        made = []
+        with httpx2.Client(base_url=self.stack.address("auth"), timeout=30) as http:
+            for _ in range(count):
+                email = f"{uuid.uuid4().hex}@example.com"
+                answer = http.post("/api/v1/auth/register", json={"email": email, "password": PASSWORD})
+                answer.raise_for_status()
+                made.append((str(answer.json()["user"]["id"]), email))
+        return made
+
+    def group(self, people: Sequence[str]) -> str:
+        """A conversation of these people, as soon as chat knows them all."""
+        headers = {"Authorization": f"Bearer {self.token(people[0])}"}
+        body = {"conversation_type": "group", "name": "benchmark", "participants": list(people[1:])}
+        with httpx2.Client(base_url=self.stack.address("chat"), headers=headers, timeout=30) as http:
+            for patience in reversed(range(50)):
+                answer = http.post("/api/v1/conversations", json=body)
+                if answer.status_code == 201 or not patience:
+                    break
+                time.sleep(0.2)
+        answer.raise_for_status()
+        return str(answer.json()["id"])
+
+
+def running(server: S | None) -> S:
+    if server is None:
+        raise RuntimeError("The databases are somebody else's; benchmarks start their own.")
+    return server
+
+
+def pid_of(server: Server) -> int:
+    return (server.process.pid if server.process else None) or 0
+
+
+def fanout_channel(conversation: str) -> str:
+    """Where processes of chat hand each other the events of a conversation."""
+    return f"{{{crc32(uuid.UUID(conversation).bytes) % 128}}}.c:{conversation}"
 
 
 def country_database(folder: Path) -> Path:
-    """A file in the flat schema that knows the loopback network, so that every request pays for a real look-up."""
+    """A file in the usual schema that knows the loopback network, so that every request pays for a real look-up."""
     from mmdb_writer import MMDBWriter
     from netaddr import IPSet
 
@@ -130,9 +140,6 @@ def installed(package: str) -> bool:
 
 def redis_round_trip(url: str, count: int = 2000) -> float:
     """Median milliseconds of a PING on a connection that is open already."""
-    import socket
-    from urllib.parse import urlsplit
-
     parts = urlsplit(url)
     with socket.create_connection((parts.hostname or HOST, parts.port or 6379)) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -1,4 +1,4 @@
-"""HTTP in a closed loop: each connection asks again once it has its answer. A probe may ask beside it at fixed times."""
+"""HTTP in a closed loop: each connection asks again once it has its answer. A probe may ask beside it, on time."""
 
 import asyncio
 import json

@@ -1,0 +1,93 @@
+"""The arithmetic of the benchmarks. Nothing is measured here."""
+
+import math
+
+import pytest
+
+from benchmarks import cpu, report
+from benchmarks.harness import Options, Sample, Subject, alternate
+from benchmarks.report import Section, Table
+from benchmarks.stats import Goal, Outcome, Spread, pair_ratios, percentile
+
+
+@pytest.mark.parametrize(
+    ("values", "fraction", "expected"),
+    [
+        ([3.0, 1.0, 2.0], 0.5, 2.0),
+        ([float(n) for n in range(1, 101)], 0.99, 99.0),
+        ([7.0], 0.99, 7.0),
+        ([1.0, 9.0], 0.0, 1.0),
+    ],
+)
+def test_percentile_is_a_measured_value(values, fraction, expected):
+    assert percentile(values, fraction) == expected
+
+
+def test_percentile_of_nothing_is_not_a_number():
+    assert math.isnan(percentile([], 0.5))
+
+
+def test_ratios_compare_the_two_sides_of_one_round():
+    assert pair_ratios([2.0, 9.0, math.nan, 4.0], [1.0, 3.0, 1.0, 0.0]) == [2.0, 3.0]
+
+
+def test_spread_keeps_the_extremes():
+    assert Spread.of([3.0, 1.0, 10.0]) == Spread(3.0, 1.0, 10.0)
+
+
+@pytest.mark.parametrize(
+    ("goal", "ratios", "verdict"),
+    [
+        (Goal("P1", "", most=2.2), [2.0, 2.1, 9.0], "yes"),
+        (Goal("P1", "", most=2.2), [2.3, 2.3, 0.1], "no"),
+        (Goal("P3", "", least=8), [8.0], "yes"),
+        (Goal("P3", "", least=8), [7.9], "no"),
+        (Goal("P3", "", least=8), [], "not measured"),
+    ],
+)
+def test_verdict_follows_the_median(goal, ratios, verdict):
+    assert Outcome(goal, ratios).verdict == verdict
+
+
+def test_cpu_time_of_a_sample_by_part():
+    sample = Sample(operations=1000, wall=2.0, cpu={"service": 0.5, "databases": 0.25})
+    assert (sample.micros("service"), sample.micros(), sample.rate) == (500.0, 750.0, 500.0)
+
+
+def test_process_name_with_blanks_and_parentheses_is_read():
+    line = "42 (a (b) c) S 7 1 1 0 -1 0 0 0 0 0 " + "10 20 3 4 " + "20 0 1 0"
+    assert cpu.parse_stat(line) == cpu.Stat(parent=7, ticks=37)
+
+
+def test_process_tree_has_grandchildren_and_nobody_else():
+    table = {pid: cpu.Stat(parent, 0) for pid, parent in [(1, 0), (2, 1), (3, 2), (4, 1), (5, 3)]}
+    assert cpu.tree([2], table) == {2, 3, 5}
+
+
+def test_every_second_round_runs_backwards():
+    order = []
+
+    def subject(name):
+        return Subject(name, lambda: order.append(name) or Sample(operations=1, wall=1.0))
+
+    subjects = [subject("a"), subject("b")]
+    alternate(subjects, Options(rounds=3), say=lambda _: None)
+    assert order == ["a", "b", "b", "a", "a", "b"]
+    assert [len(one.samples) for one in subjects] == [3, 3]
+
+
+def test_rounds_under_load_are_dropped_only_when_told():
+    subject = Subject("a", lambda: Sample(operations=1, wall=1.0))
+    alternate([subject], Options(rounds=2, max_load=-1.0), say=lambda _: None)
+    assert subject.samples == []
+
+
+def test_writing_one_section_leaves_the_others(tmp_path):
+    page = tmp_path / "benchmarks.md"
+    first, other = (Section(name, name.title(), "2 cores", 5) for name in ("gateway", "auth"))
+    report.write([first, other], page)
+    report.write([Section("auth", "Auth again", "2 cores", 5, figures=[("f:", Table(["a"], [["b"]]))])], page)
+    text = page.read_text()
+    assert "## Gateway" in text
+    assert "## Auth again" in text
+    assert "## Auth\n" not in text
