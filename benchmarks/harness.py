@@ -65,7 +65,7 @@ def alternate(subjects: Sequence[Subject], options: Options, say: Callable[[str]
             taken.append((subject, sample))
             say(
                 f"  round {number + 1}/{options.rounds}  {subject.name:<34} {sample.micros():9.1f} us CPU"
-                f" {sample.rate:11.1f}/s  p50 {sample.p50:8.2f} ms  p99 {sample.p99:8.2f} ms  errors {sample.errors:.0f}"
+                f" {sample.rate:10.1f}/s  p50 {sample.p50:8.2f} ms  p99 {sample.p99:8.2f} ms  {sample.errors:.0f} errors"
             )
         load = os.getloadavg()[0]
         if options.max_load is not None and load > options.max_load:
@@ -86,8 +86,12 @@ def run_load(
     cores: set[int],
     parts: Mapping[str, Sequence[int]],
     on_begin: Callable[[], None] = lambda: None,
+    itself: bool = False,
 ) -> tuple[dict[str, Any], dict[str, float]]:
-    """Run a load generator. It says when it has warmed up, so that CPU time is read exactly around its measurement."""
+    """Run a load generator. It says when it has warmed up, so that CPU time is read exactly around its measurement.
+
+    `itself`: the program is the subject, and its own CPU time is what counts.
+    """
     process = subprocess.Popen(
         [sys.executable, "-m", module],
         cwd=ROOT,
@@ -100,6 +104,8 @@ def run_load(
     assert process.stdout is not None
     process.stdin.write(json.dumps(plan))
     process.stdin.close()
+    if itself:
+        parts = {"service": [process.pid]}
     before: dict[str, float] = {}
     for mark, answer in marks(process.stdout):
         now = {name: cpu.seconds(pids) for name, pids in parts.items()}
