@@ -316,8 +316,8 @@ def test_every_variable_that_is_set_is_read_by_a_service():
         for service in ("auth_service", "chat_service", "notify_service", "gateway")
         for variable in _read_by(service)
     }
-    # Read by the image's health check and by Python's TLS.
-    assert used - read == {"HEALTH_URL", "SSL_CERT_FILE"}
+    # Read by the image's health check alone.
+    assert used - read == {"HEALTH_URL"}
 
 
 def _read_by(service: str) -> Iterator[str]:
