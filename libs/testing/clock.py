@@ -1,0 +1,16 @@
+"""A clock that stands wherever a test puts it."""
+
+from libs.clock import Clock
+
+
+class FakeClock(Clock):
+    """Runs with the machine's time, shifted by what the test advanced it."""
+
+    def __init__(self) -> None:
+        self._shift = 0.0
+
+    def seconds(self) -> float:
+        return super().seconds() + self._shift
+
+    def advance(self, seconds: float) -> None:
+        self._shift += seconds

@@ -1,0 +1,91 @@
+"""Servers of our own for every test: a PostgreSQL and a Valkey, started once, thrown away at the end.
+
+Databases are shared by all tests of a run and never emptied: each test makes its own users, and meets everybody else's.
+"""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import pytest
+from redis.asyncio import Redis
+
+from deploy.local.servers import PostgresServer, ValkeyServer
+from libs import migrations
+from libs.keys import KeyRing
+from libs.redis import connect
+from libs.testing.tokens import access_claims, access_token
+
+for name in [name for name in os.environ if name.startswith(("PARLEY_", "AUTH_", "CHAT_", "NOTIFY_", "GATEWAY_"))]:
+    if not name.startswith("PARLEY_TEST_"):
+        del os.environ[name]
+os.environ["PARLEY_ENVIRONMENT"] = "development"
+
+DatabaseUrl = Callable[[str], Awaitable[str]]
+IssueToken = Callable[..., str]
+
+
+@pytest.fixture(scope="session")
+async def postgres() -> AsyncIterator[PostgresServer]:
+    async with PostgresServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+async def valkey() -> AsyncIterator[ValkeyServer]:
+    async with ValkeyServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+async def redis_url(valkey: ValkeyServer) -> str:
+    return valkey.url
+
+
+@pytest.fixture(scope="session")
+async def redis(redis_url: str) -> AsyncIterator[Redis]:
+    client = connect(redis_url)
+    yield client
+    await client.aclose()
+
+
+@pytest.fixture(scope="session")
+async def database_url(postgres: PostgresServer) -> DatabaseUrl:
+    """`await database_url("auth")`: a migrated database, the same one for the whole run."""
+    urls: dict[str, asyncio.Task[str]] = {}
+
+    async def make(service: str) -> str:
+        url = await postgres.create_database(f"{service}_test")
+        await asyncio.to_thread(migrations.upgrade, service, url)
+        return url
+
+    async def get(service: str) -> str:
+        if service not in urls:
+            urls[service] = asyncio.create_task(make(service))
+        return await urls[service]
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def key_ring_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("keys") / "keys.json"
+    KeyRing.create(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def key_ring(key_ring_path: Path) -> KeyRing:
+    return KeyRing(key_ring_path)
+
+
+@pytest.fixture(scope="session")
+def issue_token(key_ring: KeyRing) -> IssueToken:
+    """`issue_token(user_id, **claims)`: an access token of the shared key ring."""
+
+    def issue(user_id: UUID | str | None = None, **claims: object) -> str:
+        return access_token(key_ring, access_claims(user_id or uuid4(), **claims))
+
+    return issue
