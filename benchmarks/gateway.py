@@ -4,6 +4,7 @@ import json
 import os
 import secrets
 import subprocess
+import sys
 import time
 import uuid
 from collections.abc import Callable
@@ -15,12 +16,14 @@ from joserfc.jwk import OctKey
 
 from benchmarks import cpu, machine, peers, world
 from benchmarks.harness import Options, Sample, Subject, alternate, run_load
-from benchmarks.processes import HOST, Servers
+from benchmarks.processes import HOST, Servers, free_port
 from benchmarks.report import Section, figures
 from benchmarks.stats import Goal, Outcome, pair_ratios
 
 PATH = "/api/v1/users/me"
 CONNECTIONS = 32
+# High enough that no request of a run is refused; each is counted all the same.
+LIMITS: dict[str, str] = {}
 REPORT = Path(__file__).parent / "load" / "wrk_report.lua"
 
 P1 = Goal("gateway P1", "CPU per request, no policy, beside nginx as a proxy", most=2.2)
@@ -133,8 +136,28 @@ def bring_fastapi(servers: Servers, found: Field, target: int, *, databases: wor
 
 
 def bring_ours(found: Field, target: int, databases: world.World) -> None:
-    """Waits for the gateway: its settings decide what "no policy" can mean."""
-    raise NotImplementedError
+    """Twice the same program: spared of limits, country and token by its settings, and with everything."""
+    own = {
+        **databases.stack.env("gateway"),
+        "GATEWAY_AUTH_URLS": f"http://{HOST}:{target}",
+        "GATEWAY_METRICS_PORT": "0",
+    }
+    spared = {"GATEWAY_EXEMPT_NETWORKS": "127.0.0.0/8"}
+    full = {
+        **LIMITS,
+        "GATEWAY_COUNTRY_DATABASE": str(world.country_database(databases.folder)),
+        "GATEWAY_COUNTRY_DENY": "KP",
+    }
+    token = databases.token(str(uuid.uuid4()))
+    for key, name, env in (
+        ("ours", "Parley gateway, no policy", spared),
+        ("ours-full", "Parley gateway, full policy", full),
+    ):
+        port = free_port()
+        settings = {**own, **env, "GATEWAY_PORT": str(port)}
+        argv = [sys.executable, "-m", "gateway", "serve"]
+        pid = databases.servers.serve(argv, port, name=key, cores=found.cores.subject, env=settings)
+        found.add(key, name, peers.Upstream(port, pid), token=token if env is full else None)
 
 
 def ratios(found: dict[str, Subject], ours: str, base: str, figure: Callable[[Sample], float]) -> list[float]:

@@ -65,7 +65,7 @@ def alternate(subjects: Sequence[Subject], options: Options, say: Callable[[str]
             taken.append((subject, sample))
             say(
                 f"  round {number + 1}/{options.rounds}  {subject.name:<34} {sample.micros():9.1f} us CPU"
-                f" {sample.rate:10.1f}/s  p50 {sample.p50:8.2f} ms  p99 {sample.p99:8.2f} ms  {sample.errors:.0f} errors"
+                f" {sample.rate:10.1f}/s  p50 {sample.p50:7.2f} ms  p99 {sample.p99:7.2f} ms  {sample.errors:.0f} lost"
             )
         load = os.getloadavg()[0]
         if options.max_load is not None and load > options.max_load:

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from string import Template
 
@@ -22,6 +23,7 @@ class Upstream:
     pid: int
 
 
+@cache
 def python() -> Path:
     """The interpreter of the peers' environment, installed on first use."""
     uv = shutil.which("uv", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")

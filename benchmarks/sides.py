@@ -5,8 +5,8 @@ import os
 import subprocess
 import sys
 import uuid
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -75,11 +75,9 @@ class Side:
         return as_sample(answer, used)
 
 
-class Feeding(ExitStack):
-    """A publisher process that is waited for."""
-
-
-def feeding(argv: list[str], text: str, env: dict[str, str], *, cores: set[int]) -> Feeding:
+@contextmanager
+def feeding(argv: list[str], text: str, env: dict[str, str], *, cores: set[int]) -> Iterator[None]:
+    """A publisher beside the block, waited for at its end."""
     process = subprocess.Popen(
         argv,
         cwd=peers.FOLDER if "channels_publish.py" in argv[1] else ROOT,
@@ -91,9 +89,8 @@ def feeding(argv: list[str], text: str, env: dict[str, str], *, cores: set[int])
     assert process.stdin is not None
     process.stdin.write(text)
     process.stdin.close()
-    stack = Feeding()
-    stack.callback(process.wait)
-    return stack
+    yield
+    process.wait()
 
 
 def as_sample(answer: dict[str, Any], used: dict[str, float]) -> Sample:

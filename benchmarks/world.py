@@ -15,7 +15,6 @@ import httpx2
 
 from benchmarks import cpu
 from benchmarks.processes import HOST, ROOT, Servers
-from deploy.local.environment import members
 from deploy.local.servers import PostgresServer, Server, ValkeyServer
 from deploy.local.stack import Stack
 from libs.keys import KeyRing
@@ -47,7 +46,6 @@ class World:
         self.stack = Stack(
             folder=self.folder,
             chats=1,
-            leave_out=[member.name for member in members(chats=1) if member.name not in wanted],
             extra={"*": QUIET, **(extra or {})},
         )
         servers.callback(lambda: servers.run(self.stack.stop()))
@@ -59,7 +57,9 @@ class World:
 
     def start(self) -> None:
         self.servers.run(self.stack.migrate())
-        self.servers.run(self.stack.start_services())
+        for name in self.wanted:
+            self.servers.run(self.stack.process(name).start())
+            self.servers.run(self.stack.ready(name))
         cpu.pin([self.pid(name) for name in self.wanted], self.cores.subject)
 
     def pid(self, name: str) -> int:
