@@ -3,7 +3,7 @@
 import asyncio
 import signal
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from deploy.local.binaries import CHECKOUT
@@ -33,17 +33,17 @@ def service(name: str, arguments: Sequence[str], environ: Mapping[str, str]) -> 
     module = name if name == "gateway" else f"{name}_service"
 
     async def run() -> int:
-        async with _environment(name, environ) as env:
-            return await _python("-m", module, *arguments, env=env)
+        async with _environments(environ) as env:
+            return await _python("-m", module, *arguments, env=env(name))
 
     return asyncio.run(run())
 
 
 def migrate(environ: Mapping[str, str]) -> int:
     async def run() -> int:
-        for name in DATABASES:
-            async with _environment(name, environ) as env:
-                code = await _python("-m", f"{name}_service", "migrate", env=env)
+        async with _environments(environ) as env:
+            for name in DATABASES:
+                code = await _python("-m", f"{name}_service", "migrate", env=env(name))
                 if code:
                     return code
         return 0
@@ -72,17 +72,17 @@ def clean(*, sure: bool) -> int:
 
 
 @asynccontextmanager
-async def _environment(name: str, environ: Mapping[str, str]) -> AsyncIterator[dict[str, str]]:
+async def _environments(environ: Mapping[str, str]) -> AsyncIterator[Callable[[str], dict[str, str]]]:
     state = State.of_checkout()
     running = state.told()
     if running is not None:
-        yield {**environ, **running["env"][name]}
+        yield lambda name: {**environ, **running["env"][name]}
         return
     async with state.held() as lock:
         stack = Stack(folder=state.folder, environ=environ, keep_open=(lock,))
         try:
             await stack.start_servers()
-            yield stack.env(name)
+            yield stack.env
         finally:
             await stack.stop()
 

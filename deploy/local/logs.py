@@ -16,18 +16,17 @@ _POLL_SECONDS = 0.1
 _TAIL_BYTES = 256 << 10
 _LEVELS = {"warning": 33, "error": 31, "critical": 31}
 _TEXT_FORMS = ("%Y-%m-%d %H:%M:%S.%f", "%d %b %Y %H:%M:%S.%f")
-Write = Callable[[str], None]
 
 
 class Painter:
     """Writes `name | line`, coloured on a terminal unless NO_COLOR is set."""
 
-    def __init__(self, names: Iterable[str], out: TextIO = sys.stdout) -> None:
+    def __init__(self, names: Iterable[str], out: TextIO | None = None) -> None:
         names = list(names)
-        self._out = out
+        self._out = out or sys.stdout
         self._colours = {name: _COLOURS[index % len(_COLOURS)] for index, name in enumerate(names)}
         self._width = max(map(len, names), default=0)
-        self._on = out.isatty() and "NO_COLOR" not in os.environ
+        self._on = self._out.isatty() and "NO_COLOR" not in os.environ
 
     def write(self, name: str, line: str) -> None:
         self._out.write(f"{self._paint(name.ljust(self._width), self._colours.get(name, 0))} | {self._line(line)}\n")
