@@ -111,8 +111,8 @@ class World:
     key_ring: Path
     certificate: Path
     """Of the sandbox's mail server, for STARTTLS."""
-    field_keys: str
-    smtp_password: str
+    secrets: Mapping[str, str]
+    """Those that the state folder keeps."""
     environ: Mapping[str, str]
     """Of the user. It wins over our defaults, but not over our addresses."""
 
@@ -121,11 +121,11 @@ class World:
             "PARLEY_ENVIRONMENT": "development",
             "PARLEY_LOG_FORMAT": "json",
             "PARLEY_KEY_RING": str(self.key_ring),
-            "PARLEY_FIELD_KEYS": self.field_keys,
+            "PARLEY_FIELD_KEYS": self.secrets["field_keys"],
             "PARLEY_PUBLIC_URL": self.addresses.url("gateway"),
             "PYTHONUNBUFFERED": "1",
         }
-        special = {"gateway": self._gateway, "notify": self._notify, "sandbox": self._sandbox}
+        special = {"auth": self._auth, "gateway": self._gateway, "notify": self._notify, "sandbox": self._sandbox}
         own = {**self._shared(), **special.get(member.service, dict)()}
         if member.service in self.databases:
             own[f"{member.prefix}_DATABASE_URL"] = self.databases[member.service]
@@ -154,6 +154,9 @@ class World:
             "PARLEY_NOTIFY_URL": self.addresses.url("notify"),
         }
 
+    def _auth(self) -> dict[str, str]:
+        return {"AUTH_REFRESH_KEYS": self.environ.get("AUTH_REFRESH_KEYS", self.secrets["refresh_keys"])}
+
     def _gateway(self) -> dict[str, str]:
         return {
             "GATEWAY_AUTH_URLS": self.addresses.urls("auth"),
@@ -165,7 +168,7 @@ class World:
     def _notify(self) -> dict[str, str]:
         if "NOTIFY_SMTP_URL" in self.environ:
             return {}
-        credentials = f"parley:{self.smtp_password}"
+        credentials = f"parley:{self.secrets['smtp']}"
         return {
             "NOTIFY_SMTP_URL": f"smtp://{credentials}@{ports.HOST}:{self.addresses.smtp}?starttls=required",
             "NOTIFY_SMTP_CA_FILE": str(self.certificate),
@@ -173,4 +176,4 @@ class World:
         }
 
     def _sandbox(self) -> dict[str, str]:
-        return {"SANDBOX_SMTP_USER": "parley", "SANDBOX_SMTP_PASSWORD": self.smtp_password}
+        return {"SANDBOX_SMTP_USER": "parley", "SANDBOX_SMTP_PASSWORD": self.secrets["smtp"]}

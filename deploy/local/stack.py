@@ -95,8 +95,7 @@ class Stack:
             redis_url=redis_url,
             key_ring=Path(environ.get("PARLEY_KEY_RING", state.keys)),
             certificate=state.folder / "sandbox.pem",
-            field_keys=kept["field_keys"],
-            smtp_password=kept["smtp"],
+            secrets=kept,
             environ=environ,
         )
         if not self._world.key_ring.exists():

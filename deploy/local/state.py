@@ -45,12 +45,12 @@ class State:
     def secrets(self) -> dict[str, str]:
         """Made at the first start and kept: data that was encrypted with them lies beside them."""
         path = self.folder / "secrets.json"
-        if not path.exists():
-            field_key = base64.urlsafe_b64encode(secrets.token_bytes(32)).decode().rstrip("=")
-            names = ("postgres", "valkey", "smtp")
-            values = {name: secrets.token_urlsafe(24) for name in names} | {"field_keys": f"local1:{field_key}"}
-            _write_private(path, json.dumps(values, indent=1))
-        found: dict[str, str] = json.loads(path.read_text())
+        found: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
+        made = {name: secrets.token_urlsafe(24) for name in ("postgres", "valkey", "smtp")}
+        made |= {"field_keys": f"local1:{_new_key()}", "refresh_keys": f"0:{_new_key()}"}
+        if made.keys() - found.keys():
+            found = {**made, **found}
+            _write_private(path, json.dumps(found, indent=1))
         return found
 
     @asynccontextmanager
@@ -124,6 +124,10 @@ def _take(handle: int) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def _new_key() -> str:
+    return base64.urlsafe_b64encode(secrets.token_bytes(32)).decode().rstrip("=")
 
 
 def _write_private(path: Path, text: str) -> None:
