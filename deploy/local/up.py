@@ -24,8 +24,11 @@ def up(environ: Mapping[str, str], port: int) -> None:
 async def _until_stopped(environ: Mapping[str, str], port: int) -> None:
     task = asyncio.ensure_future(_run(environ, port))
     loop = asyncio.get_running_loop()
+    stop = _cancel_once(task)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        loop.add_signal_handler(number, _cancel_once(task))
+        # `nohup` asks not to end with the terminal.
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+            loop.add_signal_handler(number, stop)
     try:
         await task
     except asyncio.CancelledError:
@@ -75,7 +78,7 @@ async def _run(environ: Mapping[str, str], port: int) -> None:
 
 async def _keep_running(stack: Stack, name: str) -> None:
     """Starts what ended without being asked to, later and later while it goes on ending."""
-    pause, since = 1.0, time.monotonic()
+    pause, since = 0.5, time.monotonic()
     while True:
         await asyncio.sleep(_LOOK_SECONDS)
         if stack.is_running(name):
