@@ -14,7 +14,7 @@ from deploy.local import ports
 from deploy.local.binaries import CHECKOUT
 from deploy.local.errors import StateInUse
 from deploy.local.state import State
-from tests.local.machine import readable_python
+from tests.local.machine import open_folder, readable_python
 
 
 def parley(state: Path, *arguments: str, answer: str = "") -> "subprocess.CompletedProcess[str]":
@@ -94,6 +94,21 @@ def test_help_needs_the_standard_library_alone() -> None:
     assert finished.returncode == 0, finished.stderr
     for command in ("up", "test", "bench", "migrate", "logs", "clean", "auth chat notify gateway"):
         assert command in finished.stdout
+
+
+def test_test_with_arguments_is_pytest(tmp_path: Path) -> None:
+    finished = parley(tmp_path / "state", "test", "--version")
+    assert finished.returncode == 0
+    assert finished.stdout.startswith("pytest ")
+    assert parley(tmp_path / "state", "test", "no/such/file").returncode == 4
+
+
+def test_command_of_a_service_without_a_stack_gets_servers_for_the_moment() -> None:
+    with open_folder() as folder:
+        finished = parley(folder / "state", "gateway", "no-such-command")
+        assert finished.returncode == 2
+        assert "no-such-command" in finished.stderr
+        assert "database system is shut down" in (folder / "state" / "logs" / "postgres.log").read_text()
 
 
 def test_logs_before_the_first_start(tmp_path: Path) -> None:
