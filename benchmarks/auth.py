@@ -67,7 +67,7 @@ class Logins:
 def compare(options: Options) -> Section:
     with Servers() as servers:
         complete = installed("auth_service")
-        world = World(servers, cores=cpu.Cores.shared(), wanted=OURS if complete else (), extra=SETTINGS)
+        world = World(servers, cores=cpu.Cores.shared(), wanted=OURS if complete else ())
         limit = Subject("bare argon2id, a thread a core", lambda: hashes(options))
         subjects = [limit]
         if complete:
@@ -85,9 +85,6 @@ def compare(options: Options) -> Section:
     section.figures = [(f"{CONNECTIONS} connections, all cores:", figures(subjects[:2], operation="login"))]
     section.notes = notes(subjects)
     return section
-
-
-SETTINGS: dict[str, dict[str, str]] = {}
 
 
 def outcomes(subjects: list[Subject]) -> list[Outcome]:

@@ -1,5 +1,7 @@
 """Databases and our services, only as many as a comparison needs: real servers, durable, production settings."""
 
+import base64
+import secrets
 import shutil
 import socket
 import tempfile
@@ -23,7 +25,11 @@ from libs.testing.tokens import access_claims, access_token
 S = TypeVar("S", bound=Server)
 PASSWORD = "correct horse battery staple"
 TOKEN_SECONDS = 6 * 3600
-QUIET = {"PARLEY_ENVIRONMENT": "production", "PARLEY_LOG_LEVEL": "warning"}
+PRODUCTION = {
+    "PARLEY_ENVIRONMENT": "production",
+    "PARLEY_LOG_LEVEL": "warning",
+    "AUTH_REFRESH_KEYS": f"1:{base64.urlsafe_b64encode(secrets.token_bytes(32)).decode().rstrip('=')}",
+}
 
 
 class World:
@@ -46,7 +52,7 @@ class World:
         self.stack = Stack(
             folder=self.folder,
             chats=1,
-            extra={"*": QUIET, **(extra or {})},
+            extra={"*": PRODUCTION, **(extra or {})},
         )
         servers.callback(lambda: servers.run(self.stack.stop()))
         servers.run(self.stack.start_servers())
