@@ -1,0 +1,72 @@
+"""Which pages of other origins may call, and which may open a socket. The list is exact: no patterns, never `null`."""
+
+from collections.abc import Iterable
+from urllib.parse import urlsplit
+
+from gateway.domain.head import Head, Headers
+
+_METHODS = b"GET, POST, PUT, PATCH, DELETE"
+_HEADERS = b"Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, X-Request-Id, X-CSRF-Token"
+_EXPOSED = b"X-Request-Id, X-Request-Duration, ETag, Location, Retry-After, RateLimit, RateLimit-Policy"
+_MAX_AGE_SECONDS = b"600"
+_VARY: Headers = [(b"vary", b"Origin")]
+
+
+class Origins:
+    def __init__(self, allowed: Iterable[str], public_url: str | None) -> None:
+        """`public_url` is where the gateway is reached; its own pages may open sockets, and need no CORS."""
+        self._answers = {origin: _answer(origin) for origin in map(_origin, allowed)}
+        self._sockets = {*self._answers, *([_origin(public_url)] if public_url else ())}
+
+    def headers(self, origin: bytes | None) -> Headers:
+        """For every answer. A cache must know that it depends on the origin even when this one gets nothing."""
+        if not self._answers:
+            return []
+        return _VARY if origin is None else self._answers.get(origin, _VARY)
+
+    def preflight(self, origin: bytes) -> Headers:
+        if origin not in self._answers:
+            return _VARY
+        return [
+            *self._answers[origin],
+            (b"access-control-allow-methods", _METHODS),
+            (b"access-control-allow-headers", _HEADERS),
+            (b"access-control-max-age", _MAX_AGE_SECONDS),
+        ]
+
+    def may_open_socket(self, head: Head) -> bool:
+        """Against cross-site hijacking: a browser opens sockets to anywhere, with cookies, and only says from where."""
+        origins = head.noted.get(b"origin")
+        if origins is None:
+            # Programs send no Origin; browsers always do. What looks like a browser without one has had it taken away.
+            return not (_browser(head) or b"cookie" in head.noted)
+        return len(origins) == 1 and origins[0] in self._sockets
+
+
+def is_preflight(head: Head) -> bool:
+    return head.method == b"OPTIONS" and b"origin" in head.noted and b"access-control-request-method" in head.noted
+
+
+def _browser(head: Head) -> bool:
+    agent = head.one(b"user-agent") or b""
+    return b"sec-fetch-mode" in head.noted or agent.startswith(b"Mozilla/")
+
+
+def _answer(origin: bytes) -> Headers:
+    return [
+        *_VARY,
+        (b"access-control-allow-origin", origin),
+        (b"access-control-allow-credentials", b"true"),
+        (b"access-control-expose-headers", _EXPOSED),
+    ]
+
+
+def _origin(text: str) -> bytes:
+    """As a browser sends it: scheme and host in lower case, no default port, no path."""
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.path not in ("", "/") or parts.query:
+        raise ValueError(f"{text!r} is no origin; write it as https://app.example.com.")
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    default = {"http": 80, "https": 443}[parts.scheme]
+    port = "" if parts.port in (None, default) else f":{parts.port}"
+    return f"{parts.scheme}://{host}{port}".encode()

@@ -1,0 +1,113 @@
+"""After 101: two connections joined byte by byte. No frame is parsed here, so none costs more than a copy."""
+
+import asyncio
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from gateway.deps import Gateway
+from gateway.domain.connection import UpstreamConnection
+
+if TYPE_CHECKING:
+    from gateway.routes.front import Front
+
+_BUFFERED_BYTES = 65_536
+
+
+def join(front: "Front", upstream: UpstreamConnection, gateway: Gateway, *, early: bytes, rest: bytes) -> None:
+    """`early`: what the client sent before it knew; `rest`: what the service sent right after its 101."""
+    tunnel = Tunnel(gateway, front.server_state.connections)
+    ours = End(tunnel)
+    behind = upstream.hand_over(ours)
+    client = front.hand_over()
+    theirs = End(tunnel)
+    if behind is None:
+        client.abort()
+        return
+    theirs.meet(client, ours)
+    ours.meet(behind, theirs)
+    client.set_protocol(theirs)
+    if rest:
+        client.write(rest)
+    if early:
+        behind.write(early)
+
+
+class Tunnel:
+    """Both ends, as one thing that is watched and that uvicorn waits for."""
+
+    __slots__ = ("_connections", "_ends", "_gateway", "heard")
+
+    def __init__(self, gateway: Gateway, connections: set[Any]) -> None:
+        self._gateway = gateway
+        self._connections = connections
+        self._ends: list[asyncio.Transport] = []
+        self.heard = monotonic()
+        gateway.watched.add(self)
+        connections.add(self)
+
+    def add(self, transport: asyncio.Transport) -> None:
+        self._ends.append(transport)
+
+    def look(self, now: float) -> None:
+        if now - self.heard > self._gateway.times.socket:
+            self.shutdown()
+
+    def shutdown(self) -> None:
+        for transport in self._ends:
+            transport.close()
+
+    def gone(self) -> None:
+        self._gateway.watched.discard(self)
+        self._connections.discard(self)
+
+
+class End(asyncio.Protocol):
+    __slots__ = ("_tunnel", "other", "over", "transport")
+
+    def __init__(self, tunnel: Tunnel) -> None:
+        self._tunnel = tunnel
+        self.transport: asyncio.Transport | None = None
+        self.other: End | None = None
+        self.over = False
+
+    def meet(self, transport: asyncio.Transport, other: "End") -> None:
+        self.transport = transport
+        self.other = other
+        transport.set_write_buffer_limits(high=_BUFFERED_BYTES)
+        self._tunnel.add(transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._tunnel.heard = monotonic()
+        other = self.other
+        if other is not None and other.transport is not None:
+            other.transport.write(data)
+
+    def eof_received(self) -> bool:
+        """One side has said all it had to say; the other may still be talking."""
+        self.over = True
+        transport = self._opposite()
+        if transport is None or (self.other is not None and self.other.over):
+            return False
+        transport.write_eof()
+        return True
+
+    def connection_lost(self, _exc: Exception | None) -> None:
+        self.transport = None
+        self._tunnel.gone()
+        transport = self._opposite()
+        if transport is not None:
+            transport.close()
+
+    def pause_writing(self) -> None:
+        transport = self._opposite()
+        if transport is not None:
+            transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        transport = self._opposite()
+        if transport is not None:
+            transport.resume_reading()
+
+    def _opposite(self) -> asyncio.Transport | None:
+        transport = self.other.transport if self.other is not None else None
+        return None if transport is None or transport.is_closing() else transport
