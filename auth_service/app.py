@@ -1,0 +1,67 @@
+"""The HTTP side of auth: where everything concrete is made."""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+from fastapi import FastAPI
+
+from auth_service.domain import revocations
+from auth_service.domain.hashing import Hasher
+from auth_service.domain.kit import Kit
+from auth_service.domain.tokens import Mint, RefreshKeys
+from auth_service.routes import accounts, internal, keys, sessions, tokens, users
+from auth_service.settings import Settings
+from libs import internal as shared
+from libs import web
+from libs.clock import Clock
+from libs.runtime import Runtime, open_runtime
+from libs.tokens import Issuer
+
+_DESCRIPTION = "Accounts, sign-in, sessions and tokens."
+
+
+@contextmanager
+def open_kit(runtime: Runtime, settings: Settings) -> Iterator[Kit]:
+    hasher = Hasher(settings.hashing_threads)
+    refresh_keys = RefreshKeys(settings.refresh_keys.get_secret_value())
+    try:
+        yield Kit(
+            database=runtime.db,
+            redis=runtime.redis,
+            clock=runtime.clock,
+            hasher=hasher,
+            mint=Mint(Issuer(runtime.ring), refresh_keys, runtime.clock),
+            cipher=runtime.cipher,
+            must_verify=settings.email_verification == "required",
+        )
+    finally:
+        hasher.close()
+
+
+def create_app(settings: Settings, clock: Clock | None = None) -> FastAPI:
+    clock = clock or Clock()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with open_runtime("auth", settings, clock=clock, pull=revocations.active_at(clock)) as runtime:
+            with open_kit(runtime, settings) as kit:
+                runtime.onto(app)
+                app.state.kit = kit
+                yield
+
+    async def database() -> None:
+        await app.state.db.ping()
+
+    async def redis() -> None:
+        await app.state.redis.ping()
+
+    app = web.create_app(
+        name="auth",
+        title="Parley auth",
+        description=_DESCRIPTION,
+        settings=settings,
+        routers=[module.router for module in (accounts, tokens, sessions, users, keys, internal, shared)],
+        lifespan=lifespan,
+        checks={"database": database, "redis": redis},
+    )
+    return app

@@ -1,0 +1,47 @@
+"""What the routes of auth get handed, beyond `libs.deps`."""
+
+import ipaddress
+import re
+from typing import Annotated, cast
+
+from fastapi import Depends, Request
+
+from auth_service.domain.kit import Kit
+from auth_service.domain.sessions import Client
+from libs.keys import KeyRing
+
+_COUNTRY = re.compile(r"[A-Z]{2}")
+_USER_AGENT_CHARS = 256
+
+
+def _kit(request: Request) -> Kit:
+    return cast(Kit, request.app.state.kit)
+
+
+def _ring(request: Request) -> KeyRing:
+    return cast(KeyRing, request.app.state.ring)
+
+
+def _client(request: Request) -> Client:
+    host, port = request.client or ("", 0)
+    agent = request.headers.get("user-agent", "")
+    # The server puts the forwarded address, which has no port, in the place of a trusted proxy's own. So port 0 says
+    # that a proxy we trust has spoken; a country from anybody else is only a claim.
+    country = request.headers.get("x-client-country", "") if port == 0 else ""
+    return Client(
+        ip=_address(host),
+        country=country if _COUNTRY.fullmatch(country) else None,
+        user_agent="".join(c for c in agent if c.isprintable())[:_USER_AGENT_CHARS],
+    )
+
+
+def _address(host: str) -> str | None:
+    try:
+        return str(ipaddress.ip_address(host))
+    except ValueError:
+        return None
+
+
+Tools = Annotated[Kit, Depends(_kit)]
+Ring = Annotated[KeyRing, Depends(_ring)]
+Device = Annotated[Client, Depends(_client)]

@@ -1,0 +1,1 @@
+"""The rules of auth and their SQL, a file a noun."""

@@ -1,0 +1,143 @@
+"""Accounts: registering, confirming the e-mail address, and those that are made on the command line."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import structlog
+from sqlalchemy import delete, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from auth_service.domain import identifiers, passwords, sessions, users, verification
+from auth_service.domain.identifiers import Name
+from auth_service.domain.kit import Kit
+from auth_service.domain.sessions import Client
+from auth_service.domain.tokens import Pair
+from auth_service.errors import EmailTaken, LinkSpent, NotAllowed, PhoneTaken
+from auth_service.models import Identifier, User
+from libs import outbox
+from libs.contracts.accounts import UserRegistered
+from libs.ids import uuid7
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    password: str
+    username: Name | None = None
+    email: Name | None = None
+    phone: Name | None = None
+    first_name: str = ""
+    last_name: str = ""
+
+    @property
+    def own_names(self) -> list[str]:
+        given = [name.norm for name in (self.username, self.email, self.phone) if name]
+        return [name for name in [*given, self.first_name, self.last_name] if name]
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How an account begins. Nobody chooses it over the API."""
+
+    status: str = "active"
+    roles: Sequence[str] = ("user",)
+    email_verified: bool = False
+
+
+_ORDINARY = Standing()
+
+
+async def register(db: AsyncSession, kit: Kit, new: Registration, client: Client) -> Pair | None:
+    """Makes an account and signs it in. Raises Taken when a name belongs to somebody.
+
+    Where addresses must be confirmed: None, whether or not the address was known, and nobody is signed in. The owner of
+    a known one gets a mail. Only a taken username is said, for usernames are public.
+    """
+    passwords.require_suitable(new.password, new.own_names)
+    # Before the first statement, so that no connection waits for it, and in every case, so that the time tells nothing.
+    password_hash = await kit.hasher.hash(new.password)
+    if kit.must_verify:
+        await _register_unseen(db, kit, new, password_hash)
+        return None
+    user = await create(db, new, password_hash, now=kit.clock.now())
+    await outbox.add(db, UserRegistered(profile=users.profile(user)), kit.clock.now())
+    if user.email is not None:
+        await verification.send_link(db, kit, user)
+    return await sessions.start(db, kit, users.holder(user), client=client, amr=["pwd"])
+
+
+async def confirm_email(db: AsyncSession, token: str, *, now: datetime) -> None:
+    user_id, address = await verification.consume(db, token, now=now)
+    user = await users.find(db, user_id, lock=True)
+    if user is None or not await identifiers.verify(db, user_id, address, now=now):
+        raise LinkSpent
+    if user.status != "pending":
+        await users.save(db, user, now=now)
+        return
+    user.status = "active"
+    user.updated_at = now
+    await db.flush()
+    await db.refresh(user, ["identifiers"])
+    await outbox.add(db, UserRegistered(profile=users.profile(user)), now)
+    log.info("user_registered", user_id=str(user_id))
+
+
+async def create(
+    db: AsyncSession,
+    new: Registration,
+    password_hash: str,
+    *,
+    now: datetime,
+    standing: Standing = _ORDINARY,
+) -> User:
+    """Raises Taken. Names are claimed in a fixed order, so that two registrations never wait for each other."""
+    user = User(
+        id=uuid7(),
+        status=standing.status,
+        roles=list(standing.roles),
+        first_name=new.first_name,
+        last_name=new.last_name,
+        bio="",
+        language="en",
+        timezone="UTC",
+        version=1,
+        created_at=now,
+        updated_at=now,
+    )
+    db.add(user)
+    await db.flush()
+    if new.username is None:
+        await identifiers.claim_numbered(db, user.id, user.number, now=now)
+    for name in (new.username, new.email, new.phone):
+        if name is not None:
+            verified = standing.email_verified and name.kind == "email"
+            await identifiers.claim(db, user.id, name, now=now, verified=verified)
+    await passwords.keep(db, user.id, password_hash, now=now)
+    await db.refresh(user, ["number", "identifiers"])
+    log.info("account_created", user_id=str(user.id), status=standing.status)
+    return user
+
+
+async def _register_unseen(db: AsyncSession, kit: Kit, new: Registration, password_hash: str) -> None:
+    if new.email is None:
+        raise NotAllowed("email", "An e-mail address is required, for it must be confirmed.")
+    # Who registers again before confirming gets the password that they chose last, and the links sent before are dead:
+    # an address that a stranger registered first is not theirs when its owner comes.
+    same = select(Identifier.user_id).where(Identifier.value_norm == new.email.norm)
+    abandoned = delete(User).where(User.status == "pending", User.id.in_(same))
+    await db.execute(abandoned.execution_options(synchronize_session=False))
+    try:
+        async with db.begin_nested():
+            user = await create(db, new, password_hash, now=kit.clock.now(), standing=Standing(status="pending"))
+            await verification.send_link(db, kit, user)
+    except (EmailTaken, PhoneTaken) as taken:
+        await _tell_owner(db, kit, new.email if isinstance(taken, EmailTaken) else new.phone)
+
+
+async def _tell_owner(db: AsyncSession, kit: Kit, name: Name | None) -> None:
+    owner_id = await identifiers.owner(db, name) if name else None
+    owner = await users.find(db, owner_id) if owner_id else None
+    if owner is not None and owner.status != "pending":
+        await verification.send_account_exists(db, kit, owner)

@@ -1,0 +1,88 @@
+"""What operators do on the command line. Each returns what to tell them."""
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from auth_service.domain import accounts, identifiers, passwords, users
+from auth_service.domain.accounts import Registration, Standing
+from auth_service.domain.kit import Kit
+from auth_service.errors import NotAllowed
+from libs import outbox
+from libs.contracts import SERVICES
+from libs.contracts.accounts import UserRegistered
+from libs.keys import USER, Algorithm, KeyRing
+from libs.revocation import KEEP_SECONDS
+
+Job = Callable[[Kit], Awaitable[str]]
+
+DEMO_PASSWORD = "parley-demo-2026"  # noqa: S105
+_DEMO_USERS = (("ada", "Ada", "Lovelace"), ("grace", "Grace", "Hopper"), ("alan", "Alan", "Turing"))
+
+
+def rotate_keys(path: Path, owner: str, *, algorithm: Algorithm | None, only_new: bool) -> str:
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        ring = KeyRing.create(path, algorithm or "HS256")
+        return f"Made {path} with {ring.signing_key(USER).alg} keys."
+    if only_new:
+        return f"{path} exists; nothing was changed."
+    if owner not in (USER, *SERVICES):
+        raise NotAllowed("owner", f"Keys belong to {USER} or to a service: {', '.join(SERVICES)}.")
+    ring = KeyRing(path)
+    before = ring.signing_key(owner)
+    if algorithm not in (None, before.alg):
+        raise NotAllowed("algorithm", f"This ring has {before.alg} keys. Make a ring for {algorithm} in another file.")
+    ring.rotate(owner, keep_seconds=KEEP_SECONDS)
+    return f"Key {ring.signing_key(owner).kid} signs for {owner} now; {before.kid} is accepted for 12 more hours."
+
+
+def write_rings(path: Path, folder: Path) -> list[Path]:
+    """A ring for each other service, in which of asymmetric keys only its own is private. Auth keeps the whole ring."""
+    folder.mkdir(parents=True, exist_ok=True)
+    ring = KeyRing(path)
+    written = []
+    for service in SERVICES:
+        if service == "auth":
+            continue
+        target = folder / f"{service}.json"
+        ring.write_for(service, target)
+        written.append(target)
+    return written
+
+
+async def create_admin(kit: Kit, new: Registration) -> str:
+    """An account that exists keeps its password and becomes an administrator."""
+    assert new.email is not None  # noqa: S101  -- the command takes one
+    async with kit.database.transaction() as db:
+        owner = await identifiers.owner(db, new.email)
+        user = await users.find(db, owner, lock=True) if owner else None
+        if user is not None:
+            if "admin" in user.roles:
+                return f"{user.email} is an administrator already."
+            user.roles = [*user.roles, "admin"]
+            await users.save(db, user, now=kit.clock.now())
+            return f"{user.email} is an administrator now."
+    passwords.require_suitable(new.password, new.own_names)
+    await _make(kit, new, Standing(roles=("user", "admin"), email_verified=True))
+    return f"Made the administrator {new.email.value}."
+
+
+async def seed_demo(kit: Kit) -> str:
+    made = []
+    for username, first_name, last_name in _DEMO_USERS:
+        email = identifiers.email(f"{username}@example.com")
+        async with kit.database.transaction() as db:
+            known = await identifiers.owner(db, email) is not None
+        if not known:
+            new = Registration(DEMO_PASSWORD, identifiers.username(username), email, None, first_name, last_name)
+            await _make(kit, new, Standing(email_verified=True))
+            made.append(email.value)
+    return f"Made {', '.join(made)}." if made else "The demo users exist."
+
+
+async def _make(kit: Kit, new: Registration, standing: Standing) -> None:
+    password_hash = await kit.hasher.hash(new.password)
+    async with kit.database.transaction() as db:
+        now = kit.clock.now()
+        user = await accounts.create(db, new, password_hash, now=now, standing=standing)
+        await outbox.add(db, UserRegistered(profile=users.profile(user)), now)

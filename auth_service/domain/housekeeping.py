@@ -1,0 +1,31 @@
+"""Rows that nobody needs any more."""
+
+from datetime import timedelta
+
+from sqlalchemy import delete
+
+from auth_service.models import OneTimeToken, Revocation, Session, User
+from libs.clock import Clock
+from libs.db import Database
+from libs.revocation import KEEP_SECONDS
+
+# For so long a used link still says that it was used, and an ended session can be looked into.
+_KEEP = timedelta(days=7)
+
+
+async def forget(database: Database, clock: Clock) -> None:
+    """What is over for a week: links, sessions, registrations without a confirmation; and revocations of tokens that
+    have expired since."""
+    now = clock.now()
+    doomed = (
+        delete(OneTimeToken).where(OneTimeToken.expires_at < now - _KEEP),
+        delete(Session).where(Session.expires_at < now - _KEEP),
+        delete(User).where(User.status == "pending", User.created_at < now - _KEEP),
+        delete(Revocation).where(
+            Revocation.created_at < now - timedelta(seconds=KEEP_SECONDS), Revocation.published_at.is_not(None)
+        ),
+    )
+    for statement in doomed:
+        # One transaction each: a long one would hold back the cleaning of PostgreSQL itself.
+        async with database.transaction() as db:
+            await db.execute(statement.execution_options(synchronize_session=False))

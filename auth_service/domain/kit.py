@@ -1,0 +1,25 @@
+"""What the rules of auth work with besides a transaction. Put together once, where a process starts."""
+
+from dataclasses import dataclass
+
+from redis.asyncio import Redis
+
+from auth_service.domain.hashing import Hasher
+from auth_service.domain.tokens import Mint
+from libs.clock import Clock
+from libs.crypto import FieldCipher
+from libs.db import Database
+
+
+@dataclass(frozen=True, slots=True)
+class Kit:
+    """`database` is for what needs more than one transaction: no connection is held while a password is hashed."""
+
+    database: Database
+    redis: Redis
+    clock: Clock
+    hasher: Hasher
+    mint: Mint
+    cipher: FieldCipher
+    must_verify: bool
+    """Whether nobody signs in before the e-mail address is confirmed."""

@@ -1,0 +1,85 @@
+"""Every way auth says no, beyond what `libs.errors` has."""
+
+from libs.errors import Conflict, FieldError, Forbidden, Gone, Invalid, Unauthenticated, Unavailable
+
+
+class InvalidCredentials(Unauthenticated):
+    """Unknown account, wrong password and suspended account alike."""
+
+    code = "invalid_credentials"
+    detail = "No active account found with the given credentials"
+
+
+class InvalidRefreshToken(Unauthenticated):
+    code = "invalid_token"
+    detail = "Token is invalid or expired"
+
+
+class RefreshReused(Unauthenticated):
+    """A refresh token that was replaced came back too late: one of two holders is a thief, so both are signed out."""
+
+    code = "refresh_reused"
+    detail = "This refresh token was already used. The session has ended."
+
+
+class SessionExpired(Unauthenticated):
+    code = "session_expired"
+    detail = "This session has expired. Sign in again."
+
+
+class InvalidCode(Unauthenticated):
+    code = "invalid_code"
+    detail = "This link or code is not valid."
+
+
+class EmailNotVerified(Forbidden):
+    """Said only to somebody who knows the password."""
+
+    code = "email_not_verified"
+    detail = "Confirm your e-mail address first: open the link that was sent to you."
+
+
+class Taken(Conflict):
+    def __init__(self, field: str) -> None:
+        self.field = field
+        message = f"user with this {field.replace('_', ' ')} already exists."
+        super().__init__(message, errors=[FieldError(field, message)])
+
+
+class UsernameTaken(Taken):
+    code = "username_taken"
+
+
+class EmailTaken(Taken):
+    code = "email_taken"
+
+
+class PhoneTaken(Taken):
+    code = "phone_number_taken"
+
+
+class AlreadyVerified(Conflict):
+    code = "already_verified"
+    detail = "This e-mail address is already confirmed."
+
+
+class NoEmail(Conflict):
+    code = "no_email"
+    detail = "This account has no e-mail address."
+
+
+class LinkSpent(Gone):
+    code = "link_spent"
+    detail = "This link was already used or has expired."
+
+
+class NotAllowed(Invalid):
+    """One field that is well-formed and still not acceptable."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(errors=[FieldError(field, message)])
+
+
+class Busy(Unavailable):
+    code = "busy"
+    detail = "Too many sign-ins at once. Try again in a second."

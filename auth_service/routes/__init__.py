@@ -1,0 +1,1 @@
+"""What the world can ask of auth, a file a noun."""

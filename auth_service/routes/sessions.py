@@ -1,0 +1,61 @@
+"""One's own sessions."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, status
+
+from auth_service.deps import Tools
+from auth_service.domain import sessions
+from auth_service.models import Session
+from auth_service.schemas import SessionShown, SignedOut, SignOut
+from libs.auth import CurrentUser
+from libs.deps import Db, Now
+from libs.errors import FieldError, Invalid
+from libs.paging import Page, PageRequest, keyset
+
+router = APIRouter(prefix="/api/v1/auth", tags=["sessions"])
+Paging = Annotated[PageRequest, keyset(str)]
+
+
+def _shown(session: Session, current: UUID) -> SessionShown:
+    return SessionShown(
+        id=session.id,
+        current=session.id == current,
+        ip=sessions.coarse(session.ip),
+        country=session.country,
+        user_agent=session.user_agent,
+        amr=session.amr,
+        aal=session.aal,
+        created_at=session.created_at,
+        last_seen_at=session.last_seen_at,
+        expires_at=min(session.idle_expires_at, session.expires_at),
+    )
+
+
+def _before(paging: PageRequest) -> UUID | None:
+    try:
+        return UUID(str(paging.after[0])) if paging.after else None
+    except ValueError:
+        raise Invalid(errors=[FieldError("cursor", "This cursor is not valid.")]) from None
+
+
+@router.post("/logout")
+async def sign_out(me: CurrentUser, kit: Tools, body: SignOut | None = None) -> SignedOut:
+    """Ends the session: its refresh token and its access tokens are refused by every service from now on."""
+    refresh = body.refresh if body else None
+    await sessions.sign_out(kit, me.session_id, me.user_id, refresh_token=refresh)
+    return SignedOut()
+
+
+@router.get("/sessions")
+async def list_sessions(me: CurrentUser, db: Db, clock: Now, paging: Paging) -> Page[SessionShown]:
+    """Where one is signed in, the latest sign-in first."""
+    rows = await sessions.running(db, me.user_id, before=_before(paging), limit=paging.limit, now=clock.now())
+    return paging.page([_shown(row, me.session_id) for row in rows], key=lambda shown: (str(shown.id),))
+
+
+@router.delete("/sessions/{session_id}", status_code=status.HTTP_204_NO_CONTENT)
+async def end_session(session_id: UUID, me: CurrentUser, kit: Tools) -> None:
+    """Signs one's other device out, or this one."""
+    await sessions.end(kit, session_id, me.user_id, reason="ended_by_owner")

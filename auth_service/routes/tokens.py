@@ -1,0 +1,36 @@
+"""Signing in and staying signed in."""
+
+from fastapi import APIRouter
+
+from auth_service.deps import Device, Tools
+from auth_service.domain import identifiers, sessions, sign_in
+from auth_service.domain.identifiers import Name
+from auth_service.schemas import Credentials, RefreshRequest, Tokens
+
+router = APIRouter(prefix="/api/v1/auth/token", tags=["tokens"])
+
+
+def _name(body: Credentials) -> Name | None:
+    if body.login is not None:
+        return identifiers.known_as(body.login)
+    if body.email is not None:
+        return identifiers.known_as(body.email, "email")
+    if body.username is not None:
+        return identifiers.known_as(body.username, "username")
+    return identifiers.known_as(body.phone_number or "", "phone")
+
+
+@router.post("", responses={401: {"description": "Name or password is wrong."}})
+async def obtain_tokens(body: Credentials, kit: Tools, device: Device) -> Tokens:
+    """Signs in with a name and a password: 15 minutes of access, and a refresh token for 7 days without use."""
+    return Tokens.of(await sign_in.with_password(kit, _name(body), body.password, device))
+
+
+@router.post("/refresh", responses={401: {"description": "The token is invalid, expired or was used before."}})
+async def refresh_tokens(body: RefreshRequest, kit: Tools, device: Device) -> Tokens:
+    """Exchanges a refresh token for the next pair.
+
+    An answer that got lost can be asked for again with the same token for 30 seconds, and is the same. After that a
+    token that was exchanged already ends the session. At most 120 a minute.
+    """
+    return Tokens.of(await sessions.refresh(kit, body.refresh or "", device))
