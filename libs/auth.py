@@ -72,7 +72,11 @@ def bearer(values: list[str]) -> str:
     return token.strip()
 
 
-async def _current_user(request: Request) -> Caller:
+# Declared for the API description only; the dependencies below do the checking.
+_scheme = HTTPBearer(auto_error=False, scheme_name="access_token", bearerFormat="JWT")
+
+
+async def _current_user(request: Request, _described: Annotated[object, Depends(_scheme)]) -> Caller:
     state = request.app.state
     token = bearer(request.headers.getlist("authorization"))
     caller = await authenticate(token, cast(Verifier, state.verifier), cast(Revocations, state.revocations))
@@ -88,8 +92,5 @@ async def _calling_service(request: Request) -> str:
     return claims.sub
 
 
-# The schemes are declared for the API description only; the dependencies below do the checking.
-_user_scheme = HTTPBearer(auto_error=False, scheme_name="access_token", bearerFormat="JWT")
-
-CurrentUser = Annotated[Caller, Depends(_current_user), Depends(_user_scheme)]
+CurrentUser = Annotated[Caller, Depends(_current_user)]
 CallingService = Annotated[str, Depends(_calling_service)]

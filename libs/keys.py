@@ -84,12 +84,12 @@ class KeyRing:
     def find(self, kid: str) -> Key | None:
         return self._keys.get(kid)
 
-    def keys(self) -> list[Key]:
+    def all(self) -> list[Key]:
         self._reload_if_changed()
         return list(self._keys.values())
 
     def signing_key(self, owner: str) -> Key:
-        for key in self.keys():
+        for key in self.all():
             if key.owner == owner and key.state == "active" and key.private:
                 return key
         raise LookupError(f"The key ring has no active private key of {owner!r}.")
@@ -101,7 +101,7 @@ class KeyRing:
         keeps a rotation free of refused tokens.
         """
         now = int(time.time())
-        mine = [key for key in self.keys() if key.owner == owner]
+        mine = [key for key in self.all() if key.owner == owner]
         others = [key for key in self._keys.values() if key.owner != owner]
         algorithm = mine[0].alg if mine else "HS256"
         kept = [key for key in mine if key.state == "retiring" and now - key.since < keep_seconds]
@@ -118,7 +118,7 @@ class KeyRing:
 
     def write_for(self, service: str, path: Path) -> None:
         """The ring that `service` may hold: of asymmetric keys only its own stays private."""
-        _write(path, self.keys(), private_to=service)
+        _write(path, self.all(), private_to=service)
 
     def _reload_if_changed(self) -> None:
         now = time.monotonic()

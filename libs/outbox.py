@@ -165,22 +165,26 @@ class Relay:
 
     async def _number(self) -> int:
         async with self._db.transaction() as session:
-            result = await session.execute(
+            # The lock is a statement of its own: what follows must see the rows that the last holder has numbered.
+            head = await session.scalar(text("SELECT position FROM outbox_head FOR UPDATE")) or 0
+            numbered = await session.execute(
                 text(
                     """
-                    WITH head AS (SELECT position FROM outbox_head FOR UPDATE),
-                    batch AS (
+                    UPDATE outbox SET position = :head + batch.n
+                    FROM (
                         SELECT id, row_number() OVER (ORDER BY id) AS n
                         FROM (SELECT id FROM outbox WHERE position IS NULL ORDER BY id LIMIT :batch) AS waiting
-                    ),
-                    moved AS (UPDATE outbox_head SET position = position + (SELECT count(*) FROM batch))
-                    UPDATE outbox SET position = head.position + batch.n FROM batch, head WHERE outbox.id = batch.id
+                    ) AS batch
+                    WHERE outbox.id = batch.id
                     RETURNING outbox.id
                     """
                 ),
-                {"batch": _BATCH},
+                {"head": head, "batch": _BATCH},
             )
-            return len(result.all())
+            moved = len(numbered.all())
+            if moved:
+                await session.execute(text("UPDATE outbox_head SET position = :p"), {"p": head + moved})
+            return moved
 
     async def _publish(self) -> None:
         """Appends what the stream lacks.

@@ -1,15 +1,10 @@
 """What a process of any service holds open: database, Redis, keys, revocations, and the tasks behind them."""
 
-import asyncio
-import os
-import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
-import structlog
 from fastapi import FastAPI
 from redis.asyncio import Redis
 
@@ -24,9 +19,8 @@ from libs.keys import KeyRing, KeySource
 from libs.redis import connect
 from libs.revocation import Active, Revocations
 from libs.settings import ServiceSettings
+from libs.tasks import background
 from libs.tokens import SERVICE, ServiceTokens, Verifier
-
-log = structlog.get_logger()
 
 
 @dataclass
@@ -43,7 +37,6 @@ class Runtime:
     auth: InternalClient
     cipher: FieldCipher
     revocations: Revocations
-    tasks: list[Coroutine[Any, Any, None]] = field(default_factory=list)
 
     def onto(self, app: FastAPI) -> None:
         """Puts everything where the dependencies of `libs` look for it."""
@@ -99,29 +92,6 @@ async def open_runtime(
         await auth.close()
         await db.close()
         await redis.aclose()
-
-
-@asynccontextmanager
-async def background(*coroutines: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Runs tasks for as long as the block; when one of them dies, the process is asked to end.
-
-    A process that limps on without its listener looks healthy and delivers nothing; a restarted one delivers.
-    """
-    tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
-    for task in tasks:
-        task.add_done_callback(_end_process_on_failure)
-    try:
-        yield
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def _end_process_on_failure(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and task.exception() is not None:
-        log.critical("background_task_died", task=task.get_name(), exc_info=task.exception())
-        os.kill(os.getpid(), signal.SIGTERM)
 
 
 async def _ask_auth(auth: InternalClient) -> Active:

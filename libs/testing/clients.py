@@ -9,7 +9,7 @@ from fastapi import FastAPI
 
 @asynccontextmanager
 async def client(app: FastAPI) -> AsyncIterator[httpx2.AsyncClient]:
-    """The app with its lifespan running, behind a client. An exception that would end in a 500 ends in a 500 here too."""
+    """The app with its lifespan running, behind a client. What ends in a 500 outside ends in a 500 here."""
     async with app.router.lifespan_context(app):
         transport = httpx2.ASGITransport(app=app, raise_app_exceptions=False)
         async with httpx2.AsyncClient(transport=transport, base_url="http://test") as http:

@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 from libs import revocation
 from libs.errors import Unavailable
 from libs.revocation import Active, Revocations
-from libs.runtime import background
+from libs.tasks import background
 from libs.testing.clock import FakeClock
 from libs.tokens import Claims
 

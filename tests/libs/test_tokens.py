@@ -178,9 +178,7 @@ def test_tokens_from_the_future_are_refused(ring: KeyRing, verifier: Verifier, c
         {"roles": "admin"},
     ],
 )
-def test_every_claim_is_required_with_its_type(
-    ring: KeyRing, verifier: Verifier, changed: dict[str, object]
-) -> None:
+def test_every_claim_is_required_with_its_type(ring: KeyRing, verifier: Verifier, changed: dict[str, object]) -> None:
     with pytest.raises(InvalidToken):
         verifier.verify(access_token(ring, access_claims(uuid4(), **changed)))
 
@@ -259,7 +257,7 @@ def test_claims_must_be_an_object(ring: KeyRing, verifier: Verifier, payload: by
 @pytest.mark.promise("A46")
 def test_rotation_refuses_no_token_and_retires_the_old_key(ring: KeyRing, clock: FakeClock, verifier: Verifier) -> None:
     before = access_token(ring, access_claims(uuid4()))
-    announced = {key.kid for key in ring.keys() if key.state == "next" and key.owner == USER}
+    announced = {key.kid for key in ring.all() if key.state == "next" and key.owner == USER}
     ring.rotate(USER, keep_seconds=3600)
     after = access_token(ring, access_claims(uuid4()))
     assert ring.signing_key(USER).kid in announced
@@ -291,7 +289,7 @@ def test_a_ring_for_one_service_holds_one_private_key(tmp_path: Path) -> None:
     ring = KeyRing.create(tmp_path / "full.json", "ES256")
     ring.write_for("chat", tmp_path / "chat.json")
     mine = KeyRing(tmp_path / "chat.json")
-    assert {key.owner for key in mine.keys() if key.private} == {"chat"}
+    assert {key.owner for key in mine.all() if key.private} == {"chat"}
     with pytest.raises(LookupError):
         mine.signing_key(USER)
 
