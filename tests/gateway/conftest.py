@@ -1,0 +1,139 @@
+"""A gateway in the loop of the tests, between raw sockets."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvicorn
+
+from gateway.app import create_app
+from gateway.deps import Gateway
+from gateway.routes.front import Front
+from gateway.settings import Settings
+from tests.gateway.wire import Answer, Client, Service
+
+_callers = count(1)
+
+
+class Door:
+    """A running gateway and the services behind it (one stands for all of them)."""
+
+    def __init__(self, port: int, service: Service, core: Gateway, server: uvicorn.Server) -> None:
+        self.port = port
+        self.service = service
+        self.core = core
+        self.server = server
+        self._clients: list[Client] = []
+
+    async def connect(self, *, limit: int = 1 << 20) -> Client:
+        client = Client(*await asyncio.open_connection("127.0.0.1", self.port, limit=limit))
+        self._clients.append(client)
+        return client
+
+    async def raw(self, data: bytes) -> Answer:
+        client = await self.connect()
+        await client.send(data)
+        return await client.answer()
+
+    async def ask(
+        self, path: str, method: str = "GET", *, body: bytes | None = None, caller: str | None = None, **fields: str
+    ) -> Answer:
+        """One request on a connection of its own. `caller`: the address that the proxy in front names."""
+        lines = [f"{method} {path} HTTP/1.1", "Host: api.example.com"]
+        if caller is not None:
+            lines.append(f"X-Forwarded-For: {caller}")
+        if body is not None:
+            lines.append(f"Content-Length: {len(body)}")
+        lines += [f"{name.replace('_', '-')}: {value}" for name, value in fields.items()]
+        client = await self.connect()
+        await client.send("\r\n".join(lines).encode() + b"\r\n\r\n" + (body or b""))
+        answer = await client.answer(head_only=method == "HEAD")
+        client.close()
+        return answer
+
+    def close(self) -> None:
+        for client in self._clients:
+            client.close()
+
+
+Start = Callable[..., Awaitable[Door]]
+
+
+def someone() -> str:
+    """An address that no other test has used."""
+    number = next(_callers)
+    return f"198.18.{number // 256}.{number % 256}"
+
+
+@asynccontextmanager
+async def running(redis_url: str, key_ring_path: Path, **changed: Any) -> AsyncIterator[Door]:
+    service = await Service().start()
+    values: dict[str, Any] = {
+        "redis_url": redis_url,
+        "key_ring": key_ring_path,
+        "auth_url": service.url,
+        "auth_urls": [service.url],
+        "chat_urls": [service.url],
+        "notify_urls": [service.url],
+        "trusted_proxies": ["127.0.0.1/32"],
+        # Other tests fall to the same address; those about limits name a caller of their own.
+        "exempt_networks": ["127.0.0.1/32"],
+    }
+    app = create_app(Settings(**{**values, **changed}))
+    listener = socket.create_server(("127.0.0.1", 0))
+    config = uvicorn.Config(
+        app, http=Front, ws="none", log_config=None, server_header=False, timeout_graceful_shutdown=5
+    )
+    server = uvicorn.Server(config)
+    serving = asyncio.create_task(server._serve([listener]))
+    while not server.started:
+        await asyncio.sleep(0.005)
+    core: Gateway = app.state.gateway
+    async with asyncio.timeout(5):
+        while not core.pipe.connected and "redis_url" not in changed:
+            await asyncio.sleep(0.005)
+    door = Door(listener.getsockname()[1], service, core, server)
+    yield door
+    door.close()
+    server.should_exit = True
+    await service.stop()
+    await serving
+
+
+@pytest.fixture(scope="session")
+async def shared(redis_url: str, key_ring_path: Path) -> AsyncIterator[Door]:
+    async with running(redis_url, key_ring_path) as door:
+        yield door
+
+
+@pytest.fixture
+async def door(shared: Door) -> Door:
+    """The gateway with default settings behind one trusted proxy. The service behind starts afresh for each test."""
+    shared.service.behave = Service().behave
+    shared.service.seen.clear()
+    return shared
+
+
+@pytest.fixture
+async def open_door(redis_url: str, key_ring_path: Path) -> AsyncIterator[Start]:
+    """`await open_door(setting=value)`: a gateway of this test's own."""
+    stack: list[Any] = []
+
+    async def start(**changed: Any) -> Door:
+        context = running(changed.pop("redis_url", None) or redis_url, key_ring_path, **changed)
+        stack.append(context)
+        return await context.__aenter__()
+
+    yield start
+    for context in stack:
+        await context.__aexit__(None, None, None)
+
+
+@pytest.fixture
+def caller() -> str:
+    return someone()
