@@ -1,0 +1,80 @@
+"""Deny by default: a route without a caller is on a short list, with its reason."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from fastapi.dependencies.models import Dependant
+
+from libs import auth
+from tests.architecture.apps import apps, routes
+
+PUBLIC = {
+    "POST /api/v1/auth/register": "there is no account yet",
+    "POST /api/v1/auth/token": "this is where a token comes from",
+    "POST /api/v1/auth/token/refresh": "the refresh token is the credential",
+    "POST /api/v1/auth/email/verify": "the token of the mail is the credential",
+    "GET /.well-known/jwks.json": "public keys",
+    "GET /health/live": "asked by the platform",
+    "GET /health/ready": "asked by the platform",
+}
+CALLERS = {auth._current_user, auth._calling_service}
+
+APPS = apps()
+ROUTES = [
+    (name, method, route)
+    for name, app in APPS.items()
+    for route in routes(app)
+    for method in (route.methods or set()) - {"HEAD"}
+]
+
+
+def dependencies(dependant: Dependant) -> Iterator[Any]:
+    for each in dependant.dependencies:
+        yield each.call
+        yield from dependencies(each)
+
+
+@pytest.mark.parametrize(("service", "method", "route"), ROUTES, ids=lambda v: getattr(v, "path", v))
+def test_every_route_has_a_caller(service: str, method: str, route: Any) -> None:
+    if f"{method} {route.path}" in PUBLIC or "openapi.json" in route.path:
+        return
+    assert CALLERS & set(dependencies(route.dependant)), f"{service}: {method} {route.path} is open to everybody"
+
+
+@pytest.mark.parametrize(("service", "method", "route"), ROUTES, ids=lambda v: getattr(v, "path", v))
+def test_internal_routes_are_for_services_and_no_others(service: str, method: str, route: Any) -> None:
+    if "openapi.json" in route.path:
+        return
+    for_services = auth._calling_service in set(dependencies(route.dependant))
+    assert for_services == route.path.startswith("/internal/")
+
+
+def test_the_public_list_is_not_longer_than_the_truth() -> None:
+    assert {f"{method} {route.path}" for _, method, route in ROUTES} >= PUBLIC.keys()
+
+
+@pytest.mark.parametrize("name", APPS)
+def test_every_operation_is_described(name: str) -> None:
+    for path, operations in APPS[name].openapi()["paths"].items():
+        for method, operation in operations.items():
+            assert operation.get("description"), f"{method} {path} says nothing of itself"
+            ok = [status for status in operation["responses"] if status.startswith("2")]
+            assert ok, f"{method} {path} has no success"
+
+
+@pytest.mark.parametrize("name", APPS)
+def test_paths_follow_the_conventions(name: str) -> None:
+    for path in APPS[name].openapi()["paths"]:
+        assert re.fullmatch(r"(/[a-z0-9_.-]+|/\{[a-z_]+_id\}|/\{number\}|/\{seq\})+", path), path
+
+
+def test_no_two_operations_share_an_id() -> None:
+    ids = [
+        f"{name}:{operation['operationId']}"
+        for name, app in APPS.items()
+        for operations in app.openapi()["paths"].values()
+        for operation in operations.values()
+    ]
+    assert len(ids) == len(set(ids))
