@@ -186,18 +186,27 @@ class Front(HttpToolsProtocol):
             return
         self._exchanges.popleft()
         self.server_state.total_requests += 1
-        if not exchange.request_complete:
+        if not exchange.request_complete or (not exchange.keep_alive and exchange.status >= 400):
             self.linger()
         elif not exchange.keep_alive or (self.draining and not self._exchanges):
-            self.transport.close()
+            self.close()
         elif not self._advancing:
             self._advance()
+
+    def close(self) -> None:
+        """Once what was written has been read; but nobody may take for ever to read it."""
+        self._ended = True
+        self._exchanges.clear()
+        self.transport.close()
+        self.deadline = monotonic() + self.gateway.times.body
+        self.on_deadline = self.transport.abort
 
     def linger(self) -> None:
         """Closes so that the answer arrives: closing with unread bytes would reset the connection and lose it."""
         if self.transport.is_closing() or self._lingering:
             return
         self._lingering = True
+        self._exchanges.clear()
         self.deadline = monotonic() + _LINGER_SECONDS
         self.on_deadline = self.transport.abort
         if self.transport.can_write_eof():
@@ -247,6 +256,7 @@ class Front(HttpToolsProtocol):
         """Starts the request whose turn it is, and those after it that are answered at once."""
         self._advancing = True
         while self._exchanges and not self._exchanges[0].started:
+            # A refusal that ends the connection empties the queue: what came behind it is never looked at.
             self._exchanges[0].start()
         self._advancing = False
         if self.transport.is_closing() or self._lingering:
@@ -261,7 +271,7 @@ class Front(HttpToolsProtocol):
             self._answer_broken(self._refusal)
         elif not self._head_open:
             self.deadline = monotonic() + self.gateway.times.keep_alive
-            self.on_deadline = self.transport.close
+            self.on_deadline = self.close
         elif self.on_deadline != self._expire_head:
             self.deadline = monotonic() + self.gateway.times.header
             self.on_deadline = self._expire_head

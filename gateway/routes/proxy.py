@@ -162,12 +162,15 @@ class Passage:
         return b"transfer-encoding: chunked\r\n"
 
     def answer_body(self, data: bytes) -> None:
-        transport = self._front.transport
+        front = self._front
+        if not front.flow.write_paused:
+            # Before the write: that may fill the buffer, and then it is the client who must move.
+            front.deadline = monotonic() + self._gateway.times.stream
+        transport = front.transport
         if self._chunked:
             transport.writelines((b"%x\r\n" % len(data), data, b"\r\n"))
         else:
             transport.write(data)
-        self._front.deadline = monotonic() + self._gateway.times.stream
 
     def answer_ended(self) -> None:
         if self._chunked:
