@@ -19,7 +19,7 @@ _DRAIN_SECONDS = 30
 
 
 def serve(name: str, settings: CommonSettings, create_app: Callable[[], FastAPI], **options: Any) -> None:
-    """Serves until SIGTERM, then finishes what runs. `options` go to uvicorn; `http` may be a protocol of one's own.
+    """Serves until SIGTERM, then finishes what runs. `options` go to uvicorn; `http` and `ws` may be protocols of one's own.
 
     With PARLEY_LISTEN_FD the socket is inherited: whoever opened it can start the next process before the last one
     ends, and no connection is refused in between.
@@ -35,11 +35,11 @@ def serve(name: str, settings: CommonSettings, create_app: Callable[[], FastAPI]
         port=settings.port,
         http=options.pop("http", "httptools"),
         loop="uvloop",
-        ws="websockets-sansio",
+        ws=options.pop("ws", "websockets-sansio"),
         # Deflate keeps 64 KiB a connection and more; chat frames are small, and the proxy in front may compress.
         ws_per_message_deflate=False,
         ws_ping_interval=None,
-        ws_max_size=65_536,
+        ws_max_size=options.pop("ws_max_size", 65_536),
         log_config=None,
         access_log=False,
         server_header=False,
