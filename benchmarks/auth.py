@@ -58,7 +58,8 @@ class Logins:
         }
         parts = {"service": self.world.pids(), "databases": self.world.databases}
         answer, used = run_load("benchmarks.load.http", plan, cores=os.sched_getaffinity(0), parts=parts)
-        return sample_of(answer, used)
+        sample = sample_of(answer, used)
+        return sample.checked("logins") if connections else sample
 
     def at_rest(self) -> Sample:
         return self(connections=0)

@@ -23,6 +23,10 @@ class Options:
         return 2.0 if self.quick else 5.0
 
 
+class LoadFailed(Exception):
+    """There is no result that could be compared."""
+
+
 @dataclass
 class Sample:
     """One measurement of one subject. `cpu` is in seconds by part ("service", "databases"), latencies in ms."""
@@ -38,6 +42,14 @@ class Sample:
     @property
     def rate(self) -> float:
         return self.operations / self.wall if self.wall else float("nan")
+
+    def checked(self, name: str) -> "Sample":
+        """Silence and refusals are fast: a subject that gives them must not win."""
+        if self.operations == 0 or self.errors > self.operations / 10:
+            raise LoadFailed(
+                f"{name}: {self.operations:.0f} good answers, {self.errors:.0f} bad or missing; see its log"
+            )
+        return self
 
     def micros(self, *parts: str) -> float:
         """CPU microseconds an operation, of these parts or of all."""
@@ -73,10 +85,6 @@ def alternate(subjects: Sequence[Subject], options: Options, say: Callable[[str]
             continue
         for subject, sample in taken:
             subject.samples.append(sample)
-
-
-class LoadFailed(Exception):
-    """The load generator ended without a result."""
 
 
 def run_load(

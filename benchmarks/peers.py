@@ -90,7 +90,7 @@ def uvicorn(servers: Servers, app: str, *, name: str, cores: set[int], env: dict
     return Upstream(port, servers.serve(argv, port, name=name, cores=cores, env=env, cwd=FOLDER))
 
 
-def daphne(servers: Servers, *, layer: str, cores: set[int], env: dict[str, str]) -> Upstream:
+def daphne(servers: Servers, *, layer: str, name: str, cores: set[int], env: dict[str, str]) -> Upstream:
     port = free_port()
     environment = {**env, "PEER_LAYER": layer, "DJANGO_SETTINGS_MODULE": "channels_chat.settings"}
     subprocess.run(
@@ -100,5 +100,5 @@ def daphne(servers: Servers, *, layer: str, cores: set[int], env: dict[str, str]
         env={**os.environ, **environment},
     )
     argv = [str(python()), "-m", "daphne", "-v", "0", "-b", HOST, "-p", str(port), "channels_chat.asgi:application"]
-    pid = servers.serve(argv, port, name=f"channels-{layer}", cores=cores, env=environment, cwd=FOLDER)
+    pid = servers.serve(argv, port, name=name, cores=cores, env=environment, cwd=FOLDER)
     return Upstream(port, pid)

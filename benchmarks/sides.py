@@ -1,96 +1,78 @@
 """The two sides of the chat comparison and the floor below both, each ready to be loaded."""
 
 import json
-import os
-import subprocess
-import sys
 import uuid
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from benchmarks import cpu, peers
 from benchmarks.harness import Sample, run_load
-from benchmarks.processes import HOST, ROOT
-from benchmarks.world import World, fanout_channel
+from benchmarks.processes import HOST
+from benchmarks.world import World
 
 SUBSCRIBERS = 50
 LISTENERS_OF_FANOUT = 100
 SENDERS = 10
 SIZE = 120
-EVENT_SIZE = 420
+# What one message weighs on a member's socket in Parley; the others are padded to it.
+EVENT_SIZE = 640
+# High enough that nothing is refused; the limits are counted all the same.
+PLENTY = "1000000"
+LIMITS = ("SEND_RATE", "SEND_BURST", "CONVERSATION_SEND_RATE", "CONVERSATION_SEND_BURST", "FRAME_RATE", "FRAME_BURST")
 
-# Command, standard input and environment of a program that publishes.
-Publisher = tuple[list[str], str, dict[str, str]]
 
-
-@dataclass
+@dataclass(frozen=True)
 class Load:
-    """What is asked of a side; `published` puts events beside the sockets, so that nothing is stored."""
+    """`apart`: the messages are sent to a second process, so that the measured one does nothing but hand them on."""
 
     rate: float
     seconds: float
     warmup: float = 1.0
     subscribers: int = SUBSCRIBERS
-    published: bool = False
+    apart: bool = False
+
+
+@dataclass
+class Server:
+    port: int
+    pids: Sequence[int]
 
 
 @dataclass
 class Side:
+    """`second` is another process of the same service, on the same databases."""
+
     name: str
     protocol: str
-    port: int
-    parts: dict[str, Sequence[int]]
-    cores: set[int]
+    server: Server
+    second: Server
+    world: World
     plan: dict[str, Any] = field(default_factory=dict)
-    conversation: Callable[[Load], str] = lambda _: str(uuid.uuid4())
-    publisher: Callable[[str, Load], Publisher] | None = None
+    conversations: dict[int, str] = field(default_factory=dict)
+    """By number of subscribers; where a side has none, each run makes up a new one."""
 
     def measure(self, load: Load) -> Sample:
         """Operations are deliveries: one message to fifty subscribers counts fifty times."""
-        conversation = self.conversation(load)
         plan = {
             "protocol": self.protocol,
             "host": HOST,
-            "port": self.port,
-            "conversation": conversation,
+            "port": self.server.port,
+            "send_port": (self.second if load.apart else self.server).port,
+            "conversation": self.conversations.get(load.subscribers) or str(uuid.uuid4()),
             "subscribers": load.subscribers,
             "sender_count": SENDERS,
             "size": SIZE,
             "rate": load.rate,
             "seconds": load.seconds,
             "warmup": load.warmup,
-            "published": load.published and self.publisher is not None,
             **self.plan,
         }
-        with ExitStack() as stack:
-
-            def publish() -> None:
-                if load.published and self.publisher is not None:
-                    argv, text, env = self.publisher(conversation, load)
-                    stack.enter_context(feeding(argv, text, env, cores=self.cores))
-
-            answer, used = run_load("benchmarks.load.chat", plan, cores=self.cores, parts=self.parts, on_begin=publish)
+        parts = {"service": self.server.pids[:1] if load.apart else self.server.pids}
+        if not load.apart:
+            parts["databases"] = self.world.databases
+        answer, used = run_load("benchmarks.load.chat", plan, cores=self.world.cores.others, parts=parts)
         return as_sample(answer, used)
-
-
-@contextmanager
-def feeding(argv: list[str], text: str, env: dict[str, str], *, cores: set[int]) -> Iterator[None]:
-    """A publisher beside the block, waited for at its end."""
-    process = subprocess.Popen(
-        argv,
-        cwd=peers.FOLDER if "channels_publish.py" in argv[1] else ROOT,
-        env={**os.environ, **env},
-        stdin=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: os.sched_setaffinity(0, cores),  # noqa: PLW1509 - the harness has no threads
-    )
-    assert process.stdin is not None
-    process.stdin.write(text)
-    process.stdin.close()
-    yield
-    process.wait()
 
 
 def as_sample(answer: dict[str, Any], used: dict[str, float]) -> Sample:
@@ -101,85 +83,48 @@ def as_sample(answer: dict[str, Any], used: dict[str, float]) -> Sample:
         p50=answer["p50"],
         p99=answer["p99"],
         errors=answer["lost"] + answer["refused"],
-        extra={"bytes": answer["bytes"], "duplicates": answer["duplicates"]},
+        extra={"bytes": answer["bytes"] / max(1, answer["heard"]), "duplicates": answer["duplicates"]},
     )
 
 
-def event_texts(load: Load, *, number_from: int = 0, template: dict[str, Any] | None = None) -> list[str]:
-    """One line a message, all of one size: what a member's socket carries when somebody has written."""
-    texts = []
-    for number in range(int(load.rate * load.seconds)):
-        content = f"~{number:08d}~".ljust(SIZE, "x")
-        frame = {
-            "s": "c:bench",
-            "q": number_from + number,
-            "t": "message.new",
-            "d": {**(template or {}), "content": content},
-        }
-        texts.append(json.dumps(frame).ljust(EVENT_SIZE))
-    return texts
-
-
-def channels(world: World, cores: cpu.Cores, layer: str) -> Side:
+def channels(world: World, layer: str) -> Side:
     env = {
         "PEER_DATABASE_URL": world.database(f"channels_{layer}"),
         "PEER_REDIS_URL": world.valkey.url,
         "PEER_SECRET_KEY": uuid.uuid4().hex * 2,
+        "PEER_EVENT_BYTES": str(EVENT_SIZE),
     }
-    server = peers.daphne(world.servers, layer=layer, cores=cores.subject, env=env)
-
-    def publisher(conversation: str, load: Load) -> Publisher:
-        argv = [str(peers.python()), "channels_publish.py", conversation, str(load.rate)]
-        return argv, "\n".join(event_texts(load)), {**env, "PEER_LAYER": layer}
-
-    return Side(
-        f"Channels + Daphne, {layer} layer",
-        "channels",
-        server.port,
-        {"service": [server.pid], "databases": world.databases},
-        cores.others,
-        publisher=publisher,
-    )
+    found = []
+    for name, cores in ((layer, world.cores.subject), (f"{layer}-second", world.cores.others)):
+        server = peers.daphne(world.servers, layer=layer, name=f"channels-{name}", cores=cores, env=env)
+        found.append(Server(server.port, [server.pid]))
+    return Side(f"Channels + Daphne, {layer} layer", "channels", found[0], found[1], world)
 
 
-def raw(world: World, cores: cpu.Cores) -> Side:
+def raw(world: World) -> Side:
     """uvicorn alone. It gets its frames from the senders, since it has nothing else to listen to."""
-    server = peers.uvicorn(world.servers, "raw_fanout:app", name="raw-uvicorn", cores=cores.subject)
-    sample = event_texts(Load(rate=1, seconds=1))[0]
-    head, _, rest = sample.partition("~00000000~")
-    tail = rest.lstrip("x")
-    parts: dict[str, Sequence[int]] = {"service": [server.pid], "databases": world.databases}
-    plan = {"envelope_head": head, "envelope_tail": tail}
-    return Side("raw uvicorn, send loop", "raw", server.port, parts, cores.others, plan=plan)
+    started = peers.uvicorn(world.servers, "raw_fanout:app", name="raw-uvicorn", cores=world.cores.subject)
+    server = Server(started.port, [started.pid])
+    head = '{"s":"c:bench","q":1,"t":"message.new","d":{"content":"'
+    tail = json.dumps("x" * (EVENT_SIZE - len(head) - SIZE - 4))[1:]
+    plan = {"envelope_head": head, "envelope_tail": f"{tail}}}}}"}
+    return Side("raw uvicorn, send loop", "raw", server, server, world, plan=plan)
 
 
-# High enough that nothing is refused; the limits are counted all the same.
-PLENTY = "1000000"
-LIMITS = ("SEND_RATE", "SEND_BURST", "CONVERSATION_SEND_RATE", "CONVERSATION_SEND_BURST", "FRAME_RATE", "FRAME_BURST")
-SETTINGS = {"chat": {f"CHAT_{name}": PLENTY for name in LIMITS}}
+SETTINGS = {name: {f"CHAT_{limit}": PLENTY for limit in LIMITS} for name in ("chat", "chat-2")}
 
 
-def ours(world: World, cores: cpu.Cores) -> Side:
-    """Auth runs because chat asks it for profiles; its CPU time is not chat's."""
-    people = [user_id for user_id, _ in world.register(LISTENERS_OF_FANOUT + SENDERS)]
+def ours(world: World) -> Side:
+    """Auth runs because chat asks it for profiles; its CPU time is not chat's. The worker's is."""
+    people = [user_id for user_id, _ in world.register(SENDERS + LISTENERS_OF_FANOUT)]
     tokens = [world.token(user_id) for user_id in people]
-    small, big = world.group(people[: SENDERS + SUBSCRIBERS]), world.group(people)
-
-    def conversation(load: Load) -> str:
-        return small if load.subscribers == SUBSCRIBERS else big
-
-    def publisher(conversation: str, load: Load) -> Publisher:
-        plan = {"url": world.valkey.url, "channel": fanout_channel(conversation), "rate": load.rate}
-        plan["texts"] = event_texts(load)
-        return [sys.executable, "-m", "benchmarks.load.publish"], json.dumps(plan), {}
-
+    cpu.pin([world.pid("chat-2")], world.cores.others)
     return Side(
-        "Parley chat, one process",
+        "Parley chat",
         "parley",
-        world.port("chat"),
-        {"service": [world.pid("chat"), world.pid("chat-worker")], "databases": world.databases},
-        cores.others,
+        Server(world.port("chat"), [world.pid("chat"), world.pid("chat-worker")]),
+        Server(world.port("chat-2"), [world.pid("chat-2")]),
+        world,
         plan={"path": "/ws/", "senders": tokens[:SENDERS], "listeners": tokens[SENDERS:]},
-        conversation=conversation,
-        publisher=publisher,
+        conversations={count: world.group(people[: SENDERS + count]) for count in (SUBSCRIBERS, LISTENERS_OF_FANOUT)},
     )

@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
-from zlib import crc32
 
 import httpx2
 
@@ -51,7 +50,7 @@ class World:
         servers.callback(shutil.rmtree, self.folder, ignore_errors=True)
         self.stack = Stack(
             folder=self.folder,
-            chats=1,
+            chats=2,
             extra={"*": PRODUCTION, **(extra or {})},
         )
         servers.callback(lambda: servers.run(self.stack.stop()))
@@ -118,11 +117,6 @@ def running(server: S | None) -> S:
 
 def pid_of(server: Server) -> int:
     return (server.process.pid if server.process else None) or 0
-
-
-def fanout_channel(conversation: str) -> str:
-    """Where processes of chat hand each other the events of a conversation."""
-    return f"{{{crc32(uuid.UUID(conversation).bytes) % 128}}}.c:{conversation}"
 
 
 def country_database(folder: Path) -> Path:

@@ -1,9 +1,14 @@
 import json
+import os
 
 from channels.db import database_sync_to_async
 from channels.generic.websocket import AsyncWebsocketConsumer
 
 from channels_chat.models import Message
+
+
+# Messages weigh the same on every side of the comparison; JSON bears blanks at its end.
+EVENT_BYTES = int(os.environ["PEER_EVENT_BYTES"])
 
 
 @database_sync_to_async
@@ -35,7 +40,8 @@ class ChatConsumer(AsyncWebsocketConsumer):
             "created_at": message.created_at.isoformat(),
         }
         # Serialised once here, so that the members' consumers only pass the text on.
-        await self.channel_layer.group_send(self.conversation, {"type": "chat.event", "text": json.dumps(event)})
+        text = json.dumps(event).ljust(EVENT_BYTES)
+        await self.channel_layer.group_send(self.conversation, {"type": "chat.event", "text": text})
         await self.send(text_data=json.dumps({"i": frame["i"], "ok": {"id": message.pk}}))
 
     async def chat_event(self, event):
