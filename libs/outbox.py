@@ -7,6 +7,7 @@ seven days: who finds the stream cut short (Redis was flushed, or trimmed it) fe
 
 import asyncio
 import json
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -70,13 +71,25 @@ def add_tables(metadata: MetaData) -> None:
 
 async def add(session: AsyncSession, event: EventData, now: datetime) -> UUID:
     """Writes the event in the caller's transaction."""
-    event_id = uuid7()
-    await session.execute(
-        text("INSERT INTO outbox (event_id, type, data, occurred_at) VALUES (:id, :type, CAST(:data AS jsonb), :at)"),
-        {"id": event_id, "type": event.type, "data": event.model_dump_json(), "at": now},
-    )
-    session.info["events"] = True
-    return event_id
+    return (await add_all(session, [event], now))[0]
+
+
+async def add_all(session: AsyncSession, events: Sequence[EventData], now: datetime) -> list[UUID]:
+    """Writes many in one round trip, in their order."""
+    ids = [uuid7() for _ in events]
+    if events:
+        rows = [
+            {"id": event_id, "type": e.type, "data": e.model_dump_json(), "at": now}
+            for event_id, e in zip(ids, events, strict=True)
+        ]
+        await session.execute(
+            text(
+                "INSERT INTO outbox (event_id, type, data, occurred_at) VALUES (:id, :type, CAST(:data AS jsonb), :at)"
+            ),
+            rows,
+        )
+        session.info["events"] = True
+    return ids
 
 
 async def read(session: AsyncSession, service: str, *, after: int, limit: int) -> EventPage:

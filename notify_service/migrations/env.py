@@ -1,4 +1,4 @@
-from notify_service.models import Base
 from libs.migrations import run
+from notify_service.models import Base
 
 run(Base.metadata)

@@ -1,0 +1,237 @@
+"""The life of a delivery.
+
+    queued ──claim──> claimed ──begin──> sending ──settle──> sent | failed | dead | unknown
+      ^                  │                  │                suppressed | expired (not sent, on purpose)
+      └───── retry <─────┴──────────────────┘
+
+`claimed` belongs to one worker until its lease ends; nothing has left yet. `sending` says that the first byte may have
+left: a row found so after a crash is sent again only if it says `at_least_once`, otherwise it is `unknown`, which a
+person can see. The fence grows with every claim, so a worker that was given up cannot overwrite its successor.
+Times are the database's, the one clock that all workers share.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Row, Select, select, text
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from libs.clock import Clock
+from notify_service.models import Delivery
+
+HIGH, NORMAL, BULK = range(3)
+MAIL_ACCOUNT = "smtp"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """A delivery that shall be made. With a `reason` it is recorded as suppressed, and never sent."""
+
+    id: UUID
+    owner: str
+    address: str
+    category: str
+    template: str
+    lane: int = NORMAL
+    channel: str = "email"
+    account: str = MAIL_ACCOUNT
+    user_id: UUID | None = None
+    notification_id: UUID | None = None
+    variables: dict[str, Any] = field(default_factory=dict)
+    secret: str | None = None
+    at_least_once: bool = False
+    expires_at: datetime | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What becomes of a claimed delivery. `tried`: something was offered to the provider, so the attempt is logged."""
+
+    id: UUID
+    fence: int
+    state: str
+    tried: bool = True
+    counts: bool = True
+    """False: the attempt was not the message's fault and is given back."""
+    delay: float = 0.0
+    reason: str | None = None
+    provider_id: str | None = None
+    error_class: str | None = None
+    error_code: str | None = None
+    milliseconds: int | None = None
+
+
+async def order(db: AsyncSession, orders: Sequence[Order], clock: Clock) -> None:
+    """Puts them into the queue. An id that is there already changes nothing."""
+    if not orders:
+        return
+    now = clock.now()
+    rows = [
+        {
+            **asdict(each),
+            "state": "suppressed" if each.reason else "queued",
+            "next_at": now,
+            "created_at": now,
+            "updated_at": now,
+        }
+        for each in orders
+    ]
+    await db.execute(insert(Delivery).on_conflict_do_nothing(index_elements=["id"]), rows)
+
+
+def visible_to(user_id: UUID) -> Select[Delivery]:
+    return select(Delivery).where(Delivery.user_id == user_id)
+
+
+async def page(db: AsyncSession, user_id: UUID, *, before: UUID | None, limit: int) -> Sequence[Delivery]:
+    """Newest first, one more than `limit` if there are more."""
+    query = visible_to(user_id).order_by(Delivery.id.desc()).limit(limit + 1)
+    if before is not None:
+        query = query.where(Delivery.id < before)
+    return (await db.scalars(query)).all()
+
+
+async def claim(db: AsyncSession, account: str, *, limit: int, lease: float) -> Sequence[Row[Any]]:
+    """Takes the next rows of an account: lane by lane, the longest waiting first."""
+    result = await db.execute(
+        text(
+            """
+            UPDATE delivery
+            SET state = 'claimed', fence = fence + 1, updated_at = now(),
+                lease_until = now() + make_interval(secs => :lease)
+            FROM (
+                SELECT id AS due_id FROM delivery
+                WHERE account = :account AND state IN ('queued', 'retry') AND next_at <= now()
+                ORDER BY lane, next_at, id LIMIT :limit FOR UPDATE SKIP LOCKED
+            ) AS due
+            WHERE id = due_id
+            RETURNING id, fence, lane, user_id, channel, address, category, template, variables, secret,
+                at_least_once, attempts, coalesce(expires_at <= now(), false) AS expired
+            """
+        ),
+        {"account": account, "limit": limit, "lease": lease},
+    )
+    return result.all()
+
+
+async def begin(db: AsyncSession, claimed: Sequence[tuple[UUID, int]]) -> set[UUID]:
+    """Says that these are about to leave, before their first byte does. Returns those that are still ours."""
+    result = await db.scalars(
+        text(
+            """
+            UPDATE delivery SET state = 'sending', attempts = attempts + 1, updated_at = now()
+            FROM unnest(CAST(:ids AS uuid[]), CAST(:fences AS int[])) AS ours(our_id, our_fence)
+            WHERE id = our_id AND fence = our_fence AND state = 'claimed' AND lease_until > now()
+            RETURNING id
+            """
+        ),
+        _columns(claimed),
+    )
+    return set(result)
+
+
+async def extend(db: AsyncSession, claimed: Sequence[tuple[UUID, int]], lease: float) -> None:
+    """Keeps rows that are still being worked on."""
+    await db.execute(
+        text(
+            """
+            UPDATE delivery SET lease_until = now() + make_interval(secs => :lease)
+            FROM unnest(CAST(:ids AS uuid[]), CAST(:fences AS int[])) AS ours(our_id, our_fence)
+            WHERE id = our_id AND fence = our_fence AND state IN ('claimed', 'sending')
+            """
+        ),
+        {**_columns(claimed), "lease": lease},
+    )
+
+
+async def settle(db: AsyncSession, verdicts: Sequence[Verdict]) -> set[UUID]:
+    """Writes down how deliveries ended, with their attempts. Returns those that were still ours.
+
+    A row that became `unknown` because its worker was silent for too long is still settled by that worker, if nobody
+    touched it since: knowing beats not knowing.
+    """
+    result = await db.execute(
+        text(
+            """
+            WITH verdict AS (
+                SELECT * FROM json_to_recordset(CAST(:verdicts AS json)) AS each(
+                    id uuid, fence int, state text, tried bool, counts bool, delay float8, reason text,
+                    provider_id text, error_class text, error_code text, milliseconds int)
+            ),
+            settled AS (
+                UPDATE delivery SET
+                    state = verdict.state, reason = verdict.reason, provider_id = verdict.provider_id,
+                    error_class = verdict.error_class, error_code = verdict.error_code,
+                    attempts = attempts - (verdict.tried AND NOT verdict.counts)::int,
+                    next_at = now() + make_interval(secs => verdict.delay), lease_until = NULL,
+                    secret = CASE WHEN verdict.state = 'retry' THEN secret END,
+                    sent_at = CASE WHEN verdict.state = 'sent' THEN now() END, updated_at = now()
+                FROM verdict
+                WHERE delivery.id = verdict.id AND (
+                    (delivery.fence = verdict.fence AND delivery.state IN ('claimed', 'sending'))
+                    OR (delivery.fence = verdict.fence + 1 AND delivery.state = 'unknown'))
+                RETURNING delivery.id
+            ),
+            logged AS (
+                INSERT INTO delivery_attempt (delivery_id, fence, at, milliseconds, error_class, error_code, decision)
+                SELECT id, fence, now(), milliseconds, error_class, error_code, state
+                FROM verdict JOIN settled USING (id) WHERE tried
+                ON CONFLICT (delivery_id, fence) DO UPDATE SET
+                    milliseconds = excluded.milliseconds, error_class = excluded.error_class,
+                    error_code = excluded.error_code, decision = excluded.decision
+            )
+            SELECT id FROM settled
+            """
+        ),
+        {"verdicts": json.dumps([asdict(verdict) for verdict in verdicts], default=str)},
+    )
+    return {row.id for row in result}
+
+
+async def reap(db: AsyncSession, *, max_attempts: int) -> int:
+    """Frees rows whose worker did not come back before the end of their lease. Returns how many."""
+    result = await db.execute(
+        text(
+            """
+            WITH lost AS (
+                SELECT id, state AS was FROM delivery
+                WHERE state IN ('claimed', 'sending') AND lease_until < now()
+                ORDER BY lease_until LIMIT 1000 FOR UPDATE SKIP LOCKED
+            ),
+            judged AS (
+                SELECT lost.id, was, CASE
+                    WHEN was = 'claimed' THEN 'retry'
+                    WHEN NOT at_least_once THEN 'unknown'
+                    WHEN attempts >= :max_attempts THEN 'dead'
+                    ELSE 'retry' END AS verdict
+                FROM lost JOIN delivery USING (id)
+            ),
+            freed AS (
+                UPDATE delivery SET state = verdict, fence = fence + 1, lease_until = NULL, next_at = now(),
+                    updated_at = now(), reason = CASE WHEN verdict <> 'retry' THEN 'worker_lost' END,
+                    error_class = CASE WHEN was = 'sending' THEN 'ambiguous' ELSE error_class END,
+                    error_code = CASE WHEN was = 'sending' THEN 'worker_lost' ELSE error_code END,
+                    secret = CASE WHEN verdict = 'retry' THEN secret END
+                FROM judged WHERE delivery.id = judged.id
+                RETURNING delivery.id, fence - 1 AS lost_fence, was, verdict
+            ),
+            logged AS (
+                INSERT INTO delivery_attempt (delivery_id, fence, at, error_class, error_code, decision)
+                SELECT id, lost_fence, now(), 'ambiguous', 'worker_lost', verdict FROM freed WHERE was = 'sending'
+            )
+            SELECT count(*) FROM freed
+            """
+        ),
+        {"max_attempts": max_attempts},
+    )
+    return int(result.scalar_one())
+
+
+def _columns(claimed: Sequence[tuple[UUID, int]]) -> dict[str, Any]:
+    return {"ids": [each[0] for each in claimed], "fences": [each[1] for each in claimed]}

@@ -1,0 +1,73 @@
+"""Which messages a person wants. A switch is for a channel: one for all categories (`*`), one for each.
+
+Off wins: a message goes out when neither the switch of its category nor the one for all is off. Critical categories
+have no switch, for a code that does not arrive locks its owner out.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from notify_service.errors import NotSwitchable, TooManyCategories
+from notify_service.models import Preference
+
+ALL = "*"
+CRITICAL = frozenset({"security"})
+# Shown to everybody; others appear once a user has a switch for them.
+KNOWN = ("account", "message")
+REASON = "preference"
+_MOST = 50
+
+Switched = frozenset[tuple[UUID, str]]
+
+
+async def of(db: AsyncSession, user_id: UUID, channel: str) -> dict[str, bool]:
+    """All switches of a user, with the defaults of those that were never touched."""
+    query = select(Preference.category, Preference.enabled).where(
+        Preference.user_id == user_id, Preference.channel == channel
+    )
+    stored = dict((await db.execute(query)).tuples())
+    return {ALL: True, **dict.fromkeys(KNOWN, True), **stored}
+
+
+async def switch(
+    db: AsyncSession, user_id: UUID, channel: str, *, switches: Mapping[str, bool], now: datetime
+) -> dict[str, bool]:
+    """Changes those named and no others. Returns all."""
+    for category in switches:
+        if category in CRITICAL:
+            raise NotSwitchable(category)
+    if len({*await of(db, user_id, channel), *switches}) > _MOST:
+        raise TooManyCategories(_MOST)
+    if switches:
+        statement = insert(Preference)
+        changed = {"enabled": statement.excluded.enabled, "updated_at": now}
+        keys = ["user_id", "channel", "category"]
+        # Sorted: two requests of one user lock the rows in the same order.
+        rows = [
+            {"user_id": user_id, "channel": channel, "category": category, "enabled": enabled, "updated_at": now}
+            for category, enabled in sorted(switches.items())
+        ]
+        await db.execute(statement.on_conflict_do_update(index_elements=keys, set_=changed), rows)
+    return await of(db, user_id, channel)
+
+
+async def switched_off(db: AsyncSession, channel: str, users: Iterable[UUID]) -> Switched:
+    """What these users do not want, for `allow`."""
+    wanted: Sequence[UUID] = list(set(users))
+    if not wanted:
+        return frozenset()
+    query = select(Preference.user_id, Preference.category).where(
+        Preference.channel == channel, Preference.user_id.in_(wanted), ~Preference.enabled
+    )
+    return frozenset((user_id, category) for user_id, category in await db.execute(query))
+
+
+def allow(off: Switched, user_id: UUID | None, category: str) -> bool:
+    if user_id is None or category in CRITICAL:
+        return True
+    return (user_id, ALL) not in off and (user_id, category) not in off

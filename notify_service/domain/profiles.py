@@ -1,0 +1,47 @@
+"""What auth says about users, kept here so that no message waits for auth."""
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from libs.contracts import accounts
+from notify_service.models import Profile
+
+# Asks auth for profiles; answers with those that exist.
+Ask = Callable[[Sequence[UUID]], Awaitable[Sequence[accounts.Profile]]]
+
+_KEPT = [column.name for column in Profile.__table__.columns]
+
+
+async def keep(db: AsyncSession, profiles: Sequence[accounts.Profile]) -> None:
+    """Stores what is newer than what is stored: events and answers of auth may come in any order."""
+    if not profiles:
+        return
+    statement = insert(Profile)
+    changed = {name: statement.excluded[name] for name in _KEPT}
+    newer = statement.excluded.version > Profile.version
+    rows = [profile.model_dump(include=set(_KEPT)) for profile in sorted(profiles, key=lambda p: p.user_id)]
+    await db.execute(statement.on_conflict_do_update(index_elements=["user_id"], set_=changed, where=newer), rows)
+
+
+async def find(db: AsyncSession, users: Iterable[UUID], ask: Ask) -> dict[UUID, Profile]:
+    """Profiles by user. Auth is asked for those that are missing; nobody knows the rest."""
+    wanted = set(users)
+    found = await _stored(db, wanted)
+    missing = wanted - found.keys()
+    if missing:
+        await keep(db, await ask(sorted(missing)))
+        found |= await _stored(db, missing)
+    return found
+
+
+def shown_name(profile: Profile) -> str:
+    return f"{profile.first_name} {profile.last_name}".strip() or profile.username
+
+
+async def _stored(db: AsyncSession, users: set[UUID]) -> dict[UUID, Profile]:
+    rows = await db.scalars(select(Profile).where(Profile.user_id.in_(users)))
+    return {profile.user_id: profile for profile in rows}

@@ -1,0 +1,112 @@
+"""What other processes should hear at once: new notifications for open sockets, new rows for the sender.
+
+All of it after the commit, and all of it may be lost: the inbox and the queue are in PostgreSQL, and who hears nothing
+finds them there.
+"""
+
+import asyncio
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from uuid import UUID
+
+import structlog
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+from sqlalchemy import event, text
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from libs.db import Database
+
+WAKE_CHANNEL = "wake:deliveries"
+_MOST_WAITING = 10_000
+_BATCH = 100
+
+log = structlog.get_logger()
+
+
+def live_channel(user_id: UUID) -> str:
+    """The braces keep a user's channels on one node of a cluster."""
+    return f"{{u}}.n:{user_id}"
+
+
+@dataclass(slots=True)
+class _Pending:
+    live: list[tuple[UUID, str | None]] = field(default_factory=list)
+    wake: bool = False
+
+
+class Signals:
+    def __init__(self, db: Database, redis: Redis) -> None:
+        self._db = db
+        self._redis = redis
+        self._queue: asyncio.Queue[tuple[UUID, str | None] | None] = asyncio.Queue(_MOST_WAITING)
+
+    def live(self, session: AsyncSession, user_id: UUID, notification: str | None = None) -> None:
+        """Shows the notification (JSON), if any, and the unread count on the user's open sockets."""
+        self._pending(session).live.append((user_id, notification))
+
+    def wake(self, session: AsyncSession) -> None:
+        """Tells the sender that there are deliveries."""
+        self._pending(session).wake = True
+
+    async def run(self) -> None:
+        while True:
+            batch = [await self._queue.get()]
+            while len(batch) < _BATCH and not self._queue.empty():
+                batch.append(self._queue.get_nowait())
+            try:
+                if None in batch:
+                    await self._redis.publish(WAKE_CHANNEL, b"")
+                await self._show([entry for entry in batch if entry is not None])
+            except (RedisError, SQLAlchemyError, OSError) as error:
+                log.warning("signals_lost", count=len(batch), reason=type(error).__name__)
+
+    async def _show(self, entries: Sequence[tuple[UUID, str | None]]) -> None:
+        """Publishes with the count of this moment.
+
+        The lock makes counting and publishing one step a user, across processes: otherwise an older count could be
+        published last, and stay on the screen.
+        """
+        if not entries:
+            return
+        users = sorted({user_id for user_id, _ in entries})
+        async with self._db.transaction() as session:
+            for user_id in users:
+                lock = text("SELECT pg_advisory_xact_lock(hashtextextended(:user, 5071883))")
+                await session.execute(lock, {"user": str(user_id)})
+            counts = await _unread(session, users)
+            async with self._redis.pipeline(transaction=False) as pipe:
+                for user_id, notification in entries:
+                    shown = json.loads(notification) if notification else None
+                    payload = {"notification": shown, "unread_count": counts.get(user_id, 0)}
+                    pipe.publish(live_channel(user_id), json.dumps(payload, separators=(",", ":")))
+                await pipe.execute()
+
+    def _pending(self, session: AsyncSession) -> _Pending:
+        pending = session.info.get("signals")
+        if not isinstance(pending, _Pending):
+            pending = session.info["signals"] = _Pending()
+            event.listen(session.sync_session, "after_commit", lambda _: self._send(pending), once=True)
+        return pending
+
+    def _send(self, pending: _Pending) -> None:
+        try:
+            for entry in pending.live:
+                self._queue.put_nowait(entry)
+            if pending.wake:
+                self._queue.put_nowait(None)
+        except asyncio.QueueFull:
+            log.warning("signals_lost", reason="too many at once")
+
+
+async def _unread(session: AsyncSession, users: Sequence[UUID]) -> dict[UUID, int]:
+    rows = await session.execute(
+        text(
+            "SELECT user_id, count(*) AS unread FROM notification WHERE user_id = ANY(:users) "
+            "AND read_at IS NULL AND archived_at IS NULL GROUP BY user_id"
+        ),
+        {"users": list(users)},
+    )
+    return {row.user_id: row.unread for row in rows}

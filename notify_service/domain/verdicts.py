@@ -1,0 +1,46 @@
+"""What follows from an outcome. Pure: the whole policy of retries is here."""
+
+import secrets
+from dataclasses import dataclass
+
+from notify_service.domain.channels import BLAMES_ACCOUNT, ErrorClass, Outcome
+
+_random = secrets.SystemRandom()
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    retry_base: float = 60.0
+    retry_cap: float = 4 * 3600.0
+    max_attempts: int = 8
+    lease: float = 10.0
+    breaker: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    state: str
+    delay: float = 0.0
+    reason: str | None = None
+    counts: bool = True
+
+
+def decide(outcome: Outcome, attempts: int, *, at_least_once: bool, policy: Policy) -> Decision:
+    """`attempts` includes the one that ended so."""
+    if outcome.error is None:
+        return Decision("sent")
+    if outcome.error in BLAMES_ACCOUNT:
+        # The breaker of the account decides when it goes on; the message has lost nothing but time.
+        return Decision("retry", delay=min(1.0, policy.breaker), counts=False)
+    if outcome.error is ErrorClass.PERMANENT:
+        return Decision("failed", reason="refused")
+    if outcome.error is ErrorClass.AMBIGUOUS and not at_least_once:
+        return Decision("unknown", reason="no_answer")
+    if attempts >= policy.max_attempts:
+        return Decision("dead", reason="attempts")
+    return Decision("retry", delay=_backoff(attempts, policy))
+
+
+def _backoff(attempts: int, policy: Policy) -> float:
+    """Full jitter: messages that failed together come back apart."""
+    return _random.uniform(0, min(policy.retry_cap, policy.retry_base * 2 ** (attempts - 1)))

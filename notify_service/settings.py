@@ -1,0 +1,54 @@
+from pathlib import Path
+
+from pydantic import Field, SecretStr
+
+from libs.settings import ServiceSettings, config
+
+
+class Settings(ServiceSettings):
+    model_config = config("NOTIFY_")
+
+    port: int = Field(8003, description="Port to listen on.")
+    chat_url: str = Field(
+        "http://127.0.0.1:8002",
+        validation_alias="PARLEY_CHAT_URL",
+        description="Address of chat for internal calls.",
+    )
+
+    smtp_url: SecretStr = Field(
+        SecretStr("smtp://parley:parley@127.0.0.1:1025?starttls=required"),
+        description="The mail server: `smtp://user:password@host:587?starttls=required`, or `smtps://` for TLS from "
+        "the first byte. `starttls=off` sends in the clear; it is refused together with a password, except to this "
+        "machine. `certificate=/path.pem` trusts that certificate besides those of the system.",
+    )
+    smtp_ca_file: Path | None = Field(
+        None, description="Certificates (PEM) that the mail server may have besides those that the system trusts."
+    )
+    smtp_connections: int = Field(4, ge=1, le=100, description="Connections to the mail server at a time.")
+    smtp_messages_per_connection: int = Field(
+        100, ge=1, description="After that many messages a connection is closed and another one opened."
+    )
+    smtp_timeout_seconds: float = Field(60, gt=0, description="Longest wait for one answer of the mail server.")
+    mail_from: str = Field(
+        "Parley <parley@localhost>", description="Sender of all mails, as `Name <address>` or an address alone."
+    )
+    verify_page: str | None = Field(
+        None,
+        description="The page of your client that confirms e-mail addresses; mails link to it with `#token=...`. "
+        "Without it they show the code itself.",
+    )
+
+    retry_base_seconds: float = Field(
+        60, gt=0, description="The n-th retry of a mail waits a random time below base * 2^(n-1)."
+    )
+    retry_cap_seconds: float = Field(4 * 3600, gt=0, description="Longest wait before a retry.")
+    max_attempts: int = Field(8, ge=1, le=100, description="After that many attempts a delivery is given up: `dead`.")
+    breaker_seconds: float = Field(
+        30,
+        gt=0,
+        description="After five failures to reach the mail server in a row nothing is tried for so long; the time "
+        "doubles up to twentyfold while it stays unreachable.",
+    )
+    lease_seconds: float = Field(
+        10, ge=1, le=15, description="How long after the death of a worker another one takes over its deliveries."
+    )

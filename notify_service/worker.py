@@ -1,0 +1,239 @@
+"""Hears the events of auth and chat, and sends what is due."""
+
+import asyncio
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+import structlog
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from libs.clock import Clock
+from libs.consumer import Consumer, handles
+from libs.contracts.accounts import MessageRequested, UserRegistered, UserUpdated
+from libs.contracts.events import Event
+from libs.contracts.messages import MessageSent
+from libs.db import Database
+from libs.http import InternalClient
+from libs.ids import uuid7
+from libs.outbox import Relay
+from libs.runtime import Runtime, open_runtime
+from libs.tasks import every, supervise
+from notify_service.deps import ask_auth
+from notify_service.domain import deliveries, idempotency, notifications, preferences, profiles
+from notify_service.domain.channels.email import Email, account
+from notify_service.domain.deliveries import HIGH, MAIL_ACCOUNT, Order
+from notify_service.domain.notifications import Draft
+from notify_service.domain.sender import Sender
+from notify_service.domain.signals import WAKE_CHANNEL, Signals
+from notify_service.domain.verdicts import Policy
+from notify_service.models import Notification, Profile
+from notify_service.schemas import notification_json
+from notify_service.settings import Settings
+
+# Later than this a mail has nothing to say any more.
+_WORTH_SENDING = timedelta(hours=24)
+_HOUR = timedelta(hours=1).total_seconds()
+
+log = structlog.get_logger()
+
+
+async def main(settings: Settings, clock: Clock | None = None) -> None:
+    async with open_runtime("notify", settings, clock=clock) as runtime:
+        chat = InternalClient(settings.chat_url, "chat", runtime.service_tokens)
+        signals = Signals(runtime.db, runtime.redis)
+        heard = Heard(runtime, signals, verify_page=settings.verify_page)
+        policy = policy_of(settings)
+        sender = Sender(
+            runtime.db,
+            mail_channel(settings),
+            MAIL_ACCOUNT,
+            cipher=runtime.cipher,
+            policy=policy,
+            clock=runtime.clock,
+        )
+        relay = Relay(runtime.db, runtime.redis, "notify", runtime.clock)
+        consumer = partial(Consumer, runtime.db, runtime.redis, service="notify")
+        try:
+            await supervise(
+                relay.run(),
+                consumer(runtime.auth, heard.of_auth()).run(),
+                consumer(chat, heard.of_chat()).run(),
+                signals.run(),
+                sender.run(),
+                listen(runtime.redis, sender),
+                every(1, partial(reap, runtime.db, policy)),
+                every(_HOUR, relay.forget),
+                every(_HOUR, partial(forget_keys, runtime.db, runtime.clock)),
+            )
+        finally:
+            await chat.close()
+
+
+def policy_of(settings: Settings) -> Policy:
+    return Policy(
+        retry_base=settings.retry_base_seconds,
+        retry_cap=settings.retry_cap_seconds,
+        max_attempts=settings.max_attempts,
+        lease=settings.lease_seconds,
+        breaker=settings.breaker_seconds,
+    )
+
+
+def mail_channel(settings: Settings) -> Email:
+    return Email(
+        account(
+            settings.smtp_url.get_secret_value(),
+            mail_from=settings.mail_from,
+            ca_file=settings.smtp_ca_file,
+            connections=settings.smtp_connections,
+            messages_per_connection=settings.smtp_messages_per_connection,
+            timeout=settings.smtp_timeout_seconds,
+        )
+    )
+
+
+async def listen(redis: Redis, sender: Sender) -> None:
+    """Hears that there are deliveries. The sender looks every second anyway, so silence is no failure."""
+    while True:
+        try:
+            async with redis.pubsub() as wakes:
+                await wakes.subscribe(WAKE_CHANNEL)
+                while True:
+                    if await wakes.get_message(ignore_subscribe_messages=True, timeout=5.0):
+                        sender.wake()
+        except (RedisError, OSError) as error:
+            log.warning("wakes_not_heard", reason=type(error).__name__)
+            await asyncio.sleep(1)
+
+
+async def reap(db: Database, policy: Policy) -> None:
+    async with db.transaction() as session:
+        freed = await deliveries.reap(session, max_attempts=policy.max_attempts)
+    if freed:
+        log.warning("deliveries_taken_over", count=freed)
+
+
+async def forget_keys(db: Database, clock: Clock) -> None:
+    async with db.transaction() as session:
+        await idempotency.forget(session, clock.now())
+
+
+class Heard:
+    """What follows from each event. All of it in the transaction that also moves the position in the stream."""
+
+    def __init__(self, runtime: Runtime, signals: Signals, *, verify_page: str | None) -> None:
+        self._clock = runtime.clock
+        self._ask = ask_auth(runtime.auth)
+        self._signals = signals
+        self._verify_page = verify_page
+
+    def of_auth(self) -> dict[str, Any]:
+        return dict(
+            [
+                handles(UserRegistered, self.registered),
+                handles(UserUpdated, self.updated),
+                handles(MessageRequested, self.requested),
+            ]
+        )
+
+    def of_chat(self) -> dict[str, Any]:
+        return dict([handles(MessageSent, self.message_sent)])
+
+    async def registered(self, session: AsyncSession, data: UserRegistered, _event: Event) -> None:
+        await profiles.keep(session, [data.profile])
+        welcome = Draft(
+            user_id=data.profile.user_id,
+            category="account",
+            title="Welcome to Parley",
+            message="Your account is ready. Whatever happens while you are away, you find it here.",
+            dedupe_key="welcome",
+        )
+        await self._tell(session, [welcome])
+
+    async def updated(self, session: AsyncSession, data: UserUpdated, _event: Event) -> None:
+        await profiles.keep(session, [data.profile])
+
+    async def requested(self, session: AsyncSession, data: MessageRequested, event: Event) -> None:
+        variables = {"name": data.name}
+        if data.kind == "verify_email" and self._verify_page:
+            variables["page"] = self._verify_page
+        order = Order(
+            id=data.id,
+            owner="auth",
+            user_id=data.user_id,
+            address=data.email,
+            category="security",
+            template=data.kind,
+            lane=HIGH,
+            variables=variables,
+            secret=data.secret,
+            # Two mails with one code do no harm; none locks a person out.
+            at_least_once=data.secret is not None,
+            expires_at=event.occurred_at + _WORTH_SENDING,
+        )
+        await self._order(session, [order])
+
+    async def message_sent(self, session: AsyncSession, data: MessageSent, _event: Event) -> None:
+        where = f" in {data.conversation_name}" if data.conversation_type != "direct" else ""
+        created = await self._tell(session, [_message_draft(data, user_id, where) for user_id in data.away])
+        users = [each.user_id for each in created]
+        known = await profiles.find(session, users, self._ask)
+        off = await preferences.switched_off(session, "email", users)
+        reachable = ((each, known.get(each.user_id)) for each in created)
+        await self._order(
+            session,
+            [
+                _message_order(data, each, profile, allowed=preferences.allow(off, each.user_id, "message"))
+                for each, profile in reachable
+                if profile is not None and profile.email and profile.email_verified
+            ],
+        )
+
+    async def _tell(self, session: AsyncSession, drafts: list[Draft]) -> list[Notification]:
+        created = await notifications.create(session, drafts, self._clock.now())
+        for each in created:
+            self._signals.live(session, each.user_id, notification_json(each))
+        return list(created)
+
+    async def _order(self, session: AsyncSession, orders: list[Order]) -> None:
+        await deliveries.order(session, orders, self._clock)
+        if orders:
+            self._signals.wake(session)
+
+
+def _message_draft(data: MessageSent, user_id: Any, where: str) -> Draft:
+    return Draft(
+        user_id=user_id,
+        category="message",
+        title=f"{data.sender_name}{where}",
+        message=data.excerpt,
+        action_url=f"/conversations/{data.conversation_id}",
+        actor={"id": str(data.sender_id), "name": data.sender_name},
+        related_object_type="message",
+        related_object_id=str(data.message_id),
+        data={"conversation_id": str(data.conversation_id), "seq": data.seq},
+        dedupe_key=f"message:{data.message_id}",
+    )
+
+
+def _message_order(data: MessageSent, told: Notification, profile: Profile, *, allowed: bool) -> Order:
+    return Order(
+        id=uuid7(),
+        owner="chat",
+        user_id=told.user_id,
+        notification_id=told.id,
+        address=profile.email or "",
+        category="message",
+        template="message",
+        variables={
+            "name": profiles.shown_name(profile),
+            "sender": data.sender_name,
+            "conversation": None if data.conversation_type == "direct" else data.conversation_name,
+            "excerpt": data.excerpt,
+        },
+        expires_at=data.sent_at + _WORTH_SENDING,
+        reason=None if allowed else preferences.REASON,
+    )
