@@ -10,9 +10,12 @@ from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
+from mmdb_writer import MMDBWriter
+from netaddr import IPSet
 from redis.asyncio import Redis
 
 from deploy.local.servers import PostgresServer, ValkeyServer
+from deploy.local.stack import Stack
 from libs import migrations
 from libs.keys import KeyRing
 from libs.redis import connect
@@ -22,6 +25,9 @@ for name in [name for name in os.environ if name.startswith(("PARLEY_", "AUTH_",
     if not name.startswith("PARLEY_TEST_"):
         del os.environ[name]
 os.environ["PARLEY_ENVIRONMENT"] = "development"
+
+BLOCKED_COUNTRY = "KP"
+BLOCKED_NETWORK = "203.0.113.0/24"
 
 DatabaseUrl = Callable[[str], Awaitable[str]]
 IssueToken = Callable[..., str]
@@ -89,3 +95,23 @@ def issue_token(key_ring: KeyRing) -> IssueToken:
         return access_token(key_ring, access_claims(user_id or uuid4(), **claims))
 
     return issue
+
+
+@pytest.fixture(scope="session")
+def country_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("geo") / "countries.mmdb"
+    writer = MMDBWriter(6, "GeoLite2-Country-Test", languages=["en"], ipv4_compatible=True)
+    for network, code in ((BLOCKED_NETWORK, BLOCKED_COUNTRY), ("198.51.0.0/16", "SE")):
+        writer.insert_network(IPSet([network]), {"country": {"iso_code": code, "names": {"en": code}}})
+    writer.to_db_file(str(path))
+    return path
+
+
+@pytest.fixture(scope="session")
+async def stack(country_database: Path) -> AsyncIterator[Stack]:
+    """One world for all journeys: gateway, four services, two chat processes, workers, mail."""
+    behind_a_proxy = {"PARLEY_TRUSTED_PROXIES": "127.0.0.0/8"}
+    gateway = {"GATEWAY_COUNTRY_DATABASE": str(country_database), "GATEWAY_COUNTRY_DENY": BLOCKED_COUNTRY}
+    quick = {"NOTIFY_RETRY_BASE_SECONDS": "1"}
+    async with Stack(chats=2, extra={"*": behind_a_proxy, "gateway": gateway, "notify-worker": quick}) as world:
+        yield world
