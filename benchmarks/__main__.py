@@ -5,8 +5,9 @@ import sys
 from collections.abc import Callable
 
 from benchmarks import auth, chat, gateway, report
-from benchmarks.harness import Options
+from benchmarks.harness import LoadFailed, Options
 from benchmarks.report import Section
+from deploy.local.errors import LocalError
 
 COMPARISONS: dict[str, Callable[[Options], Section]] = {
     "gateway": gateway.compare,
@@ -28,12 +29,22 @@ def main() -> None:
     if chosen.write and (chosen.quick or chosen.rounds < 5):
         sys.exit("Only results of five full rounds or more are written.")
     options = Options(chosen.rounds, quick=chosen.quick, max_load=chosen.max_load)
-    sections = []
-    for name in chosen.what or COMPARISONS:
-        sections.append(COMPARISONS[name](options))
-        print(sections[-1].plain())
+    sections = [section for name in chosen.what or COMPARISONS if (section := run(name, options))]
     if chosen.write:
         report.write(sections)
+    if len(sections) < len(chosen.what or COMPARISONS):
+        sys.exit(1)
+
+
+def run(name: str, options: Options) -> Section | None:
+    """One that fails does not keep the others from being measured."""
+    try:
+        section = COMPARISONS[name](options)
+    except (LoadFailed, LocalError) as error:
+        print(f"{name} could not be measured. {error}", file=sys.stderr)
+        return None
+    print(section.plain())
+    return section
 
 
 if __name__ == "__main__":

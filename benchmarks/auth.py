@@ -83,7 +83,12 @@ def compare(options: Options) -> Section:
         postgres = machine.version_of(world.postgres.program.path, "--version")
     described = machine.describe(PostgreSQL=postgres, Valkey=machine.version_of(machine.valkey(), "--version"))
     section = Section("auth", "Auth", described, options.rounds, outcomes(subjects))
-    section.figures = [(f"{CONNECTIONS} connections, all cores:", figures(subjects[:2], operation="login"))]
+    section.figures = [
+        (
+            f"{CONNECTIONS} connections, all cores:",
+            figures(subjects[:2], operation="login", parts=["service", "databases"]),
+        )
+    ]
     section.notes = notes(subjects)
     return section
 
@@ -105,4 +110,4 @@ def notes(subjects: list[Subject]) -> list[str]:
     if len(subjects) < 3:
         return [parameters, "Ours was left out: this checkout has no auth service yet."]
     busy, rest = (spread(subject.all(probe_p99)) for subject in subjects[1:])
-    return [parameters, f"p99 of `GET {PROBE}`, asked every 10 ms: {busy} ms while saturated, {rest} ms at rest."]
+    return [parameters, f"p99 of `GET {PROBE}`, asked 20 times a second: {busy} ms while saturated, {rest} ms at rest."]

@@ -55,7 +55,7 @@ class Sample:
         """CPU microseconds an operation, of these parts or of all."""
         if not self.operations:
             return float("nan")
-        return sum(self.cpu[part] for part in parts or self.cpu) / self.operations * 1e6
+        return sum(self.cpu.get(part, 0.0) for part in parts or self.cpu) / self.operations * 1e6
 
 
 @dataclass

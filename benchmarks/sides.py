@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from benchmarks import cpu, peers
-from benchmarks.harness import Sample, run_load
+from benchmarks.harness import LoadFailed, Sample, run_load
 from benchmarks.processes import HOST
 from benchmarks.world import World
 
@@ -72,6 +72,8 @@ class Side:
         if not load.apart:
             parts["databases"] = self.world.databases
         answer, used = run_load("benchmarks.load.chat", plan, cores=self.world.cores.others, parts=parts)
+        if not answer["delivered"]:
+            raise LoadFailed(f"{self.name}: nothing was delivered; see its log")
         return as_sample(answer, used)
 
 
