@@ -14,8 +14,8 @@ class Settings(ServiceSettings):
 
     email_verification: Literal["optional", "required"] = Field(
         "optional",
-        description="`optional`: accounts work at once. `required`: nobody signs in before confirming the link in the mail,"
-        " and registering tells nobody whether an address is known.",
+        description="`optional`: accounts work at once. `required`: nobody signs in before following the link in the"
+        " mail, and registering tells nobody whether an address is known.",
     )
     refresh_keys: SecretStr = Field(
         SecretStr("0:HxwdGhsYGRYXFBUSExAREg8NDgsMCQoHCAUGAwQBAgA"),

@@ -1,0 +1,126 @@
+"""Auth through its own API, in the words of the tests."""
+
+import base64
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID, uuid4
+
+import httpx2
+from fastapi import FastAPI
+from sqlalchemy import text
+
+from libs.contracts.accounts import MessageRequested
+from libs.db import Database
+from libs.keys import KeyRing
+from libs.testing.clock import FakeClock
+
+PASSWORD = "correct horse battery"
+
+
+@dataclass(frozen=True)
+class Account:
+    id: UUID
+    email: str
+    username: str
+    access: str
+    refresh: str
+
+
+@dataclass
+class Api:
+    http: httpx2.AsyncClient
+    app: FastAPI
+    clock: FakeClock
+
+    @property
+    def db(self) -> Database:
+        database: Database = self.app.state.db
+        return database
+
+    @property
+    def ring(self) -> KeyRing:
+        ring: KeyRing = self.app.state.ring
+        return ring
+
+    async def call(self, method: str, path: str, token: str | None = None, **options: Any) -> httpx2.Response:
+        headers = {**({"Authorization": f"Bearer {token}"} if token else {}), **options.pop("headers", {})}
+        return await self.http.request(method, path, headers=headers, **options)
+
+    async def get(self, path: str, token: str | None = None, **options: Any) -> httpx2.Response:
+        return await self.call("GET", path, token, **options)
+
+    async def post(self, path: str, body: Any = None, token: str | None = None, **options: Any) -> httpx2.Response:
+        return await self.call("POST", path, token, json=body, **options)
+
+    async def register(self, **changed: Any) -> Account:
+        name = unique()
+        body = {"email": f"{name}@example.com", "username": name, "password": PASSWORD, **changed}
+        answer = await self.post("/api/v1/auth/register", {k: v for k, v in body.items() if v is not None})
+        assert answer.status_code == 201, answer.text
+        return account(answer)
+
+    async def sign_in(self, password: str = PASSWORD, **name: str) -> httpx2.Response:
+        return await self.post("/api/v1/auth/token", {**name, "password": password})
+
+    async def refresh(self, token: str) -> httpx2.Response:
+        return await self.post("/api/v1/auth/token/refresh", {"refresh": token})
+
+    async def me(self, token: str) -> httpx2.Response:
+        return await self.get("/api/v1/users/me", token)
+
+    async def sql(self, statement: str, **values: Any) -> list[Any]:
+        """For what only the database can tell, or an operator would do in it."""
+        async with self.db.transaction() as db:
+            result = await db.execute(text(statement), values)
+            return list(result.all()) if result.returns_rows else []
+
+    async def events(self, user_id: UUID | str) -> list[tuple[str, dict[str, Any]]]:
+        """What auth has told others about a user, oldest first."""
+        rows = await self.sql(
+            "SELECT type, data FROM outbox WHERE coalesce(data->>'user_id', data->'profile'->>'user_id') = :id"
+            " ORDER BY id",
+            id=str(user_id),
+        )
+        return [(row.type, row.data) for row in rows]
+
+    async def mails(self, email: str) -> list[MessageRequested]:
+        rows = await self.sql(
+            "SELECT data FROM outbox WHERE type = 'MessageRequested' AND data->>'email' = :email ORDER BY id",
+            email=email,
+        )
+        return [MessageRequested.model_validate(row.data) for row in rows]
+
+    async def link_token(self, email: str) -> str:
+        """The token in the latest link that was sent to an address, as notify would read it."""
+        mail = (await self.mails(email))[-1]
+        assert mail.secret is not None
+        opened: str = self.app.state.cipher.decrypt(mail.secret, f"message:{mail.id}")
+        return opened
+
+
+def account(answer: httpx2.Response) -> Account:
+    body = answer.json()
+    user = body["user"]
+    return Account(UUID(user["id"]), user["email"], user["username"], body["access"], body["refresh"])
+
+
+def claims(token: str) -> dict[str, Any]:
+    """What a token says, unchecked."""
+    payload = token.split(".")[1]
+    found: dict[str, Any] = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+    return found
+
+
+def session_of(token: str) -> str:
+    return str(claims(token)["sid"])
+
+
+def fields(answer: httpx2.Response) -> Mapping[str, str]:
+    """The fields that a refusal names."""
+    return {error["field"]: error["message"] for error in answer.json()["errors"]}
+
+
+def unique() -> str:
+    return f"u{uuid4().hex[:14]}"

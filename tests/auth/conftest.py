@@ -1,0 +1,78 @@
+"""Auth as a whole app, on the servers of the run."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+
+from auth_service.app import create_app
+from auth_service.settings import Settings
+from libs.keys import Algorithm, KeyRing
+from libs.testing.clients import client
+from libs.testing.clock import FakeClock
+from tests.auth.api import Api
+
+OpenApi = Callable[..., AbstractAsyncContextManager[Api]]
+SettingsFor = Callable[..., Awaitable[Settings]]
+
+
+@pytest.fixture(scope="session")
+async def settings_for(
+    database_url: Callable[[str], Awaitable[str]], redis_url: str, key_ring_path: Path
+) -> SettingsFor:
+    url = await database_url("auth")
+
+    async def make(**changed: Any) -> Settings:
+        return Settings(
+            **{"database_url": url, "redis_url": redis_url, "key_ring": key_ring_path, "hashing_threads": 1, **changed}
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+async def open_api(settings_for: SettingsFor) -> OpenApi:
+    """`async with open_api(email_verification="required") as api`: an app of one's own, with a clock of its own."""
+
+    @asynccontextmanager
+    async def opened(**changed: Any) -> AsyncIterator[Api]:
+        clock = changed.pop("clock", None) or FakeClock()
+        app = create_app(await settings_for(**changed), clock)
+        async with client(app) as http:
+            yield Api(http, app, clock)
+
+    return opened
+
+
+@pytest.fixture(scope="session")
+async def api(open_api: OpenApi) -> AsyncIterator[Api]:
+    """The app that tests share which leave the clock alone."""
+    async with open_api() as opened:
+        yield opened
+
+
+@pytest.fixture
+async def aging(open_api: OpenApi) -> AsyncIterator[Api]:
+    """An app whose clock a test may advance."""
+    async with open_api() as opened:
+        yield opened
+
+
+@pytest.fixture
+async def strict(open_api: OpenApi) -> AsyncIterator[Api]:
+    """An app that wants addresses confirmed before anybody signs in."""
+    async with open_api(email_verification="required") as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session", params=get_args(Algorithm))
+async def either(
+    request: pytest.FixtureRequest, open_api: OpenApi, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Api]:
+    """The app with each algorithm of access tokens in turn."""
+    path = tmp_path_factory.mktemp("rings") / "ring.json"
+    KeyRing.create(path, request.param)
+    async with open_api(key_ring=path) as opened:
+        yield opened

@@ -1,0 +1,188 @@
+"""Which passwords are good, and how they are kept and compared."""
+
+import asyncio
+
+import pytest
+from passlib.hash import argon2, bcrypt
+
+from auth_service.domain.hashing import Hasher
+from auth_service.errors import Busy
+from tests.auth.api import PASSWORD, Api, Account, fields, unique
+
+REGISTER = "/api/v1/auth/register"
+
+
+async def refusal(api: Api, password: str, **names: str) -> str | None:
+    """What is wrong with a password, or None."""
+    body = {"email": f"{unique()}@example.com", **names, "password": password}
+    answer = await api.post(REGISTER, body)
+    return None if answer.status_code == 201 else fields(answer)["password"]
+
+
+async def store(api: Api, account: Account, password_hash: str) -> None:
+    await api.sql("UPDATE passwords SET hash = :hash WHERE user_id = :id", hash=password_hash, id=account.id)
+
+
+async def stored(api: Api, account: Account) -> str:
+    rows = await api.sql("SELECT hash FROM passwords WHERE user_id = :id", id=account.id)
+    return str(rows[0].hash)
+
+
+@pytest.mark.promise("A4")
+@pytest.mark.parametrize(
+    "password",
+    [
+        "8 chars!",
+        "no digits or capitals at all",
+        "   leading and trailing   ",
+        "пароль-как-нельзя-лучше",
+        "🔑" * 7 + "🗝️",
+        "x y" * 85,
+    ],
+)
+async def test_any_characters_are_good(api: Api, password: str) -> None:
+    made = await api.register(password=password)
+    assert (await api.sign_in(email=made.email, password=password)).status_code == 200
+
+
+@pytest.mark.promise("A4", "L4")
+async def test_a_long_password_counts_to_its_last_character(api: Api) -> None:
+    beginning = "correct horse battery staple " * 4
+    made = await api.register(password=beginning + "a")
+    assert (await api.sign_in(email=made.email, password=beginning + "b")).status_code == 401
+    assert (await api.sign_in(email=made.email, password=beginning + "a")).status_code == 200
+
+
+@pytest.mark.promise("L4")
+async def test_composed_and_decomposed_are_the_same_password(api: Api) -> None:
+    made = await api.register(password="caf\u00e9 au lait")
+    assert (await api.sign_in(email=made.email, password="cafe\u0301 au lait")).status_code == 200
+
+
+@pytest.mark.promise("L4")
+@pytest.mark.parametrize("length", [0, 7, 257, 5000])
+async def test_lengths_out_of_bounds_are_refused(api: Api, length: int) -> None:
+    assert await refusal(api, ("ab1 " * 2000)[:length])
+
+
+@pytest.mark.promise("A5", "A1")
+@pytest.mark.parametrize(
+    "password",
+    ["password", "Password1", "PASSWORD123!", "iloveyou", "12345678", "87654321", "aaaaaaaa", "abababab", "qwertyuiop",
+     "abcdefghij", "zyxwvuts", "!!dragon99", "Parleychat1", "ｐａｓｓｗｏｒｄ"],
+)  # fmt: skip
+async def test_everybodys_passwords_are_refused(api: Api, password: str) -> None:
+    assert await refusal(api, password) == "This password is too common."
+
+
+@pytest.mark.promise("A5")
+async def test_ones_own_names_are_no_passwords(api: Api) -> None:
+    name = unique()
+    for password in (name, f"{name}1", name.upper(), f"{name}@example.com", f"!{name}2026"):
+        assert await refusal(api, password, email=f"{name}@example.com") == "This password is too common."
+    assert await refusal(api, "Lovelace1815", first_name="Ada", last_name="Lovelace")
+
+
+async def test_a_password_that_only_contains_a_name_is_good(api: Api) -> None:
+    assert await refusal(api, "lovelace wrote the first program", last_name="Lovelace") is None
+
+
+@pytest.mark.promise("A6")
+async def test_hashes_have_the_parameters_that_we_chose(api: Api) -> None:
+    made = await api.register()
+    assert (await stored(api, made)).startswith("$argon2id$v=19$m=19456,t=2,p=1$")
+
+
+@pytest.mark.promise("A6")
+@pytest.mark.parametrize(
+    "old",
+    [bcrypt.using(rounds=4).hash(PASSWORD), argon2.using(type="ID", memory_cost=8192, rounds=1, parallelism=1).hash(PASSWORD)],
+    ids=["bcrypt", "weak argon2"],
+)  # fmt: skip
+async def test_an_old_hash_is_replaced_at_the_next_sign_in(api: Api, old: str) -> None:
+    made = await api.register()
+    await store(api, made, old)
+    assert (await api.sign_in(email=made.email, password="wrong horse battery")).status_code == 401
+    assert await stored(api, made) == old
+    assert (await api.sign_in(email=made.email)).status_code == 200
+    assert (await stored(api, made)).startswith("$argon2id$v=19$m=19456,t=2,p=1$")
+    assert (await api.sign_in(email=made.email)).status_code == 200
+
+
+@pytest.mark.promise("L4")
+@pytest.mark.parametrize("tail", ["", "b", "\x00"])
+async def test_bcrypt_does_not_pass_on_the_first_72_bytes(api: Api, tail: str) -> None:
+    made = await api.register()
+    await store(api, made, bcrypt.using(rounds=4).hash("a" * 72))
+    answer = await api.sign_in(email=made.email, password="a" * 72 + tail)
+    assert answer.status_code == {"": 200, "b": 401, "\x00": 422}[tail]
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        "$argon2id$v=19$m=99999999,t=2,p=1$BcBYy9k7h5DyvnduDaEUAg$pNUyNWhvIyKikFkiTZAxfQRk9rwm6k2z2+DMb4wlZt0",
+        "$argon2id$v=19$m=19456,t=9999,p=1$BcBYy9k7h5DyvnduDaEUAg$pNUyNWhvIyKikFkiTZAxfQRk9rwm6k2z2+DMb4wlZt0",
+        "$argon2id$v=19$m=19456,t=2,p=99$BcBYy9k7h5DyvnduDaEUAg$pNUyNWhvIyKikFkiTZAxfQRk9rwm6k2z2+DMb4wlZt0",
+        "$2b$31$7qC7tdb/e0T2eWMIan8r9eRYfGovnpaqZv./Akr6jV6qNRZR1Iyg2",
+        "$5$rounds=999999999$salt$hash",
+        "plain text",
+        "",
+    ],
+)
+async def test_a_hash_that_is_too_expensive_or_unknown_matches_nothing(api: Api, hostile: str) -> None:
+    made = await api.register()
+    await store(api, made, hostile)
+    assert (await api.sign_in(email=made.email)).status_code == 401
+
+
+@pytest.mark.promise("A7")
+async def test_the_loop_turns_while_passwords_are_hashed(api: Api) -> None:
+    made = await api.register()
+    finished: list[str] = []
+
+    async def sign_in() -> None:
+        await api.sign_in(email=made.email, password="wrong horse battery")
+        finished.append("sign-in")
+
+    async def look() -> None:
+        await api.get("/health/live")
+        finished.append("look")
+
+    sign_ins = [asyncio.create_task(sign_in()) for _ in range(16)]
+    await asyncio.sleep(0)
+    await asyncio.gather(*(look() for _ in range(16)))
+    await asyncio.gather(*sign_ins)
+    assert finished[:8] == ["look"] * 8
+
+
+@pytest.mark.promise("A7")
+async def test_more_sign_ins_than_the_queue_holds_are_told_to_come_back(api: Api) -> None:
+    made = await api.register()
+    answers = await asyncio.gather(*(api.sign_in(email=made.email) for _ in range(64)))
+    statuses = [a.status_code for a in answers]
+    assert set(statuses) == {200, 503}
+    assert statuses.count(200) >= 32
+    busy = next(a for a in answers if a.status_code == 503)
+    assert busy.json()["code"] == "busy"
+    assert busy.headers["Retry-After"] == "1"
+    assert (await api.sign_in(email=made.email)).status_code == 200
+
+
+async def test_who_leaves_gives_the_place_back_when_the_thread_is_free() -> None:
+    hasher = Hasher(threads=1)
+    first = asyncio.create_task(hasher.hash(PASSWORD))
+    await asyncio.sleep(0.001)
+    first.cancel()
+    jobs = [hasher.hash(PASSWORD) for _ in range(33)]
+    results = await asyncio.gather(*jobs, return_exceptions=True)
+    assert sum(isinstance(r, Busy) for r in results) <= 1
+    assert (await hasher.verify(await hasher.hash(PASSWORD), PASSWORD)).matches
+    hasher.close()
+
+
+async def test_unknown_people_cost_a_hash_too(api: Api) -> None:
+    """Seen from the queue: a full one refuses an unknown name as it refuses a known one."""
+    names = [f"{unique()}@example.com" for _ in range(64)]
+    answers = await asyncio.gather(*(api.sign_in(email=name) for name in names))
+    assert {a.status_code for a in answers} == {401, 503}

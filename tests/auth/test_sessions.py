@@ -1,0 +1,153 @@
+"""Sessions as their owner sees and ends them, and that ended is ended everywhere."""
+
+import asyncio
+from uuid import uuid4
+
+import httpx2
+import pytest
+from redis.asyncio import Redis
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
+
+from libs.revocation import SESSION_KEY
+from tests.auth.api import PASSWORD, Api, account, session_of, unique
+from tests.auth.conftest import OpenApi
+
+SESSIONS = "/api/v1/auth/sessions"
+LOGOUT = "/api/v1/auth/logout"
+
+
+@pytest.mark.promise("A21", "R12")
+async def test_signing_out_ends_both_tokens(either: Api, redis: Redis) -> None:
+    made = await either.register()
+    answer = await either.post(LOGOUT, {"refresh": made.refresh}, made.access)
+    assert answer.status_code == 200
+    assert answer.json() == {"status": "logged_out"}
+    assert await redis.get(SESSION_KEY + session_of(made.access)) == b"1"
+    assert (await either.me(made.access)).json()["code"] == "token_revoked"
+    assert (await either.refresh(made.refresh)).json()["code"] == "token_revoked"
+    assert (await either.post(LOGOUT, {}, made.access)).status_code == 401
+
+
+@pytest.mark.promise("A21", "R12")
+async def test_another_process_refuses_the_ended_session(api: Api, open_api: OpenApi) -> None:
+    made = await api.register()
+    async with open_api() as other:
+        assert (await other.me(made.access)).status_code == 200
+        await api.post(LOGOUT, {}, made.access)
+        assert (await other.me(made.access)).json()["code"] == "token_revoked"
+
+
+@pytest.mark.promise("A21")
+async def test_signing_out_succeeds_while_redis_is_away(open_api: OpenApi, api: Api) -> None:
+    made = await api.register()
+    async with open_api(redis_url="redis://127.0.0.1:1/0") as cut_off:
+        assert (await cut_off.post(LOGOUT, {}, made.access)).status_code == 200
+        assert (await cut_off.refresh(made.refresh)).status_code == 401
+    rows = await api.sql("SELECT published_at FROM revocations WHERE subject = :id", id=session_of(made.access))
+    assert [row.published_at for row in rows] == [None]
+
+
+@pytest.mark.parametrize("body", [None, {}, {"refresh": None}, {"refreshToken": "nonsense"}])
+async def test_the_refresh_token_is_not_needed_to_sign_out(api: Api, body: object) -> None:
+    made = await api.register()
+    answer = await (api.call("POST", LOGOUT, made.access) if body is None else api.post(LOGOUT, body, made.access))
+    assert answer.status_code == 200
+
+
+async def test_signing_out_ends_the_session_of_the_refresh_token_too(api: Api) -> None:
+    made = await api.register()
+    other = account(await api.sign_in(email=made.email))
+    stranger = await api.register()
+    await api.post(LOGOUT, {"refreshToken": other.refresh}, made.access)
+    assert (await api.refresh(other.refresh)).status_code == 401
+    remaining = account(await api.sign_in(email=made.email))
+    assert (await api.post(LOGOUT, {"refresh": stranger.refresh}, remaining.access)).status_code == 200
+    assert (await api.refresh(stranger.refresh)).status_code == 200
+
+
+async def test_one_sees_ones_own_sessions_only(api: Api) -> None:
+    made, other = await api.register(), await api.register()
+    again = account(await api.sign_in(email=made.email))
+    ended = account(await api.sign_in(email=made.email))
+    await api.post(LOGOUT, {}, ended.access)
+    shown = (await api.get(SESSIONS, made.access)).json()["results"]
+    assert [s["id"] for s in shown] == [session_of(again.access), session_of(made.access)]
+    assert [s["current"] for s in shown] == [False, True]
+    assert session_of(other.access) not in str(shown)
+
+
+async def test_the_list_comes_in_pages(api: Api) -> None:
+    made = await api.register()
+    for _ in range(4):
+        await api.sign_in(email=made.email)
+    seen: list[str] = []
+    path: str | None = f"{SESSIONS}?limit=2"
+    while path:
+        page = (await api.get(path, made.access)).json()
+        seen += [s["id"] for s in page["results"]]
+        path = page["next"]
+    assert len(seen) == len(set(seen)) == 5
+    assert seen == sorted(seen, reverse=True)
+
+
+@pytest.mark.parametrize("query", ["cursor=x", "cursor=WzFd", "cursor=WyJ4Il0", "limit=0", "limit=101", "limit=x"])
+async def test_a_page_that_is_none_is_refused(api: Api, query: str) -> None:
+    made = await api.register()
+    assert (await api.get(f"{SESSIONS}?{query}", made.access)).status_code == 422
+
+
+async def test_one_ends_another_session_of_ones_own(api: Api) -> None:
+    made = await api.register()
+    lost = account(await api.sign_in(email=made.email))
+    answer = await api.call("DELETE", f"{SESSIONS}/{session_of(lost.access)}", made.access)
+    assert answer.status_code == 204
+    assert answer.content == b""
+    assert (await api.me(lost.access)).status_code == 401
+    assert (await api.refresh(lost.refresh)).status_code == 401
+    assert (await api.me(made.access)).status_code == 200
+    again = await api.call("DELETE", f"{SESSIONS}/{session_of(lost.access)}", made.access)
+    assert again.status_code == 404
+
+
+@pytest.mark.promise("R13")
+async def test_somebody_elses_session_is_not_found(api: Api) -> None:
+    made, victim = await api.register(), await api.register()
+    for session_id in (session_of(victim.access), str(uuid4())):
+        answer = await api.call("DELETE", f"{SESSIONS}/{session_id}", made.access)
+        assert answer.status_code == 404
+        assert answer.json()["code"] == "not_found"
+    assert (await api.me(victim.access)).status_code == 200
+    assert (await api.refresh(victim.refresh)).status_code == 200
+
+
+async def test_simultaneous_endings_have_one_success(api: Api) -> None:
+    made = await api.register()
+    lost = account(await api.sign_in(email=made.email))
+    path = f"{SESSIONS}/{session_of(lost.access)}"
+    answers = await asyncio.gather(*(api.call("DELETE", path, made.access) for _ in range(10)))
+    assert sorted(a.status_code for a in answers) == [204] + [404] * 9
+
+
+async def test_the_address_is_the_forwarded_one_and_shown_as_its_network(open_api: OpenApi) -> None:
+    async with open_api() as api:
+        proxied = ProxyHeadersMiddleware(api.app, trusted_hosts="10.0.0.0/8")  # type: ignore[arg-type]
+        headers = {"X-Forwarded-For": "203.0.113.77", "X-Client-Country": "NL", "User-Agent": "Phone/1\x1b[31m"}
+        for peer, ip, country in (("10.1.2.3", "203.0.113.0", "NL"), ("198.51.100.9", "198.51.100.0", None)):
+            shown = await first_session(proxied, peer, headers)
+            assert (shown["ip"], shown["country"]) == (ip, country)
+            assert shown["user_agent"] == "Phone/1[31m"
+        headers["X-Forwarded-For"] = "2001:db8:1:2:3::4"
+        assert (await first_session(proxied, "10.1.2.3", headers))["ip"] == "2001:db8:1::"
+        headers |= {"X-Forwarded-For": "unknown", "X-Client-Country": "nowhere"}
+        shown = await first_session(proxied, "10.1.2.3", headers)
+        assert (shown["ip"], shown["country"]) == (None, None)
+
+
+async def first_session(app: object, peer: str, headers: dict[str, str]) -> dict[str, str | None]:
+    transport = httpx2.ASGITransport(app=app, client=(peer, 4711))  # type: ignore[arg-type]
+    async with httpx2.AsyncClient(transport=transport, base_url="http://test") as http:
+        body = {"email": f"{unique()}@example.com", "password": PASSWORD}
+        made = (await http.post("/api/v1/auth/register", json=body, headers=headers)).json()
+        answer = await http.get(SESSIONS, headers={"Authorization": f"Bearer {made['access']}"})
+        shown: dict[str, str | None] = answer.json()["results"][0]
+        return shown
