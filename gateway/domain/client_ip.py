@@ -16,7 +16,21 @@ Network = IPv4Network | IPv6Network
 _MAX_HOPS = 20
 _MAX_CHARS = 2048
 _NAT64 = IPv6Network("64:ff9b::/96")
-_SHARED = IPv4Network("100.64.0.0/10")
+# Not `is_private`: that means "not globally routable", has more in it, and changed between versions of Python.
+_LOCAL = tuple(
+    ip_network(text)
+    for text in (
+        "10.0.0.0/8",
+        "172.16.0.0/12",
+        "192.168.0.0/16",
+        "127.0.0.0/8",
+        "169.254.0.0/16",
+        "100.64.0.0/10",
+        "::1/128",
+        "fc00::/7",
+        "fe80::/10",
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,9 +136,7 @@ def unwrapped(address: Address) -> Address:
 
 
 def is_local(address: Address) -> bool:
-    if address.is_private or address.is_loopback or address.is_link_local:
-        return True
-    return isinstance(address, IPv4Address) and address in _SHARED
+    return within(address, _LOCAL)
 
 
 def _is_port(text: str) -> bool:
