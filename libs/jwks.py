@@ -11,6 +11,7 @@ from libs.keys import USER, Key, KeyRing
 _REFRESH_SECONDS = 300.0
 # However many unknown key ids arrive, auth is asked at most this often.
 _HURRY_SECONDS = 30.0
+_RETRY_SECONDS = 1.0
 
 log = structlog.get_logger()
 
@@ -44,7 +45,11 @@ class JwksKeys:
             while True:
                 await self.refresh(client)
                 self._unknown.clear()
-                await asyncio.sleep(_HURRY_SECONDS if self._published else 1.0)
+                if not self._published:
+                    # Auth is not up yet. Nobody can present a key id before this process is ready, so time must do.
+                    await asyncio.sleep(_RETRY_SECONDS)
+                    continue
+                await asyncio.sleep(_HURRY_SECONDS)
                 try:
                     async with asyncio.timeout(_REFRESH_SECONDS - _HURRY_SECONDS):
                         await self._unknown.wait()

@@ -20,12 +20,16 @@ class Resource(BaseModel):
     model_config = ConfigDict(from_attributes=True)
 
 
-def _no_nul(text: str) -> str:
-    # PostgreSQL cannot store U+0000 in a text.
+def _storable(text: str) -> str:
+    # PostgreSQL cannot store U+0000 in a text, and half of a surrogate pair, which JSON can escape, has no UTF-8.
     if "\x00" in text:
         raise ValueError("Null characters are not allowed.")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("Half of a surrogate pair is not allowed.") from None
     return text
 
 
-Text = Annotated[str, AfterValidator(_no_nul)]
+Text = Annotated[str, AfterValidator(_storable)]
 Moment = Annotated[datetime, PlainSerializer(rfc3339, return_type=str, when_used="json")]
