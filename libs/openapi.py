@@ -76,5 +76,8 @@ def _add_refusals(path: str, operation: dict[str, Any]) -> None:
         statuses += ["413", "415"]
     if "requestBody" in operation or operation.get("parameters"):
         statuses.append("422")
+    for status, response in responses.items():
+        if status >= "400":
+            response.setdefault("content", _REFUSAL)
     for status in statuses:
         responses.setdefault(status, {"description": _SENTENCES[status], "content": _REFUSAL})
