@@ -73,7 +73,7 @@ class Api:
     async def sql(self, statement: str, **values: Any) -> list[Any]:
         """For what only the database can tell, or an operator would do in it."""
         async with self.db.transaction() as db:
-            result = await db.execute(text(statement), values)
+            result: Any = await db.execute(text(statement), values)
             return list(result.all()) if result.returns_rows else []
 
     async def events(self, user_id: UUID | str) -> list[tuple[str, dict[str, Any]]]:
