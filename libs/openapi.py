@@ -67,6 +67,14 @@ def _add_refusals(path: str, operation: dict[str, Any]) -> None:
     # FastAPI puts its own 422 on operations with input; one of the route's own has a description of ours and stays.
     if "HTTPValidationError" in str(responses.get("422")):
         del responses["422"]
+    for status, response in responses.items():
+        if status >= "400":
+            response.setdefault("content", _REFUSAL)
+    for status in _common(path, operation):
+        responses.setdefault(status, {"description": _SENTENCES[status], "content": _REFUSAL})
+
+
+def _common(path: str, operation: dict[str, Any]) -> list[str]:
     statuses = ["default"]
     if operation.get("security"):
         statuses.append("401")
@@ -76,8 +84,4 @@ def _add_refusals(path: str, operation: dict[str, Any]) -> None:
         statuses += ["413", "415"]
     if "requestBody" in operation or operation.get("parameters"):
         statuses.append("422")
-    for status, response in responses.items():
-        if status >= "400":
-            response.setdefault("content", _REFUSAL)
-    for status in statuses:
-        responses.setdefault(status, {"description": _SENTENCES[status], "content": _REFUSAL})
+    return statuses
