@@ -11,9 +11,7 @@ from redis.exceptions import RedisError
 
 from libs.errors import BadRequest, Forbidden, InvalidToken, TokenRevoked, Unauthenticated
 from libs.revocation import Revocations
-from libs.tokens import Claims, Verifier
-
-SERVICE_HEADER = "X-Service-Authorization"
+from libs.tokens import SERVICE_HEADER, Claims, Verifier
 
 log = structlog.get_logger()
 

@@ -6,9 +6,8 @@ from typing import Any
 import httpx2
 import structlog
 
-from libs.auth import SERVICE_HEADER
 from libs.errors import Unavailable
-from libs.tokens import ServiceTokens
+from libs.tokens import SERVICE_HEADER, ServiceTokens
 
 _TIMEOUT = httpx2.Timeout(3.0, connect=1.0)
 

@@ -24,6 +24,7 @@ AUDIENCE = "parley"
 ACCESS = "at+jwt"
 SERVICE = "svc+jwt"
 SERVICE_SECONDS = 300
+SERVICE_HEADER = "X-Service-Authorization"
 
 _SHAPE = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 _MAX_CHARS = 4096
