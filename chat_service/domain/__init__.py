@@ -1,0 +1,1 @@
+"""What it means, with its SQL."""

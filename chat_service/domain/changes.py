@@ -1,0 +1,75 @@
+"""Durable changes other than messages: numbered, logged and announced like them."""
+
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import event, text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from chat_service.domain import frames
+from chat_service.domain.hub import Hub
+from chat_service.domain.messages import moment_ms
+from chat_service.domain.streams import Run
+
+Notice = tuple[UUID, str, dict[str, Any]]
+
+
+async def record(
+    db: AsyncSession,
+    hub: Hub,
+    conversation_id: UUID,
+    kind: str,
+    *,
+    actor_id: UUID,
+    data: Mapping[str, Any],
+    now: datetime,
+) -> int:
+    """Logs the change under the next number and announces it after the commit. Holds the conversation's row."""
+    seq: int = await db.scalar(
+        text("UPDATE conversation SET event_seq = event_seq + 1 WHERE id = :id RETURNING event_seq"),
+        {"id": conversation_id},
+    )
+    payload = frames.dump(data)
+    await db.execute(
+        text(
+            "WITH noted AS (INSERT INTO dispatch (conversation_id, event_seq) VALUES (:id, :seq))"
+            " INSERT INTO event (conversation_id, seq, type, actor_id, payload, created_at)"
+            " VALUES (:id, :seq, :kind, :actor, CAST(:payload AS jsonb), :now)"
+        ),
+        {
+            "id": conversation_id,
+            "seq": seq,
+            "kind": kind,
+            "actor": actor_id,
+            "payload": payload.decode(),
+            "now": now,
+        },
+    )
+    line = frames.event(conversation_id, seq, kind, payload)
+    removed = ((seq, UUID(str(data["user_id"]))),) if kind == "member.removed" else ()
+    run = Run(seq, seq, [line], removed, moment_ms(now))
+
+    def announce() -> None:
+        hub.publish_run(conversation_id, run)
+        for user_id, notice, said in notices(conversation_id, kind, data):
+            hub.publish_to_user(user_id, notice, said)
+
+    after_commit(db, announce)
+    return seq
+
+
+def notices(conversation_id: UUID, kind: str, data: Mapping[str, Any]) -> Iterator[Notice]:
+    """What single users are told of a change, wherever they are."""
+    about = {"conversation_id": str(conversation_id)}
+    if kind in ("conversation.new", "member.added"):
+        for user_id in data["member_ids"]:
+            yield UUID(str(user_id)), "conversation.joined", about
+    elif kind == "member.removed":
+        yield UUID(str(data["user_id"])), "conversation.left", about
+
+
+def after_commit(db: AsyncSession, work: Callable[[], None]) -> None:
+    """Runs `work` once the transaction is committed, and never when it is not."""
+    event.listen(db.sync_session, "after_commit", lambda _session: work(), once=True)

@@ -1,0 +1,103 @@
+"""Who is connected, for the worker that tells the others.
+
+`pn:<node>` says that a process lives; `pu:<user>` is a hash from connection to process. A user is there while one of
+them lives: refreshing costs one key a process, however many sockets it holds, and a killed process is believed dead
+after 30 seconds. After a flush each process writes its connections again.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+from uuid import UUID
+
+import structlog
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from chat_service.domain.bus import Bus
+
+_NODE_SECONDS = 30
+# A missing key means that Redis was flushed and everybody looks away: a second of that is enough.
+_LOOK_SECONDS = 1.0
+_USER_SECONDS = 24 * 3600
+_AGAIN_SECONDS = 8 * 3600
+_CHUNK = 500
+
+log = structlog.get_logger()
+
+
+def _node_key(node: str) -> str:
+    return f"pn:{node}"
+
+
+def _user_key(user_id: UUID) -> str:
+    return f"pu:{user_id}"
+
+
+class Presence:
+    """This process's half: what it says of its own connections, `(connection, user)` each."""
+
+    def __init__(self, bus: Bus, redis: Redis, node: str) -> None:
+        self._bus = bus
+        self._redis = redis
+        self._node = node
+        self.connected: Callable[[], Iterable[tuple[str, UUID]]] = lambda: ()
+
+    def arrive(self, connection: str, user_id: UUID) -> None:
+        key = _user_key(user_id)
+        self._bus.send(b"HSET", key, connection, self._node)
+        self._bus.send(b"EXPIRE", key, _USER_SECONDS)
+
+    def leave(self, connection: str, user_id: UUID) -> None:
+        self._bus.send(b"HDEL", _user_key(user_id), connection)
+
+    async def run(self) -> None:
+        loop = asyncio.get_running_loop()
+        again = loop.time()
+        while True:
+            try:
+                before: Any = await self._redis.set(_node_key(self._node), 1, ex=_NODE_SECONDS, get=True)
+            except (RedisError, OSError) as error:
+                log.warning("presence_unwritten", reason=type(error).__name__)
+                before = None
+            if before is None or loop.time() >= again:
+                again = loop.time() + _AGAIN_SECONDS
+                await self._write_all()
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    async def _write_all(self) -> None:
+        for number, (connection, user_id) in enumerate(list(self.connected())):
+            self.arrive(connection, user_id)
+            if number % _CHUNK == _CHUNK - 1:
+                await asyncio.sleep(0)
+
+    async def end(self) -> None:
+        """The process is ending: nobody is here any more. Sparing others the 30 seconds is a courtesy."""
+        try:
+            async with asyncio.timeout(1):
+                await self._redis.delete(_node_key(self._node))
+        except (RedisError, OSError, TimeoutError):
+            return
+
+
+async def away(redis: Redis, user_ids: Sequence[UUID]) -> set[UUID]:
+    """Those without a live connection anywhere. Raises RedisError. Entries of dead processes are removed."""
+    if not user_ids:
+        return set()
+    async with redis.pipeline(transaction=False) as pipe:
+        for user_id in user_ids:
+            pipe.hgetall(_user_key(user_id))
+        entries: list[dict[bytes, bytes]] = await pipe.execute()
+    nodes = sorted({node for entry in entries for node in entry.values()})
+    marks = await redis.mget([_node_key(node.decode()) for node in nodes]) if nodes else []
+    alive = {node for node, mark in zip(nodes, marks, strict=True) if mark is not None}
+    gone: set[UUID] = set()
+    async with redis.pipeline(transaction=False) as pipe:
+        for user_id, entry in zip(user_ids, entries, strict=True):
+            dead = [connection for connection, node in entry.items() if node not in alive]
+            if len(dead) == len(entry):
+                gone.add(user_id)
+            if dead:
+                pipe.hdel(_user_key(user_id), *dead)
+        await pipe.execute()
+    return gone

@@ -1,0 +1,69 @@
+"""Two processes of chat that share their servers, and people who know each other."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chat_service.settings import Settings
+from libs.db import Database
+from tests.chat.nodes import Node, Person, register, running
+
+SettingsFor = Callable[..., Settings]
+People = Callable[..., Awaitable[list[Person]]]
+
+_FAST = {
+    "send_rate": 10_000,
+    "send_burst": 10_000,
+    "conversation_send_rate": 10_000,
+    "conversation_send_burst": 10_000,
+    "frame_rate": 10_000,
+    "frame_burst": 10_000,
+    "sockets_per_user": 1_000,
+}
+
+
+@pytest.fixture(scope="session")
+async def chat_url(database_url: Callable[[str], Awaitable[str]]) -> str:
+    return await database_url("chat")
+
+
+@pytest.fixture(scope="session")
+async def settings_for(chat_url: str, redis_url: str, key_ring_path: Path) -> SettingsFor:
+    """Settings without limits on speed, with changes."""
+
+    def make(**changed: Any) -> Settings:
+        own = {"database_url": chat_url, "redis_url": redis_url, "key_ring": key_ring_path, **_FAST}
+        return Settings(**{**own, "auth_url": "http://127.0.0.1:9", **changed})
+
+    return make
+
+
+@pytest.fixture(scope="session")
+async def one(settings_for: SettingsFor) -> AsyncIterator[Node]:
+    async with running(settings_for()) as node:
+        yield node
+
+
+@pytest.fixture(scope="session")
+async def two(settings_for: SettingsFor) -> AsyncIterator[Node]:
+    async with running(settings_for()) as node:
+        yield node
+
+
+@pytest.fixture(scope="session")
+async def database(chat_url: str) -> AsyncIterator[Database]:
+    opened = Database(chat_url, service="chat")
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def people(database: Database, issue_token: Callable[..., str]) -> People:
+    """`await people(3)`: users that nobody else has met."""
+
+    async def make(count: int) -> list[Person]:
+        return await register(database, count, issue_token)
+
+    return make
