@@ -19,7 +19,9 @@ _DRAIN_SECONDS = 30
 
 
 def serve(name: str, settings: CommonSettings, create_app: Callable[[], FastAPI], **options: Any) -> None:
-    """Serves until SIGTERM, then finishes what runs. `options` go to uvicorn; `http` and `ws` may be protocols of one's own.
+    """Serves until SIGTERM, then finishes what runs.
+
+    `options` go to uvicorn; `http` and `ws` may be protocols of one's own.
 
     With PARLEY_LISTEN_FD the socket is inherited: whoever opened it can start the next process before the last one
     ends, and no connection is refused in between.
