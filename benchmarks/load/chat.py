@@ -15,7 +15,7 @@ from typing import Any
 
 import uvloop
 
-from benchmarks.load.sockets import Socket, connect
+from benchmarks.load.sockets import Refused, Socket, connect
 from benchmarks.stats import percentile
 
 MARK = re.compile(rb"~(\d{8})~")
@@ -61,12 +61,17 @@ async def open_parley(plan: dict[str, Any], token: str, *, listens: bool) -> Soc
     socket = await connect(plan["host"], plan["port"], plan["path"], protocol="chat.v1")
     hello = {"i": 1, "op": "hello", "d": {"v": 1, "token": token, "device": "bench"}}
     socket.send(json.dumps(hello).encode())
-    await socket.expect(b'"i":1')
+    accepted(await socket.expect(b'"i":1'))
     if listens:
         stream = f"c:{plan['conversation']}"
         socket.send(json.dumps({"i": 2, "op": "sub", "d": {"streams": {stream: None}}}).encode())
-        await socket.expect(b'"i":2')
+        accepted(await socket.expect(b'"i":2'))
     return socket
+
+
+def accepted(answer: bytes) -> None:
+    if b'"err"' in answer or b'"ok"' not in answer:
+        raise Refused(answer[:1000].decode(errors="replace"))
 
 
 async def open_plain(plan: dict[str, Any], *, listens: bool) -> Socket:

@@ -5,6 +5,7 @@ import math
 import pytest
 
 from benchmarks import cpu, report
+from benchmarks.chat import RATES, Climb
 from benchmarks.harness import Options, Sample, Subject, alternate
 from benchmarks.report import Section, Table
 from benchmarks.stats import Goal, Outcome, Spread, pair_ratios, percentile
@@ -91,3 +92,31 @@ def test_writing_one_section_leaves_the_others(tmp_path):
     assert "## Gateway" in text
     assert "## Auth again" in text
     assert "## Auth\n" not in text
+
+
+class Steady:
+    """A side that holds every rate up to its own, except those named."""
+
+    def __init__(self, most, except_for=()):
+        self.most = most
+        self.except_for = except_for
+
+    def measure(self, load):
+        fine = load.rate <= self.most and load.rate not in self.except_for
+        return Sample(operations=1, wall=1.0, p50=1.0, p99=1.0 if fine else 99.0)
+
+
+@pytest.mark.parametrize(
+    ("side", "highest"),
+    [
+        (Steady(1000), 1000),
+        (Steady(1000, except_for=(320,)), 1000),
+        (Steady(1000, except_for=(320, 400)), 250),
+        (Steady(30), 30),
+        (Steady(60), 60),
+        (Steady(10_000), RATES[-1]),
+        (Steady(1), 0),
+    ],
+)
+def test_the_highest_rate_that_holds_is_found(side, highest):
+    assert Climb(side, seconds=1.0)().rate == highest
