@@ -18,7 +18,13 @@ COMPARISONS: dict[str, Callable[[Options], Section]] = {
 
 def main() -> None:
     parser = argparse.ArgumentParser("parley bench", description="Parley beside its peers, on this machine.")
-    parser.add_argument("what", nargs="*", choices=[*COMPARISONS, []], help="gateway, chat, auth; default: all")
+    parser.add_argument(
+        "what",
+        nargs="*",
+        choices=[*COMPARISONS, []],
+        metavar="{gateway,chat,auth}",
+        help="gateway, chat, auth; default: all",
+    )
     parser.add_argument("--rounds", type=int, default=5, help="rounds of each comparison (default 5)")
     parser.add_argument("--quick", action="store_true", help="short measurements: a look, not a result")
     parser.add_argument("--write", action="store_true", help="write docs/benchmarks.md")
