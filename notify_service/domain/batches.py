@@ -11,12 +11,9 @@ Result = TypeVar("Result")
 class Batches(Generic[Item, Result]):
     """`write` gets at most `most` items and returns as many results. It must not raise for what it can foresee."""
 
-    def __init__(
-        self, write: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]], *, most: int, linger: float = 0.0
-    ) -> None:
+    def __init__(self, write: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]], *, most: int) -> None:
         self._write = write
         self._most = most
-        self._linger = linger
         self._waiting: list[tuple[Item, asyncio.Future[Result]]] = []
         self._arrived = asyncio.Event()
         self._empty = asyncio.Event()
@@ -32,8 +29,8 @@ class Batches(Generic[Item, Result]):
     async def run(self) -> None:
         while True:
             await self._arrived.wait()
-            if len(self._waiting) < self._most:
-                await asyncio.sleep(self._linger)
+            # Whatever else is ready to run may still come along.
+            await asyncio.sleep(0)
             batch, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
             if not self._waiting:
                 self._arrived.clear()

@@ -19,74 +19,66 @@ Key = tuple[UUID, int]
 
 
 class Claims:
-    """Marks and verdicts are written in batches; the lease of everything in between is kept.
+    """Marks and verdicts are written in batches, one transaction each; the lease of everything in between is kept.
 
-    `on_room` is called whenever a row is done with.
+    They share one queue, in order: when a line's next message is marked, the end of its last one is on record too. So
+    a crash leaves no more rows in doubt than there are lines. `on_room` is called whenever a row is done with.
     """
 
     def __init__(self, db: Database, *, lease: float, on_room: Callable[[], None]) -> None:
         self._db = db
         self._lease = lease
         self._on_room = on_room
-        self._held: dict[UUID, int] = {}
-        # Without lingering: while one mark is written, the next lines become free and share the next one.
-        self._marks: Batches[Key, bool] = Batches(self._begin, most=500)
-        self._verdicts: Batches[Verdict, bool] = Batches(self._settle, most=500, linger=0.02)
+        # By fence as well: a row that was lost and taken again must not be let go with its first claim.
+        self._held: set[Key] = set()
+        self._writes: Batches[Verdict | Key, bool] = Batches(self._write, most=500)
 
     def __len__(self) -> int:
         return len(self._held)
 
     def take(self, key: Key) -> None:
-        self._held[key[0]] = key[1]
+        self._held.add(key)
 
     async def begin(self, key: Key) -> bool:
-        """Marks a row as `sending`. False: it is not ours any more, or PostgreSQL is away; it must not be sent."""
-        marked = await self._marks.put(key)
+        """Marks a row as `sending`. False: its lease has ended, and it must not be sent."""
+        marked = await self._writes.put(key)
         if not marked:
-            self._release(key[0])
+            self._release(key)
         return marked
 
     def settle(self, verdict: Verdict) -> None:
         """Writes the verdict down soon, and for certain."""
-        self._verdicts.put(verdict).add_done_callback(lambda _: self._release(verdict.id))
+        self._writes.put(verdict).add_done_callback(lambda _: self._release((verdict.id, verdict.fence)))
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._marks.run())
-            group.create_task(self._verdicts.run())
+            group.create_task(self._writes.run())
             group.create_task(self._keep_leases())
 
     async def settled(self) -> None:
         """Returns once every verdict is written."""
-        await self._verdicts.drained()
+        await self._writes.drained()
 
-    def _release(self, delivery_id: UUID) -> None:
-        self._held.pop(delivery_id, None)
+    def _release(self, key: Key) -> None:
+        self._held.discard(key)
         self._on_room()
 
-    async def _begin(self, keys: Sequence[Key]) -> list[bool]:
-        try:
-            async with self._db.transaction() as session:
-                ours = await deliveries.begin(session, keys)
-        except (SQLAlchemyError, OSError) as error:
-            if not is_unavailable(error):
-                raise
-            return [False] * len(keys)
-        return [delivery_id in ours for delivery_id, _ in keys]
-
-    async def _settle(self, verdicts: Sequence[Verdict]) -> list[bool]:
+    async def _write(self, items: Sequence[Verdict | Key]) -> list[bool]:
         """Tries until PostgreSQL has them: what was sent must be written down, however long it takes."""
+        verdicts = [item for item in items if isinstance(item, Verdict)]
+        keys = [item for item in items if not isinstance(item, Verdict)]
         while True:
             try:
                 async with self._db.transaction() as session:
-                    ours = await deliveries.settle(session, verdicts)
+                    ours = await deliveries.settle(session, verdicts) if verdicts else set()
+                    ours |= await deliveries.begin(session, keys) if keys else set()
             except (SQLAlchemyError, OSError) as error:
                 if not is_unavailable(error):
                     raise
                 log.warning("verdicts_wait", waiting=len(verdicts))
                 await asyncio.sleep(0.5)
             else:
-                return [verdict.id in ours for verdict in verdicts]
+                return [(item.id if isinstance(item, Verdict) else item[0]) in ours for item in items]
 
     async def _keep_leases(self) -> None:
         while True:
@@ -95,7 +87,7 @@ class Claims:
                 continue
             try:
                 async with self._db.transaction() as session:
-                    await deliveries.extend(session, list(self._held.items()), self._lease)
+                    await deliveries.extend(session, list(self._held), self._lease)
             except (SQLAlchemyError, OSError) as error:
                 if not is_unavailable(error):
                     raise

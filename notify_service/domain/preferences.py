@@ -30,7 +30,7 @@ async def of(db: AsyncSession, user_id: UUID, channel: str) -> dict[str, bool]:
     query = select(Preference.category, Preference.enabled).where(
         Preference.user_id == user_id, Preference.channel == channel
     )
-    stored = dict((await db.execute(query)).tuples())
+    stored = {row.category: row.enabled for row in await db.execute(query)}
     return {ALL: True, **dict.fromkeys(KNOWN, True), **stored}
 
 

@@ -1,4 +1,4 @@
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Query
@@ -53,7 +53,7 @@ async def list_notifications(
     paging: Paging,
     is_read: bool | None = None,
     category: Annotated[Text | None, Query(max_length=40)] = None,
-) -> Page[Notification]:
+) -> Page[Any]:
     """Your inbox, newest first."""
     rows = await notifications.page(
         db, me.user_id, is_read=is_read, category=category, before=paging.id, limit=paging.paging.limit

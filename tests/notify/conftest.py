@@ -1,0 +1,107 @@
+"""Notify with everything around it. The Valkey is its own: the streams of auth and chat are written by these tests."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from deploy.local.servers import PostgresServer, ValkeyServer
+from deploy.sandbox.server import Options, Sandbox
+from deploy.sandbox.smtp import SmtpOptions
+from libs import migrations
+from libs.redis import connect
+from libs.testing.clients import client
+from libs.testing.clock import FakeClock
+from notify_service.app import create_app
+from tests.notify.world import SMTP_PASSWORD, SMTP_USER, Producer, World
+
+AsUser = Callable[..., "Person"]
+OpenWorld = Callable[..., AbstractAsyncContextManager[World]]
+
+
+@pytest.fixture(scope="session")
+async def open_world(key_ring_path: Path, tmp_path_factory: pytest.TempPathFactory) -> OpenWorld:
+    @asynccontextmanager
+    async def opened(database_url: str, smtp: SmtpOptions | None = None) -> AsyncIterator[World]:
+        certificate = tmp_path_factory.mktemp("smtp") / "certificate.pem"
+        options = Options(
+            smtp=smtp or SmtpOptions(SMTP_USER, SMTP_PASSWORD),
+            http_port=0,
+            smtp_port=0,
+            certificate_file=certificate,
+        )
+        async with ValkeyServer() as valkey, Sandbox(options) as sandbox:
+            redis = connect(valkey.url)
+            async with Producer("auth", redis).serve() as auth, Producer("chat", redis).serve() as chat:
+                yield World(database_url, valkey.url, redis, key_ring_path, sandbox, certificate, auth, chat)
+            await redis.aclose()
+
+    return opened
+
+
+@pytest.fixture(scope="session")
+async def world(open_world: OpenWorld, database_url: Callable[[str], Awaitable[str]]) -> AsyncIterator[World]:
+    """With a worker that runs for the whole session."""
+    async with open_world(await database_url("notify")) as opened, opened.working():
+        yield opened
+
+
+@pytest.fixture
+async def own_world(open_world: OpenWorld, postgres: PostgresServer) -> AsyncIterator[World]:
+    """A database and a Valkey that nobody else uses, and no worker yet."""
+    url = await postgres.create_database(f"notify_{id(object()):x}")
+    await asyncio.to_thread(migrations.upgrade, "notify", url)
+    async with open_world(url) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+async def api(world: World) -> AsyncIterator[httpx2.AsyncClient]:
+    async with client(create_app(world.settings())) as http:
+        yield http
+
+
+@pytest.fixture
+def as_user(api: httpx2.AsyncClient, issue_token: Callable[..., str]) -> AsUser:
+    """`me = as_user()`: somebody new, or the user given, with a way to call the API."""
+    return lambda user_id=None, **claims: Person(api, issue_token(user_id, **claims))
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+async def aging(world: World, clock: FakeClock, issue_token: Callable[..., str]) -> AsyncIterator["Person"]:
+    """Somebody whose calls go to an app with a clock to set, with a token for the week."""
+    async with client(create_app(world.settings(), clock)) as http:
+        yield Person(http, issue_token(exp=int(clock.seconds()) + 7 * 86_400))
+
+
+class Person:
+    def __init__(self, http: httpx2.AsyncClient, token: str) -> None:
+        self._http = http
+        self._headers = {"Authorization": f"Bearer {token}"}
+
+    async def call(self, method: str, path: str, **options: Any) -> httpx2.Response:
+        headers = {**self._headers, **options.pop("headers", {})}
+        return await self._http.request(method, f"/api/v1{path}", headers=headers, **options)
+
+    async def get(self, path: str, **params: Any) -> Any:
+        answer = await self.call("GET", path, params=params)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    async def notify(self, title: str = "Done", **body: Any) -> Any:
+        given = {"title": title, "message": "It is done.", **body}
+        answer = await self.call("POST", "/notifications", json=given)
+        assert answer.status_code == 201, answer.text
+        return answer.json()
+
+    async def unread(self) -> int:
+        return int((await self.get("/notifications/unread_count"))["unread_count"])

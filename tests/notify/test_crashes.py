@@ -1,0 +1,200 @@
+"""Workers that die, a Redis that forgets, a database that is away. The provider's log says what really arrived."""
+
+import asyncio
+import os
+import signal
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from deploy.local.servers import PostgresServer
+from libs import migrations
+from libs.contracts.accounts import UserRegistered
+from tests.notify.conftest import OpenWorld
+from tests.notify.world import World, eventually, kill
+
+pytestmark = pytest.mark.chaos
+OPEN = ("queued", "claimed", "sending", "retry")
+
+
+async def states(world: World) -> Counter[str]:
+    rows = await world.sql("SELECT state, count(*) AS n FROM delivery GROUP BY state")
+    return Counter({row["state"]: row["n"] for row in rows})
+
+
+async def all_ended(world: World, count: int) -> Counter[str]:
+    async def check() -> Counter[str] | None:
+        found = await states(world)
+        return found if found.total() == count and not any(found[s] for s in OPEN) else None
+
+    return Counter(await eventually(check, 60))
+
+
+async def crowd(world: World, size: int) -> list[Any]:
+    people = [world.profile() for _ in range(size)]
+    for person in people:
+        await world.auth.emit(UserRegistered(profile=person))
+    return people
+
+
+@pytest.mark.promise("N1", "N49", "O1")
+async def test_worker_killed_among_a_hundred_mails_loses_none_and_repeats_none_silently(own_world: World) -> None:
+    world = own_world
+    people = await crowd(world, 100)
+    # Slow enough that every kill hits messages under way.
+    world.break_mail(delay_ms=40, times=10_000, after_data=True)
+    worker = await world.start()
+    for person in people:
+        await world.say(person)
+    for so_many in (10, 50):
+        await eventually(lambda n=so_many: len(world.delivered()) >= n, 60)
+        await kill(worker)
+        worker = await world.start()
+    ended = await all_ended(world, 100)
+    await kill(worker, signal.SIGTERM)
+    arrived = Counter(world.delivered())
+    assert set(arrived.values()) == {1}
+    assert set(ended) <= {"sent", "unknown"}
+    # Four lines, two kills: what was in flight, and nothing else, is in doubt.
+    assert ended["unknown"] <= 8
+    rows = await world.sql("SELECT address FROM delivery WHERE state = 'sent'")
+    assert {row["address"] for row in rows} <= arrived.keys()
+    doubted = await world.sql("SELECT reason FROM delivery WHERE state = 'unknown'")
+    assert {row["reason"] for row in doubted} <= {"worker_lost"}
+
+
+@pytest.mark.promise("N1", "O1")
+async def test_codes_under_way_are_sent_again_when_the_worker_is_killed(own_world: World) -> None:
+    world = own_world
+    people = await crowd(world, 8)
+    world.break_mail(delay_ms=300, times=4, after_data=True)
+    worker = await world.start()
+    for person in people:
+        await world.ask_to_verify(person)
+    await eventually(lambda: len(world.delivered()) >= 1, 60)
+    await kill(worker)
+    worker = await world.start()
+    assert await all_ended(world, 8) == {"sent": 8}
+    await kill(worker, signal.SIGTERM)
+    assert set(world.delivered()) == {person.email for person in people}
+
+
+@pytest.mark.promise("O2")
+async def test_worker_told_to_stop_finishes_what_is_under_way(own_world: World) -> None:
+    world = own_world
+    people = await crowd(world, 30)
+    world.break_mail(delay_ms=200, times=100, after_data=True)
+    worker = await world.start()
+    for person in people:
+        await world.say(person)
+    await eventually(lambda: len(world.delivered()) >= 6, 60)
+    worker.send_signal(signal.SIGTERM)
+    assert await worker.wait() == 0
+    found = await states(world)
+    assert set(found) <= {"sent", "queued", "retry"}
+    assert found["sent"] == len(world.delivered())
+    async with world.working():
+        assert await all_ended(world, 30) == {"sent": 30}
+    assert set(Counter(world.delivered()).values()) == {1}
+
+
+@pytest.mark.promise("O3")
+async def test_flushed_redis_costs_nothing_but_time(own_world: World) -> None:
+    world = own_world
+    async with world.working():
+        people = await crowd(world, 5)
+        await world.say(*people)
+        await world.heard()
+        await world.redis.flushall()
+        # What the relay had put into the stream is gone, and these never get there.
+        world.auth._redis = world.chat._redis = None  # type: ignore[assignment]
+        await world.say(*people)
+        await world.ask_to_verify(people[0])
+        await world.heard()
+        assert await all_ended(world, 11) == {"sent": 11}
+    assert Counter(world.delivered()) == Counter({person.email: 3 if person is people[0] else 2 for person in people})
+
+
+@pytest.mark.promise("O3")
+async def test_worker_that_starts_after_a_flush_catches_up(own_world: World) -> None:
+    world = own_world
+    people = await crowd(world, 3)
+    await world.say(*people)
+    await world.redis.flushall()
+    async with world.working():
+        assert await all_ended(world, 3) == {"sent": 3}
+
+
+@pytest.mark.promise("N49", "O1")
+async def test_two_workers_send_each_mail_once(own_world: World) -> None:
+    world = own_world
+    people = await crowd(world, 60)
+    workers = [await world.start() for _ in range(2)]
+    for person in people:
+        await world.say(person)
+    await eventually(lambda: len(world.delivered()) >= 10, 60)
+    # One of them has the account; whichever it is, the other goes on.
+    await kill(workers[0])
+    ended = await all_ended(world, 60)
+    await kill(workers[1], signal.SIGTERM)
+    assert set(ended) <= {"sent", "unknown"}
+    assert set(Counter(world.delivered()).values()) == {1}
+
+
+@pytest.mark.promise("N48")
+async def test_mail_server_that_is_away_costs_no_attempt(own_world: World, open_world: OpenWorld) -> None:
+    world = own_world
+    people = await crowd(world, 10)
+    port = world.sandbox.smtp_port
+    await world.sandbox._smtp.stop()
+    async with world.working():
+        await world.say(*people)
+        await world.heard()
+        await asyncio.sleep(1)
+        assert set(await states(world)) <= {"queued", "claimed", "retry"}
+        from deploy.sandbox.server import listen
+
+        await world.sandbox._smtp.start(listen("127.0.0.1", port))
+        assert await all_ended(world, 10) == {"sent": 10}
+    rows = await world.sql("SELECT DISTINCT attempts FROM delivery")
+    assert [row["attempts"] for row in rows] == [1]
+
+
+@pytest.mark.promise("O4")
+async def test_verdicts_wait_for_a_database_that_restarts(open_world: OpenWorld) -> None:
+    async with PostgresServer() as postgres:
+        url = await postgres.create_database("notify")
+        await asyncio.to_thread(migrations.upgrade, "notify", url)
+        async with open_world(url) as world:
+            people = await crowd(world, 20)
+            world.break_mail(delay_ms=100, times=1000, after_data=True)
+            async with world.working(lease_seconds=10):
+                await world.say(*people)
+                await eventually(lambda: len(world.delivered()) >= 4, 60)
+                await postgres.restart()
+                ended = await all_ended(world, 20)
+            assert ended == {"sent": 20}
+            assert set(Counter(world.delivered()).values()) == {1}
+
+
+@pytest.mark.promise("N49")
+async def test_owner_that_was_given_up_cannot_overwrite_its_successor(own_world: World) -> None:
+    """A worker that stands still for longer than its lease, as on a machine that sleeps."""
+    world = own_world
+    (ada,) = await crowd(world, 1)
+    world.break_mail(ada, delay_ms=500, after_data=True)
+    asleep = await world.start(lease_seconds=2)
+    await world.ask_to_verify(ada)
+    await eventually(lambda: len(world.delivered()) >= 1, 60)
+    os.kill(asleep.pid, signal.SIGSTOP)
+    async with world.working(lease_seconds=2):
+        # The sleeper's session still holds the account; the row itself is free, and taken once the lock is.
+        await eventually(lambda: world.sql("SELECT 1 FROM delivery WHERE fence >= 2"), 30)
+        os.kill(asleep.pid, signal.SIGCONT)
+        assert await all_ended(world, 1) == {"sent": 1}
+    await kill(asleep)
+    (row,) = await world.sql("SELECT attempts, secret FROM delivery")
+    # Every mail that arrived is an attempt on record: the sleeper's late verdict has changed nothing.
+    assert len(world.delivered()) == row["attempts"] >= 2
+    assert row["secret"] is None

@@ -1,0 +1,295 @@
+"""The e-mail channel alone, against a real server."""
+
+import ssl
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
+from email import message_from_bytes
+from email.policy import SMTP as SMTP_POLICY
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import aiosmtplib
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from deploy.sandbox.faults import Fault
+from deploy.sandbox.server import Options, Sandbox
+from deploy.sandbox.smtp import SmtpOptions
+from notify_service.domain import templates
+from notify_service.domain.channels import CannotOpen, CannotRender, ErrorClass, Message
+from notify_service.domain.channels.email import Account, Connection, Email, account, classify
+from notify_service.domain.letters import Sender, compose, deliverable
+from notify_service.domain.templates import Mail
+from tests.notify.world import SMTP_PASSWORD, SMTP_USER
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+SENDER = Sender("Parley", "parley@example.test")
+LIMITS = {"connections": 1, "messages_per_connection": 3, "timeout": 5.0}
+
+
+@pytest.fixture(scope="module")
+async def sandbox(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Sandbox]:
+    certificate = tmp_path_factory.mktemp("smtp") / "certificate.pem"
+    smtp = SmtpOptions(SMTP_USER, SMTP_PASSWORD, max_messages_per_connection=5)
+    options = Options(smtp=smtp, http_port=0, smtp_port=0, certificate_file=certificate)
+    async with Sandbox(options) as running:
+        yield running
+
+
+@pytest.fixture
+def reach(sandbox: Sandbox) -> Callable[..., Account]:
+    def make(password: str = SMTP_PASSWORD, *, trusted: bool = True, **limits: Any) -> Account:
+        url = f"smtp://{SMTP_USER}:{password.replace(' ', '%20')}@127.0.0.1:{sandbox.smtp_port}?starttls=required"
+        path = sandbox._options.certificate_file if trusted else None
+        return account(url, mail_from="Parley <parley@example.test>", ca_file=path, **{**LIMITS, **limits})
+
+    return make
+
+
+def letter(to: str = "ada@example.test", *, name: str = "Ada", subject: str = "Hi", text: str = "Hello.") -> bytes:
+    return compose(uuid4(), SENDER, to=(name, to), mail=Mail(subject, text, f"<p>{text}</p>"), at=NOW)
+
+
+def parsed(raw: bytes) -> Any:
+    return message_from_bytes(raw, policy=SMTP_POLICY)
+
+
+@pytest.mark.promise("N9")
+async def test_connection_is_encrypted_signed_in_and_shared(sandbox: Sandbox, reach: Any) -> None:
+    line = Connection(reach())
+    to = f"{uuid4().hex}@example.test"
+    for _ in range(2):
+        await line.open()
+        assert (await line.send(to, letter(to))).error is None
+    assert (await line.send(to, letter(to))).error is None
+    await line.close()
+    mails = sandbox.postbox.mailbox.newest_first(to)
+    assert [m.envelope.login for m in mails] == [SMTP_USER] * 3
+    assert all(m.envelope.tls.startswith("TLS") for m in mails)
+
+
+@pytest.mark.promise("N9")
+async def test_connection_is_renewed_after_its_share_of_messages(
+    sandbox: Sandbox, reach: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line, clients = Connection(reach()), set()
+    to = f"{uuid4().hex}@example.test"
+    for _ in range(7):
+        await line.open()
+        clients.add(id(line._client))
+        await line.send(to, letter(to))
+    await line.close()
+    assert len(sandbox.postbox.mailbox.newest_first(to)) == 7
+    assert len(clients) >= 2
+
+
+@pytest.mark.promise("N9")
+async def test_connection_that_the_server_ended_is_replaced_at_once(sandbox: Sandbox, reach: Any) -> None:
+    line = Connection(reach(messages_per_connection=100))
+    to = f"{uuid4().hex}@example.test"
+    await line.open()
+    outcomes = [await line.send(to, letter(to)) for _ in range(12)]
+    await line.close()
+    assert {o.error for o in outcomes} == {None}
+    assert len(sandbox.postbox.mailbox.newest_first(to)) == 12
+
+
+async def test_refused_recipient_leaves_the_connection_usable(sandbox: Sandbox, reach: Any) -> None:
+    line = Connection(reach())
+    bad, good = f"{uuid4().hex}@example.test", f"{uuid4().hex}@example.test"
+    sandbox.postbox.faults.add(Fault(match=bad, reply="550 5.1.1 unknown"))
+    await line.open()
+    assert (await line.send(bad, letter(bad))).error is ErrorClass.PERMANENT
+    assert (await line.send(good, letter(good))).error is None
+    await line.close()
+    assert sandbox.postbox.mailbox.newest_first(good)[0].envelope.recipients == (good,)
+
+
+@pytest.mark.promise("N9")
+async def test_certificate_that_nobody_trusts_stops_the_connection(reach: Any) -> None:
+    with pytest.raises(CannotOpen) as caught:
+        await Connection(reach(trusted=False)).open()
+    assert (caught.value.outcome.error, caught.value.outcome.code) == (ErrorClass.UNREACHABLE, "tls_failed")
+
+
+@pytest.mark.promise("N46")
+async def test_wrong_password_blames_the_account(reach: Any) -> None:
+    with pytest.raises(CannotOpen) as caught:
+        await Connection(reach("wrong")).open()
+    assert caught.value.outcome.error is ErrorClass.AUTH
+
+
+@pytest.mark.promise("N46")
+async def test_server_that_is_not_there_blames_the_account(unused_port: int) -> None:
+    nowhere = account(f"smtp://127.0.0.1:{unused_port}", mail_from="a@b.test", **LIMITS)
+    with pytest.raises(CannotOpen) as caught:
+        await Connection(nowhere).open()
+    assert caught.value.outcome.error is ErrorClass.UNREACHABLE
+
+
+@pytest.fixture
+def unused_port() -> int:
+    from deploy.local import ports
+
+    return ports.free_port()
+
+
+@pytest.mark.promise("N46")
+@pytest.mark.parametrize(
+    ("code", "text", "meaning"),
+    [
+        (450, "4.2.1 busy", ErrorClass.TRANSIENT), (451, "later", ErrorClass.TRANSIENT),
+        (550, "5.1.1 unknown", ErrorClass.PERMANENT), (552, "5.2.2 full", ErrorClass.PERMANENT),
+        (421, "4.7.0 slow down", ErrorClass.THROTTLE), (432, "4.3.2 too many", ErrorClass.THROTTLE),
+        (550, "5.4.5 daily limit", ErrorClass.THROTTLE), (554, "5.2.0 quota", ErrorClass.THROTTLE),
+        (554, "5.7.1 spam", ErrorClass.PERMANENT), (535, "5.7.8 no", ErrorClass.AUTH),
+        (530, "5.7.0 first", ErrorClass.AUTH), (550, "5.7.30 basic", ErrorClass.AUTH),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("written", [False, True])
+def test_code_of_the_server_has_its_meaning(code: int, text: str, meaning: ErrorClass, written: bool) -> None:
+    assert classify(aiosmtplib.SMTPDataError(code, text), written=written).error is meaning
+
+
+@pytest.mark.promise("N46", "N49")
+@pytest.mark.parametrize(
+    "error",
+    [
+        aiosmtplib.SMTPServerDisconnected("gone"), aiosmtplib.SMTPReadTimeoutError("late"), ConnectionResetError(),
+        aiosmtplib.SMTPDataError(-1, "Malformed SMTP response line"),
+    ],
+)  # fmt: skip
+def test_silence_is_ambiguous_once_the_message_was_written(error: Exception) -> None:
+    assert classify(error, written=True).error is ErrorClass.AMBIGUOUS
+    assert classify(error, written=False).error is ErrorClass.TRANSIENT
+
+
+@pytest.mark.promise("N46")
+def test_refusal_of_our_own_address_blames_the_account() -> None:
+    refused = aiosmtplib.SMTPSenderRefused(553, "5.7.1 not yours", "parley@example.test")
+    assert classify(refused, written=False).error is ErrorClass.AUTH
+
+
+def test_prose_of_the_server_is_never_kept() -> None:
+    said = aiosmtplib.SMTPRecipientRefused(550, "5.1.1 <ada@example.test> unknown", "ada@example.test")
+    assert classify(said, written=False).code == "550 5.1.1"
+
+
+def test_mail_is_complete_and_has_two_forms() -> None:
+    message_id = uuid4()
+    raw = compose(message_id, SENDER, to=("Ada", "ada@example.test"), mail=Mail("Hi", "Text.", "<p>Rich</p>"), at=NOW)
+    mail = parsed(raw)
+    assert (mail["From"], mail["To"]) == ("Parley <parley@example.test>", "Ada <ada@example.test>")
+    assert mail["Message-ID"] == f"<{message_id}@example.test>"
+    assert mail["Date"] == "Fri, 02 Jan 2026 03:04:05 +0000"
+    assert mail["Auto-Submitted"] == "auto-generated"
+    assert mail.get_body(["plain"]).get_content() == "Text.\r\n"
+    assert mail.get_body(["html"]).get_content() == "<p>Rich</p>\r\n"
+    assert b"\n" not in raw.replace(b"\r\n", b"")
+
+
+def test_names_beyond_ascii_travel_as_encoded_words() -> None:
+    raw = letter(name="Ädä Lövelace, née Byron", subject="Grüße 🎉")
+    assert raw.isascii()
+    mail = parsed(raw)
+    assert mail["To"].addresses[0].display_name == "Ädä Lövelace, née Byron"
+    assert mail["Subject"] == "Grüße 🎉"
+
+
+HEADERS = ["Auto-Submitted", "Content-Type", "Date", "From", "MIME-Version", "Message-ID", "Subject", "To"]
+INJECTIONS = [
+    "=?utf-8?q?=0D=0ABcc:_e@example.test?=",
+    "=?utf-8?b?DQpCY2M6IGU=?=",
+    "x\r\nBcc: evil@example.test",
+    "x\nBcc: e",
+    "x\rBcc: e",
+    "x\x00",
+    "x\u2028Bcc: e",
+    "\ud800",
+    "\r\n\r\nbody",
+]
+
+
+@pytest.mark.parametrize("text", INJECTIONS, ids=range(len(INJECTIONS)))
+def test_no_text_becomes_a_header_of_its_own(text: str) -> None:
+    mail = parsed(letter(name=text, subject=text, text=text))
+    assert sorted(mail.keys()) == HEADERS
+    assert [a.addr_spec for a in mail["To"].addresses] == ["ada@example.test"]
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.text(max_size=80), st.text(max_size=80), st.text(max_size=200))
+@example("=?utf-8?q?=0D=0ABcc:_e@example.test?=", "=?utf-8?b?DQpCY2M6IGU=?=", ".\r\n.\r\nQUIT")
+def test_any_text_makes_a_mail_to_one_person(name: str, subject: str, text: str) -> None:
+    raw = letter(name=name, subject=subject, text=text)
+    mail = parsed(raw)
+    assert raw.isascii()
+    assert sorted(mail.keys()) == HEADERS
+    assert [a.addr_spec for a in mail["To"].addresses] == ["ada@example.test"]
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "", "nobody", "@example.test", "ada@", "a b@example.test", "ada@example.test\r\nRCPT TO:<e@example.test>",
+        "a@b@example.test", "ädä@example.test", "<ada@example.test>", "ada@exa mple.test", "ada@" + "x" * 70 + ".test",
+    ],
+)  # fmt: skip
+def test_address_that_cannot_be_one_is_never_tried(address: str) -> None:
+    with pytest.raises(CannotRender):
+        letter(address)
+
+
+def test_international_domain_is_reached_by_its_ascii_name() -> None:
+    assert deliverable("ada@bücher.example") == "ada@xn--bcher-kva.example"
+
+
+async def test_lines_that_begin_with_dots_arrive_whole(sandbox: Sandbox, reach: Any) -> None:
+    to = f"{uuid4().hex}@example.test"
+    line = Connection(reach())
+    await line.open()
+    await line.send(to, letter(to, text=".\n..\n.hidden\nend"))
+    await line.close()
+    assert sandbox.postbox.mailbox.newest_first(to)[0].text.replace("\r\n", "\n") == ".\n..\n.hidden\nend\n"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://host", "smtp://", "smtp://host?starttls=maybe", "smtp://host?tls=1", "smtp://user:pw@host?starttls=off",
+        "smtp://host:notaport", "host:25", "smtp://host?certificate=/does/not/exist",
+    ],
+)  # fmt: skip
+def test_mail_server_that_is_no_address_is_refused(url: str) -> None:
+    with pytest.raises((ValueError, OSError)):
+        account(url, mail_from="a@b.test", **LIMITS)
+
+
+def test_mail_server_is_read_from_its_url(tmp_path: Path) -> None:
+    plain = account("smtp://u%40x:p%2Fw@127.0.0.1:2525?starttls=off", mail_from="a@b.test", **LIMITS)
+    implicit = account("smtps://mail.example.test", mail_from="A <a@b.test>", **LIMITS)
+    assert (plain.user, plain.password, plain.starttls, plain.context) == ("u@x", "p/w", False, None)
+    assert (implicit.port, implicit.tls, implicit.starttls, implicit.user) == (465, True, False, None)
+    assert implicit.context is not None
+    assert implicit.context.verify_mode is ssl.CERT_REQUIRED
+    assert implicit.context.check_hostname
+    assert "p/w" not in repr(plain)
+
+
+@pytest.mark.parametrize("sender", ["", "nobody", "Ä <ä@b.test>"])
+def test_sender_without_an_address_is_refused(sender: str) -> None:
+    with pytest.raises(ValueError, match="sender"):
+        account("smtp://h", mail_from=sender, **LIMITS)
+
+
+def test_link_of_a_verification_mail_hides_its_token_from_servers(reach: Any) -> None:
+    mail = templates.verify_email("Ada", "a/b+c", page="https://app.example.test/verify")
+    assert "https://app.example.test/verify#token=a%2Fb%2Bc" in mail.text
+
+
+@pytest.mark.parametrize(("template", "variables"), [("nothing", {}), ("message", {"name": "x"})])
+def test_message_that_no_template_can_write_is_refused(reach: Any, template: str, variables: Any) -> None:
+    with pytest.raises(CannotRender):
+        Email(reach()).render(Message(uuid4(), "ada@example.test", template, variables, None, NOW))
