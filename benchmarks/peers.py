@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from string import Template
 
-from benchmarks.processes import HOST, ROOT, STATE, Servers, free_port, scratch
+from benchmarks.processes import HOST, ROOT, STATE, Servers, free_port
 
 FOLDER = ROOT / "benchmarks" / "peers"
 CONFIG = ROOT / "benchmarks" / "config"
@@ -59,7 +59,7 @@ def upstream(servers: Servers, cores: set[int]) -> Upstream:
     if nginx is None:
         argv = [sys.executable, "-m", "benchmarks.load.upstream", str(port)]
         return Upstream(port, servers.serve(argv, port, name="upstream", cores=cores))
-    config = written("nginx_upstream.conf", scratch("upstream"), port=port)
+    config = written("nginx_upstream.conf", servers.scratch("upstream"), port=port)
     return Upstream(port, servers.serve(nginx_command(nginx, config), port, name="upstream", cores=cores))
 
 
@@ -69,14 +69,14 @@ def nginx_command(nginx: str, config: Path) -> list[str]:
 
 def nginx_proxy(servers: Servers, target: int, cores: set[int]) -> Upstream:
     port = free_port()
-    config = written("nginx_proxy.conf", scratch("nginx"), port=port, target=target)
+    config = written("nginx_proxy.conf", servers.scratch("nginx"), port=port, target=target)
     argv = nginx_command(program("nginx") or "nginx", config)
     return Upstream(port, servers.serve(argv, port, name="nginx", cores=cores))
 
 
 def haproxy(servers: Servers, target: int, cores: set[int]) -> Upstream:
     port = free_port()
-    config = written("haproxy.cfg", scratch("haproxy"), port=port, target=target)
+    config = written("haproxy.cfg", servers.scratch("haproxy"), port=port, target=target)
     argv = [program("haproxy") or "haproxy", "-db", "-f", str(config)]
     return Upstream(port, servers.serve(argv, port, name="haproxy", cores=cores))
 

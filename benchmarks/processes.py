@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import socket
 from collections.abc import Awaitable, Mapping, Sequence
 from contextlib import ExitStack
@@ -32,6 +33,13 @@ class Servers(ExitStack):
             return await task
 
         return self._runner.run(awaited())
+
+    def scratch(self, name: str) -> Path:
+        """A folder for one server's files, gone with it."""
+        STATE.mkdir(parents=True, exist_ok=True)
+        folder = Path(mkdtemp(prefix=f"{name}-", dir=STATE))
+        self.callback(shutil.rmtree, folder, ignore_errors=True)
+        return folder
 
     def serve(
         self,
@@ -80,9 +88,3 @@ async def answers(port: int) -> bool:
             return True
     except OSError:
         return False
-
-
-def scratch(name: str) -> Path:
-    """A new folder for one server's files."""
-    STATE.mkdir(parents=True, exist_ok=True)
-    return Path(mkdtemp(prefix=f"{name}-", dir=STATE))
