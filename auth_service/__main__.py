@@ -3,18 +3,22 @@
 import argparse
 import asyncio
 import getpass
+import logging
 import os
 import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+import structlog
+
 from auth_service import worker
 from auth_service.app import create_app, open_kit
-from auth_service.domain import administration, identifiers
+from auth_service.domain import administration, identifiers, revocations
 from auth_service.domain.accounts import Registration
 from auth_service.settings import Settings
 from libs import migrations, serve
+from libs.clock import Clock
 from libs.errors import ServiceError
 from libs.keys import USER
 from libs.runtime import open_runtime
@@ -65,7 +69,7 @@ def _seed_demo(settings: Settings, _options: argparse.Namespace) -> None:
 
 
 async def _with_kit(settings: Settings, job: administration.Job) -> str:
-    async with open_runtime("auth", settings) as runtime:
+    async with open_runtime("auth", settings, pull=revocations.active_at(Clock())) as runtime:
         with open_kit(runtime, settings) as kit:
             return await job(kit)
 
@@ -100,4 +104,6 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
+    # People get sentences; the two processes set up their own logging.
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     main()

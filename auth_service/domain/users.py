@@ -18,12 +18,13 @@ from libs.errors import InvalidToken, NotFound, PreconditionFailed
 
 
 async def find(db: AsyncSession, user_id: UUID, *, lock: bool = False) -> User | None:
-    """With `lock` the row is held until the transaction ends, which also orders the events about this user."""
+    """With `lock` the row is held until the transaction ends, which also orders the events about this user. Sessions
+    can begin meanwhile: the lock leaves the key alone."""
     query = select(User).where(User.id == user_id).options(selectinload(User.identifiers))
     # What the session has in memory may be older than what a lock had to wait for.
     query = query.execution_options(populate_existing=True)
     if lock:
-        query = query.with_for_update(of=User)
+        query = query.with_for_update(of=User, key_share=True)
     found: User | None = await db.scalar(query)
     return found
 

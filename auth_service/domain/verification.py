@@ -51,7 +51,7 @@ async def send_again(db: AsyncSession, kit: Kit, user: User) -> None:
     if user.email_verified:
         raise AlreadyVerified
     # Held until the commit: two requests at once must not both find room for one more.
-    await db.execute(select(User.id).where(User.id == user.id).with_for_update())
+    await db.execute(select(User.id).where(User.id == user.id).with_for_update(key_share=True))
     now = kit.clock.now()
     recent = select(func.count(), func.min(OneTimeToken.created_at)).where(
         OneTimeToken.user_id == user.id, OneTimeToken.purpose == PURPOSE, OneTimeToken.created_at > now - _HOUR

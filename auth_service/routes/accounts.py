@@ -28,7 +28,9 @@ def _registration(body: Register) -> Registration:
 @router.post(
     "/register",
     status_code=status.HTTP_201_CREATED,
+    response_model=None,
     responses={
+        201: {"model": Tokens, "description": "The account is there and signed in."},
         202: {"model": VerificationSent, "description": "Addresses must be confirmed first: look into the mailbox."},
         409: {"description": "A name is taken."},
     },

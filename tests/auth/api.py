@@ -1,5 +1,6 @@
 """Auth through its own API, in the words of the tests."""
 
+import asyncio
 import base64
 import json
 from collections.abc import Mapping
@@ -69,6 +70,15 @@ class Api:
 
     async def me(self, token: str) -> httpx2.Response:
         return await self.get("/api/v1/users/me", token)
+
+    async def ended(self, token: str) -> str:
+        """The code with which a token is refused. A process learns of an ended session within milliseconds, and while
+        it hears from Redis it does not ask for each request: hence the patience."""
+        async with asyncio.timeout(20):
+            while (answer := await self.me(token)).status_code == 200:
+                await asyncio.sleep(0.01)
+        code: str = answer.json()["code"]
+        return code
 
     async def sql(self, statement: str, **values: Any) -> list[Any]:
         """For what only the database can tell, or an operator would do in it."""

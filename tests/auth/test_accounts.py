@@ -149,6 +149,7 @@ async def test_others_are_told_of_a_new_user(api: Api) -> None:
     assert [kind for kind, _ in events[1:]] == ["MessageRequested"]
 
 
+@pytest.mark.promise("A2")
 async def test_a_known_and_an_unknown_address_get_the_same_answer_where_they_are_confirmed(strict: Api) -> None:
     owner = await confirmed(strict)
     fresh = f"{unique()}@example.com"
@@ -164,6 +165,7 @@ async def test_a_known_and_an_unknown_address_get_the_same_answer_where_they_are
     assert [mail.kind for mail in await strict.mails(fresh)] == ["verify_email"]
 
 
+@pytest.mark.promise("A2")
 async def test_registering_with_a_known_address_changes_nothing_for_its_owner(strict: Api) -> None:
     owner = await confirmed(strict)
     await strict.post(REGISTER, {"email": owner, "password": "another battery horse", "first_name": "Mallory"})
