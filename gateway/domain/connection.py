@@ -5,7 +5,7 @@ never used again.
 """
 
 import asyncio
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import httptools
 
@@ -128,7 +128,7 @@ class UpstreamConnection(asyncio.Protocol):
     # What the transport calls.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101  -- create_connection makes no other
+        transport = cast(asyncio.Transport, transport)  # not a subclass of it on uvloop
         self.transport = transport
         transport.set_write_buffer_limits(high=_BUFFERED_BYTES)
 
@@ -212,10 +212,10 @@ class UpstreamConnection(asyncio.Protocol):
             self._asker.answer_body(data)
 
     def on_message_complete(self) -> None:
-        if self._status < 200:
-            self._headers = []
-        else:
+        if self._status >= 200:
             self._complete = True
+        elif self._status != 101:
+            self._headers = []
 
     def _framed(self) -> bool:
         framed = False

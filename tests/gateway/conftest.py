@@ -3,7 +3,7 @@
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -71,8 +71,33 @@ def someone() -> str:
 
 
 @asynccontextmanager
-async def running(redis_url: str, key_ring_path: Path, **changed: Any) -> AsyncIterator[Door]:
+async def running(redis_url: str, key_ring_path: Path, *, wait: bool = True, **changed: Any) -> AsyncIterator[Door]:
+    """`wait`: until the limits are counted in Redis."""
     service = await Service().start()
+    try:
+        values = _settings(redis_url, key_ring_path, service, changed)
+        app = create_app(Settings(**values))
+        listener = socket.create_server(("127.0.0.1", 0))
+        config = uvicorn.Config(
+            app, http=Front, ws="none", log_config=None, server_header=False, timeout_graceful_shutdown=5
+        )
+        server = uvicorn.Server(config)
+        serving = asyncio.create_task(server._serve([listener]))
+        core: Gateway = app.state.gateway
+        async with asyncio.timeout(5):
+            while not server.started or (wait and not core.pipe.connected):
+                await asyncio.sleep(0.005)
+        door = Door(listener.getsockname()[1], service, core, server)
+        yield door
+        door.close()
+        server.should_exit = True
+        service.drop()
+        await serving
+    finally:
+        await service.stop()
+
+
+def _settings(redis_url: str, key_ring_path: Path, service: Service, changed: dict[str, Any]) -> dict[str, Any]:
     values: dict[str, Any] = {
         "redis_url": redis_url,
         "key_ring": key_ring_path,
@@ -84,25 +109,7 @@ async def running(redis_url: str, key_ring_path: Path, **changed: Any) -> AsyncI
         # Other tests fall to the same address; those about limits name a caller of their own.
         "exempt_networks": ["127.0.0.1/32"],
     }
-    app = create_app(Settings(**{**values, **changed}))
-    listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(
-        app, http=Front, ws="none", log_config=None, server_header=False, timeout_graceful_shutdown=5
-    )
-    server = uvicorn.Server(config)
-    serving = asyncio.create_task(server._serve([listener]))
-    while not server.started:
-        await asyncio.sleep(0.005)
-    core: Gateway = app.state.gateway
-    async with asyncio.timeout(5):
-        while not core.pipe.connected and "redis_url" not in changed:
-            await asyncio.sleep(0.005)
-    door = Door(listener.getsockname()[1], service, core, server)
-    yield door
-    door.close()
-    server.should_exit = True
-    await service.stop()
-    await serving
+    return {**values, **changed}
 
 
 @pytest.fixture(scope="session")
@@ -122,16 +129,13 @@ async def door(shared: Door) -> Door:
 @pytest.fixture
 async def open_door(redis_url: str, key_ring_path: Path) -> AsyncIterator[Start]:
     """`await open_door(setting=value)`: a gateway of this test's own."""
-    stack: list[Any] = []
+    async with AsyncExitStack() as stack:
 
-    async def start(**changed: Any) -> Door:
-        context = running(changed.pop("redis_url", None) or redis_url, key_ring_path, **changed)
-        stack.append(context)
-        return await context.__aenter__()
+        async def start(**changed: Any) -> Door:
+            url = changed.pop("redis_url", redis_url)
+            return await stack.enter_async_context(running(url, key_ring_path, **changed))
 
-    yield start
-    for context in stack:
-        await context.__aexit__(None, None, None)
+        yield start
 
 
 @pytest.fixture

@@ -183,7 +183,16 @@ async def test_path_with_two_spellings_is_refused(door: Door, path: str) -> None
 @pytest.mark.promise("W7", "G36")
 @pytest.mark.parametrize(
     "path",
-    ["/internal/events", "/internal", "/", "/metrics", "/API/v1/messages", "/api/v1/messagesx", "/api/v2/users", "/api"],
+    [
+        "/internal/events",
+        "/internal",
+        "/",
+        "/metrics",
+        "/API/v1/messages",
+        "/api/v1/messagesx",
+        "/api/v2/users",
+        "/api",
+    ],
 )
 async def test_path_without_owner_does_not_exist(door: Door, path: str) -> None:
     answer = await door.ask(path)
@@ -344,5 +353,3 @@ async def drip(writer: asyncio.StreamWriter, data: bytes) -> None:
     for byte in data:
         writer.write(bytes([byte]))
         await asyncio.sleep(0.02)
-
-

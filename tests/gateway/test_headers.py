@@ -98,7 +98,9 @@ async def test_request_id_of_a_stranger_is_replaced(open_door: Start) -> None:
 
 
 @pytest.mark.promise("G27")
-@pytest.mark.parametrize(("given", "kept"), [("proxy-made-0001", True), ("a b", False), ("x" * 65, False), ("ä" * 9, False)])
+@pytest.mark.parametrize(
+    ("given", "kept"), [("proxy-made-0001", True), ("a b", False), ("x" * 65, False), ("ä" * 9, False)]
+)
 async def test_request_id_of_a_trusted_proxy_is_kept_if_it_is_one(door: Door, given: str, kept: bool) -> None:
     answer = await door.ask("/api/v1/messages", X_Request_Id=given)
     assert (answer["x-request-id"] == given) is kept

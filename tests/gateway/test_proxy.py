@@ -173,9 +173,7 @@ async def test_data_after_connection_close_is_ignored(door: Door) -> None:
 
 async def test_body_is_asked_for_when_the_client_expects_that(door: Door) -> None:
     client = await door.connect()
-    await client.send(
-        b"POST /api/v1/messages HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n"
-    )
+    await client.send(b"POST /api/v1/messages HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n")
     assert (await client.head())[0] == 100
     await client.send(b"abc")
     assert (await client.answer()).status == 200

@@ -1,4 +1,4 @@
-"""Both ends of the gateway, byte by byte: a client that sends what it is told, and services that record what they got."""
+"""Both ends of the gateway: a client that sends the bytes it is told, and services that record what they got."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -86,10 +86,12 @@ class Seen:
 
 
 Behaviour = Callable[["Service", Seen, asyncio.StreamReader, asyncio.StreamWriter], Awaitable[bool]]
-OK = b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}'
+OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
 
 
-async def answer_ok(_service: "Service", seen: Seen, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+async def answer_ok(
+    _service: "Service", seen: Seen, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> bool:
     seen.body = await read_body(seen, reader)
     seen.complete = True
     writer.write(OK if seen.method != "HEAD" else OK[:-2])

@@ -1,0 +1,133 @@
+"""Tokens at the edge: a bad one goes no further, and one that was revoked is refused at the very next request."""
+
+import asyncio
+from uuid import uuid4
+
+import pytest
+from redis.asyncio import Redis
+
+from deploy.local.servers import ValkeyServer
+from libs import revocation
+from tests.conftest import IssueToken
+from tests.gateway.conftest import Door, Start
+
+ANSWER = "/api/v1/messages"
+
+
+async def ask(door: Door, token: str, path: str = ANSWER) -> int:
+    return (await door.ask(path, Authorization=f"Bearer {token}")).status
+
+
+@pytest.mark.promise("G20")
+async def test_good_token_passes_and_goes_on(door: Door, issue_token: IssueToken) -> None:
+    token = issue_token()
+    assert await ask(door, token) == 200
+    assert door.service.last.get("authorization") == f"Bearer {token}"
+
+
+@pytest.mark.promise("G20", "T14")
+@pytest.mark.parametrize(
+    ("token_claims", "code"),
+    [({"exp": 1}, b"token_expired"), ({"aud": "other"}, b"invalid_token"), ({"sid": None}, b"invalid_token")],
+)
+async def test_bad_token_is_refused_at_the_door(
+    door: Door, issue_token: IssueToken, token_claims: dict[str, object], code: bytes
+) -> None:
+    answer = await door.ask(ANSWER, Authorization=f"Bearer {issue_token(**token_claims)}")
+    assert answer.status == 401
+    assert code in answer.body
+    assert answer["www-authenticate"] == "Bearer"
+    assert door.service.seen == []
+
+
+@pytest.mark.parametrize("value", ["Bearer nonsense", "bearer a.b.c", "BEARER " + "x" * 5000, "Bearer \xe4.b.c"])
+async def test_nonsense_for_a_token_is_refused(door: Door, value: str) -> None:
+    answer = await door.ask(ANSWER, Authorization=value)
+    assert answer.status == 401
+    assert door.service.seen == []
+
+
+@pytest.mark.parametrize(
+    ("path", "part"),
+    [
+        ("/api/communications/email/", b'"code": "token_not_valid"'),
+        ("/api/auth/logout/", b'"success": false'),
+        ("/api/auth/logout", b'"TOKEN_EXPIRED"'),
+        ("/api/chat/conversations/", b'"token_not_valid"'),
+    ],
+)
+async def test_refusal_speaks_the_language_of_the_client(
+    door: Door, issue_token: IssueToken, path: str, part: bytes
+) -> None:
+    answer = await door.ask(path, "POST", Authorization=f"Bearer {issue_token(exp=1)}")
+    assert answer.status == 401
+    assert part in answer.body
+
+
+@pytest.mark.parametrize(
+    "path", ["/api/v1/auth/token", "/api/v1/auth/register", "/api/auth/login/", "/api/users/token/refresh/", "/hooks/x"]
+)
+async def test_stale_token_does_not_keep_anybody_from_signing_in(
+    door: Door, issue_token: IssueToken, path: str
+) -> None:
+    assert (await door.ask(path, "POST", Authorization=f"Bearer {issue_token(exp=1)}")).status == 200
+
+
+async def test_what_is_no_token_of_ours_is_for_the_service_to_judge(door: Door) -> None:
+    for value in ("Basic YTpi", "Bearer pat_abcdefgh", ""):
+        assert (await door.ask(ANSWER, Authorization=value)).status == 200
+
+
+@pytest.mark.promise("G20")
+async def test_ended_session_is_refused_at_the_next_request(door: Door, issue_token: IssueToken, redis: Redis) -> None:
+    user, session = uuid4(), str(uuid4())
+    mine, elsewhere = issue_token(user, sid=session), issue_token(user)
+    assert await ask(door, mine) == 200
+    await revocation.publish_session(redis, session)
+    answer = await door.ask(ANSWER, Authorization=f"Bearer {mine}")
+    assert (answer.status, b"token_revoked" in answer.body) == (401, True)
+    assert await ask(door, elsewhere) == 200
+
+
+@pytest.mark.promise("G20")
+async def test_tokens_before_a_users_epoch_are_refused(door: Door, issue_token: IssueToken, redis: Redis) -> None:
+    user = uuid4()
+    old = issue_token(user)
+    new = issue_token(user, iat_ms=4_000_000_000_000)
+    await revocation.publish_user(redis, str(user), 3_900_000_000_000)
+    assert await ask(door, old) == 401
+    assert await ask(door, new) == 200
+    assert await ask(door, issue_token()) == 200
+
+
+async def test_epoch_of_everybody_refuses_all_older_tokens(open_door: Start, issue_token: IssueToken) -> None:
+    async with ValkeyServer() as server:
+        door = await open_door(redis_url=server.url)
+        token = issue_token()
+        assert await ask(door, token) == 200
+        other = Redis.from_url(server.url)
+        await revocation.publish_everyone(other, 3_900_000_000_000)
+        assert await ask(door, token) == 401
+        assert await ask(door, issue_token(iat_ms=4_000_000_000_000)) == 200
+        await other.aclose()
+
+
+@pytest.mark.promise("W14")
+async def test_ended_session_stays_ended_without_redis(open_door: Start, issue_token: IssueToken) -> None:
+    session = str(uuid4())
+    token = issue_token(sid=session)
+    async with ValkeyServer() as server:
+        door = await open_door(redis_url=server.url)
+        other = Redis.from_url(server.url)
+        await revocation.publish_session(other, session)
+        async with asyncio.timeout(5):
+            while session not in door.core.revocations._sessions:
+                await asyncio.sleep(0.01)
+        await other.flushall()
+        await other.aclose()
+        assert await ask(door, token) == 401
+    async with asyncio.timeout(5):
+        while door.core.pipe.connected:
+            await asyncio.sleep(0.01)
+    assert await ask(door, token) == 401
+    assert await ask(door, issue_token()) == 200
