@@ -69,7 +69,12 @@ class ChatClient:
         """The handshake alone; `hello` comes next."""
         names = [Subprotocol(name) for name in subprotocols]
         self._socket = await connect(
-            self.url, subprotocols=names, additional_headers=headers, max_size=None, compression=None, proxy=None
+            self.url,
+            subprotocols=names or None,
+            additional_headers=headers,
+            max_size=None,
+            compression=None,
+            proxy=None,
         )
         self._reader = asyncio.create_task(self._read())
 
