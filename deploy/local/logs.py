@@ -29,22 +29,26 @@ class Painter:
         self._on = self._out.isatty() and "NO_COLOR" not in os.environ
 
     def write(self, name: str, line: str) -> None:
-        self._out.write(f"{self._paint(name.ljust(self._width), self._colours.get(name, 0))} | {self._line(line)}\n")
+        self._out.write(
+            f"{self._paint(name.ljust(self._width), self._colours.get(name, 0))} | {readable(line, self._paint)}\n"
+        )
         self._out.flush()
-
-    def _line(self, line: str) -> str:
-        entry = _parsed(line)
-        if entry is None:
-            return line
-        when, level = str(entry.pop("timestamp", "")), str(entry.pop("level", ""))
-        event, trace = entry.pop("event", ""), entry.pop("exception", "")
-        entry.pop("service", None)
-        rest = " ".join(f"{key}={value}" for key, value in entry.items())
-        text = f"{when[11:23]} {self._paint(level.ljust(7), _LEVELS.get(level, 0))} {event} {rest}".rstrip()
-        return f"{text}\n{trace}" if trace else text
 
     def _paint(self, text: str, colour: int) -> str:
         return f"\033[{colour}m{text}\033[0m" if self._on and colour else text
+
+
+def readable(line: str, paint: Callable[[str, int], str] = lambda text, _: text) -> str:
+    """An entry of our JSON logs as a line for people, a traceback below it; other lines as they are."""
+    entry = _parsed(line)
+    if entry is None:
+        return line
+    when, level = str(entry.pop("timestamp", "")), str(entry.pop("level", ""))
+    event, trace = entry.pop("event", ""), entry.pop("exception", "")
+    entry.pop("service", None)
+    rest = " ".join(f"{key}={value}" for key, value in entry.items())
+    text = f"{when[11:23]} {paint(level.ljust(7), _LEVELS.get(level, 0))} {event} {rest}".rstrip()
+    return f"{text}\n{trace}" if trace else text
 
 
 class Follower:

@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from deploy.local.errors import ProcessError
+from deploy.local.logs import readable
 
 _SUPERVISOR = Path(__file__).with_name("supervisor.py")
 _POLL_SECONDS = 0.01
+_LONGEST_POLL_SECONDS = 0.2
 _ROTATE_BYTES = 20 << 20
 _TAIL_LINES = 25
 
@@ -86,12 +88,15 @@ class Process:
     async def ready(self, check: Check, *, timeout: float = 60.0) -> None:
         """Waits until the check holds; stops waiting at once when the program ends."""
         deadline = time.monotonic() + timeout
+        pause = _POLL_SECONDS
         while not await check():
             if not self.running:
                 raise ProcessError(f"{self.name} ended with code {self.exit_code}.{self.tail()}")
             if time.monotonic() > deadline:
                 raise ProcessError(f"{self.name} was not ready after {timeout:.0f} s.{self.tail()}")
-            await asyncio.sleep(_POLL_SECONDS * 2)
+            await asyncio.sleep(pause)
+            # Ten processes that wait for the processor must not lose it to ten that ask whether they are there.
+            pause = min(pause * 1.5, _LONGEST_POLL_SECONDS)
 
     async def wait(self) -> int | None:
         """Until the program has ended, for whatever reason."""
@@ -152,7 +157,8 @@ class Process:
                         pipe.close()
 
     def tail(self) -> str:
-        lines = self.output().splitlines()[-_TAIL_LINES:]
+        written = (readable(line) for line in self.output().splitlines()[-_TAIL_LINES:])
+        lines = "\n".join(written).splitlines()[-_TAIL_LINES:]
         return "".join(f"\n  | {line}" for line in lines) if lines else " It wrote nothing."
 
 

@@ -45,6 +45,8 @@ class Stack:
     """More environment by name of process; `*` is for all."""
     leave_out: Iterable[str] = ()
     """Names of processes that are not started, as `sandbox`."""
+    seed: bool = False
+    """Whether there are demo users."""
     keep_open: Sequence[int] = ()
     report: Callable[[str], None] = field(default=lambda _: None, repr=False)
 
@@ -66,7 +68,7 @@ class Stack:
         try:
             await self.start_servers()
             await self.migrate()
-            await self.start_services()
+            await _together([self.start_services(), *([self._seed()] if self.seed else [])])
         except BaseException:
             await self.stop()
             raise
@@ -245,6 +247,10 @@ class Stack:
         outside = [name for name in names if name == "sandbox"]
         # Starting, the door need not wait: Python takes a second to import, and readiness is asked for anyway.
         return [door, behind, outside] if reverse else [outside, behind + door]
+
+    async def _seed(self) -> None:
+        await self.run("auth", "seed-demo")
+        self.report("Demo users are there")
 
     async def _start(self, name: str) -> None:
         process = self._processes[name]

@@ -59,6 +59,7 @@ async def _run(environ: Mapping[str, str], port: int) -> None:
             folder=state.folder,
             gateway_port=port,
             fixed_ports=True,
+            seed=True,
             environ=environ,
             keep_open=(lock,),
             report=_say,
@@ -66,7 +67,6 @@ async def _run(environ: Mapping[str, str], port: int) -> None:
         async with stack:
             env = {name: _added(environ, stack.env(name)) for name in stack.processes}
             state.tell({"url": stack.url, "env": env})
-            await stack.run("auth", "seed-demo")
             _say(welcome(stack.url, stack.mailbox_url, seconds=time.monotonic() - began))
             painter = Painter(sorted(path.stem for path in state.logs.glob("*.log")))
             follower = Follower(state.logs, None, painter.write)
