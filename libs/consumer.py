@@ -96,8 +96,8 @@ class Consumer:
         events = [parse(fields) for _, fields in entries]
         if events and events[0].position == position + 1:
             await self._apply(events)
-        else:
-            # A hole, or silence: silence after a flush looks like no news, so the producer is asked.
+        elif events:
+            # A hole. Silence is none: after a flush the relay fills the stream again within a second.
             await self._catch_up(position)
 
     async def _position(self) -> int:

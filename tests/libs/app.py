@@ -1,4 +1,4 @@
-"""A small service of our own, to test the kernel through HTTP: it keeps notes."""
+"""A small service, to test the kernel through HTTP: it keeps notes, and signs its calls as chat."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -71,7 +71,7 @@ async def one(note_id: int, me: CurrentUser) -> dict[str, int]:
 def create_app(settings: ServiceSettings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with open_runtime("notes", settings) as runtime:
+        async with open_runtime("chat", settings) as runtime:
             runtime.onto(app)
             yield
 

@@ -122,6 +122,7 @@ async def test_a_flush_before_reading_loses_nothing(producer: Producer, reader: 
     await producer.write("one", "two")
     await producer.relay.relay()
     await redis.flushall()
+    await producer.relay.relay()
     await reader.consumer.step()
     assert await reader.texts() == ["one", "two"]
 

@@ -30,7 +30,7 @@ def parley(state: Path, *arguments: str, answer: str = "") -> "subprocess.Comple
     )
 
 
-@pytest.mark.promise("O5")
+@pytest.mark.promise("O15")
 def test_taken_port_is_named_before_anything_starts(tmp_path: Path) -> None:
     with socket.create_server((ports.HOST, 0)) as other:
         port = other.getsockname()[1]
@@ -48,7 +48,7 @@ def test_port_that_is_none(tmp_path: Path) -> None:
     assert "a port is a number from 1 to 65535" in finished.stderr
 
 
-@pytest.mark.promise("O6")
+@pytest.mark.promise("O16")
 async def test_second_start_on_the_same_folder_says_who_runs(tmp_path: Path) -> None:
     state = State(tmp_path / "state")
     async with state.held():

@@ -88,7 +88,7 @@ def test_no_python_at_all(machine: Machine) -> None:
     assert "PARLEY_PYTHON" in output
 
 
-@pytest.mark.promise("O4")
+@pytest.mark.promise("O14")
 def test_python_that_is_too_old(machine: Machine) -> None:
     machine.add_python("python3", "3 9")
     code, output = machine.run("up")
@@ -96,7 +96,7 @@ def test_python_that_is_too_old(machine: Machine) -> None:
     assert "Python 3.11 or later is needed, and python3 is 3.9" in output
 
 
-@pytest.mark.promise("O4")
+@pytest.mark.promise("O14")
 def test_python_without_venv_names_the_package(machine: Machine) -> None:
     machine.add_python("python3", "3 12", bare=True)
     code, output = machine.run("up")
@@ -120,7 +120,7 @@ def test_chosen_python_that_is_too_old(machine: Machine) -> None:
     assert "is 3.10" in output
 
 
-@pytest.mark.promise("O7")
+@pytest.mark.promise("O17")
 def test_first_start_installs_and_second_only_starts(machine: Machine) -> None:
     machine.add_python("python3", "3 9")
     machine.add_python("python3.12", "3 12")
@@ -157,7 +157,7 @@ def test_test_installs_what_tests_need_and_up_needs_no_more_then(machine: Machin
     assert len(machine.diary()) == 1
 
 
-@pytest.mark.promise("O7")
+@pytest.mark.promise("O17")
 def test_two_first_starts_at_once_install_once(machine: Machine) -> None:
     machine.add_python("python3", "3 13")
     processes = [machine.start("up") for _ in range(2)]

@@ -47,7 +47,7 @@ async def write_rows(server: PostgresServer) -> None:
     await connection.close()
 
 
-@pytest.mark.promise("O8")
+@pytest.mark.promise("O18")
 async def test_postgres_keeps_its_rows_over_restart_and_kill() -> None:
     with open_folder() as folder:
         async with PostgresServer(folder / "postgres") as server:
@@ -165,7 +165,7 @@ def test_missing_programs_name_the_way_out() -> None:
             binaries._first([old, folder / "absent"], least=15, what="PostgreSQL 15 or later")
 
 
-@pytest.mark.promise("O1")
+@pytest.mark.promise("O11")
 async def test_kill_9_of_the_launcher_leaves_no_server() -> None:
     with open_folder() as folder:
         launcher = subprocess.Popen(  # noqa: ASYNC220
@@ -182,7 +182,7 @@ async def test_kill_9_of_the_launcher_leaves_no_server() -> None:
         assert "database system is shut down" in (folder / "postgres" / "postgres.log").read_text()
 
 
-@pytest.mark.promise("O3")
+@pytest.mark.promise("O13")
 async def test_servers_run_for_an_ordinary_user() -> None:
     with open_folder() as folder:
         finished = await asyncio.to_thread(as_ordinary_user, HOLD, folder)

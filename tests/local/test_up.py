@@ -68,7 +68,7 @@ def test_it_prints_addresses_that_answer(up: Up) -> None:
             assert answer.status == 200
 
 
-@pytest.mark.promise("O9")
+@pytest.mark.promise("O19")
 def test_its_commands_to_try_work_as_printed(up: Up) -> None:
     script = up.printed[up.printed.index("  TOKEN=") : up.printed.index("  .venv/bin/python")]
     finished = subprocess.run(["sh", "-c", script], capture_output=True, text=True, timeout=30, check=True)
@@ -88,7 +88,7 @@ def test_commands_of_a_service_run_beside_it(up: Up) -> None:
     assert finished.returncode == 0, finished.stderr
 
 
-@pytest.mark.promise("O2")
+@pytest.mark.promise("O12")
 async def test_ctrl_c_leaves_nothing_and_the_data_stays(up: Up) -> None:
     running = json.loads((up.state / "running.json").read_text())
     pids = [int(pid) for pid in _pids_of(up.process.pid)]
