@@ -1,4 +1,4 @@
-"""python -m deploy.local.listen <ws://.../ws> <access token> [conversation id ...]: prints what a user's socket receives."""
+"""`python -m deploy.local.listen <ws://.../ws> <token> [conversation ...]`: prints what a user's socket receives."""
 
 import asyncio
 import json
