@@ -100,14 +100,13 @@ def build(settings: Settings) -> Gateway:
         tasks.append(keys.run)
     return Gateway(
         policy=Policy(
-            callers=Callers(settings.trusted_proxies),
+            callers=Callers(settings.trusted_proxies, settings.exempt_networks),
             countries=countries,
             rules=_rules(settings),
             table=table,
             origins=Origins(settings.cors_origins, settings.public_url),
             limiter=limiter,
             verifier=Verifier(keys, clock),
-            exempt=networks(settings.exempt_networks),
             body_limit=settings.max_body_bytes,
         ),
         limiter=limiter,

@@ -38,19 +38,22 @@ class Caller:
     """`text` is the canonical spelling, `key` what limits count by (an IPv6 caller owns a whole /64)."""
 
     text: str
+    raw: bytes
     key: bytes
     address: Address
     local: bool  # private, loopback, link-local or carrier-grade NAT
     peer_local: bool
     peer_trusted: bool
+    exempt: bool  # from limits per address
     garbled: bool  # a trusted proxy named something that is no address
 
 
 class Callers:
     """Resolves callers for one list of trusted networks. Results are remembered by the raw texts."""
 
-    def __init__(self, trusted: Iterable[str]) -> None:
+    def __init__(self, trusted: Iterable[str], exempt: Iterable[str] = ()) -> None:
         self._trusted = networks(trusted)
+        self._exempt = networks(exempt)
         self._direct = lru_cache(maxsize=16_384)(self._resolve_direct)
         self._forwarded = lru_cache(maxsize=16_384)(self._resolve_forwarded)
 
@@ -83,11 +86,13 @@ class Callers:
     def _caller(self, client: Address, peer: Address, *, garbled: bool) -> Caller:
         return Caller(
             text=str(client),
+            raw=str(client).encode(),
             key=_limit_key(client),
             address=client,
             local=is_local(client),
             peer_local=is_local(peer),
             peer_trusted=within(peer, self._trusted),
+            exempt=within(client, self._exempt),
             garbled=garbled,
         )
 

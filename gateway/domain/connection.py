@@ -21,10 +21,14 @@ class BadAnswer(Exception):
 
 
 class Asker(Protocol):
-    """Who waits for the answer. After `answer_ended` or `answer_failed` nothing more is called."""
+    """Who waits for the answer. After `answer_ended` or `answer_failed` nothing more is called.
+
+    `answer_flush` comes after all parts that arrived together: a write for each would cost a system call each.
+    """
 
     def answer_began(self, status: int, headers: Headers) -> None: ...
     def answer_body(self, data: bytes) -> None: ...
+    def answer_flush(self) -> None: ...
     def answer_ended(self) -> None: ...
     def answer_failed(self, reason: str) -> None: ...
     def answer_upgraded(self, status: int, headers: Headers, rest: bytes) -> None: ...
@@ -152,6 +156,8 @@ class UpstreamConnection(asyncio.Protocol):
             self._finish()
         elif self._head_open and self._fed > _MAX_HEAD_BYTES:
             self._fail("head too large")
+        else:
+            self._flush()
 
     def eof_received(self) -> bool | None:
         return None
@@ -240,6 +246,10 @@ class UpstreamConnection(asyncio.Protocol):
             self.transport.close()
         if asker is not None:
             asker.answer_ended()
+
+    def _flush(self) -> None:
+        if self._asker is not None and not self._head_open:
+            self._asker.answer_flush()
 
     def _upgraded(self, rest: bytes) -> None:
         asker = self._asker

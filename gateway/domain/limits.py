@@ -59,7 +59,7 @@ class Limiter:
         self._denied: dict[bytes, float] = {}
         self._script = pipe.script(SCRIPT)
 
-    def charges(self, names: Sequence[str], caller: Caller, claims: Claims | None, *, exempt: bool) -> list[Charge]:
+    def charges(self, names: Sequence[str], caller: Caller, claims: Claims | None) -> list[Charge]:
         """`user` and `upload` count by account; all others by address, which exempt networks are spared."""
         charges: list[Charge] = []
         for name in names:
@@ -67,7 +67,7 @@ class Limiter:
             if name in ("user", "upload"):
                 if claims is not None:
                     charges.append((limit, b"rl:%s:%s" % (name.encode(), claims.sub.encode())))
-            elif not exempt:
+            elif not caller.exempt:
                 charges.append((limit, b"rl:%s:%s" % (name.encode(), caller.key)))
         return charges
 

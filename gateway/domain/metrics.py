@@ -1,8 +1,18 @@
 """What the gateway counts. Labels are few: names of routes and reasons, never addresses, users or paths."""
 
+from functools import lru_cache
+
 from prometheus_client import Counter, Gauge, Histogram
 
 REQUESTS = Counter("parley_gateway_requests_total", "Answered requests.", ["route", "status"])
+
+
+@lru_cache(maxsize=4096)
+def requests(route: str, status: int) -> Counter:
+    """The counter of one pair: finding it by its labels each time would cost more than counting."""
+    return REQUESTS.labels(route, str(status))
+
+
 REFUSED = Counter("parley_gateway_refused_total", "Requests that the gateway itself refused.", ["code"])
 UPSTREAM_SECONDS = Histogram(
     "parley_gateway_upstream_seconds",

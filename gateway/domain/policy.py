@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from gateway.domain import cors
-from gateway.domain.client_ip import Caller, Callers, Network, within
+from gateway.domain.client_ip import Caller, Callers
 from gateway.domain.country import Countries, Rules
 from gateway.domain.head import Head, Headers, flaw
 from gateway.domain.limits import Charge, Limiter, Verdict
@@ -69,7 +69,6 @@ class Policy:
     origins: cors.Origins
     limiter: Limiter
     verifier: Verifier
-    exempt: tuple[Network, ...]
     body_limit: int
 
     def decide(self, head: Head, peer: str) -> Forward | Answer:
@@ -78,9 +77,8 @@ class Policy:
         error = flaw(head)
         if error is not None:
             return Answer(facts, error, origin, close=True)
-        exempt = bool(self.exempt) and within(facts.caller.address, self.exempt)
         route = facts.route = self.table.find(head.path)
-        answer = self._gate(head, facts, exempt=exempt)
+        answer = self._gate(head, facts)
         if answer is not None:
             answer.headers = answer.headers or origin
             return answer
@@ -90,7 +88,7 @@ class Policy:
             names += route.posts
         if route.check is Check.TOKEN:
             error = self._check_token(head, facts)
-        charges = self.limiter.charges(names, facts.caller, facts.claims, exempt=exempt)
+        charges = self.limiter.charges(names, facts.caller, facts.claims)
         known = self.limiter.remembered(charges)
         if known is not None or error is not None:
             return Answer(facts, error, origin, charges, verdict=known)
@@ -112,15 +110,15 @@ class Policy:
             facts.proto = _SCHEMES.get(head.one(b"x-forwarded-proto") or b"http", b"http")
         return facts
 
-    def _gate(self, head: Head, facts: Facts, *, exempt: bool) -> Answer | None:
+    def _gate(self, head: Head, facts: Facts) -> Answer | None:
         """Everything between the framing and the token that can end a request."""
         route = facts.route
         if route is None or route.country:
-            answer = self._where_from(facts, exempt=exempt)
+            answer = self._where_from(facts)
             if answer is not None:
                 return answer
         if route is None:
-            return Answer(facts, NotFound(), charges=self._by_address(facts, exempt=exempt))
+            return Answer(facts, NotFound(), charges=self._by_address(facts))
         if cors.is_preflight(head):
             return Answer(facts, None, self.origins.preflight(head.noted[b"origin"][0]))
         if head.upgrade:
@@ -130,16 +128,16 @@ class Policy:
                 return Answer(facts, OriginRefused(), close=True)
         return None
 
-    def _where_from(self, facts: Facts, *, exempt: bool) -> Answer | None:
+    def _where_from(self, facts: Facts) -> Answer | None:
         if self.limiter.denying:
-            denied = self.limiter.remembered(self._by_address(facts, exempt=exempt))
+            denied = self.limiter.remembered(self._by_address(facts))
             if denied is not None:
                 return Answer(facts, None, verdict=denied)
         facts.country = self.countries.of(facts.caller)
         return None if self.rules.admits(facts.caller, facts.country) else Answer(facts, CountryBlocked())
 
-    def _by_address(self, facts: Facts, *, exempt: bool) -> list[Charge]:
-        return self.limiter.charges(("ip",), facts.caller, None, exempt=exempt)
+    def _by_address(self, facts: Facts) -> list[Charge]:
+        return self.limiter.charges(("ip",), facts.caller, None)
 
     def _check_token(self, head: Head, facts: Facts) -> ServiceError | None:
         """A token that is sent must be good. None at all, or one of another kind, is for the service to judge."""

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 import structlog
 
 from gateway.domain.connection import UpstreamConnection
+from gateway.domain.metrics import UPSTREAM_SECONDS
 
 CONNECT_SECONDS = 1.0
 # Less than the 75 seconds after which the services close, so that the side that closes first is the one that asks.
@@ -81,6 +82,7 @@ class Group:
         self.instances = [Instance(url) for url in urls]
         if not self.instances:
             raise ValueError(f"There is no address for {name}.")
+        self.seconds = UPSTREAM_SECONDS.labels(name)
         self._turn = 0
         self._connecting: set[asyncio.Task[None]] = set()
 

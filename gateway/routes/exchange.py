@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from gateway.deps import Gateway
 from gateway.domain.head import Head, Headers
 from gateway.domain.limits import FREE, Verdict
-from gateway.domain.metrics import REFUSED, REQUESTS
+from gateway.domain.metrics import REFUSED, requests
 from gateway.domain.policy import Answer, Facts, Forward
 from gateway.domain.table import Owner
 from gateway.errors import SlowRequest
@@ -240,7 +240,7 @@ class Exchange:
         assert facts is not None  # noqa: S101  -- every request is looked at first
         route = facts.route
         name = route.name if route is not None else "none"
-        REQUESTS.labels(name, str(status)).inc()
+        requests(name, status).inc()
         if route is not None and not route.limits:
             return  # health checks would be most of the log
         path = route.prefix if route is not None and route.secret else self.head.path

@@ -7,7 +7,7 @@ from gateway.deps import Gateway
 from gateway.domain.connection import UpstreamConnection
 from gateway.domain.head import Headers
 from gateway.domain.headers import own_lines, upstream_head
-from gateway.domain.metrics import UPSTREAM_FAILURES, UPSTREAM_SECONDS
+from gateway.domain.metrics import UPSTREAM_FAILURES
 from gateway.domain.policy import Facts, Forward
 from gateway.domain.upstreams import Instance
 from gateway.routes import socket
@@ -32,6 +32,7 @@ class Passage:
         "_gateway",
         "_head",
         "_instance",
+        "_out",
         "_repeated",
         "_sent_at",
         "_upstream",
@@ -50,6 +51,7 @@ class Passage:
         self._upstream: UpstreamConnection | None = None
         self._chunked = False  # the answer to the client
         self._repeated = False
+        self._out: list[bytes] = []  # of the answer, until the turn's parts are together
         self._sent_at = 0.0
 
     # To the service.
@@ -63,7 +65,7 @@ class Passage:
             self._exchange.held.append(data)
             self._front.hold(_HOLD_UPSTREAM)
         else:
-            self._send(data)
+            self._upstream.write(self._framed(data))
 
     def end(self) -> None:
         if self._upstream is not None:
@@ -94,24 +96,23 @@ class Passage:
         self._sent_at = monotonic()
         lines = own_lines(
             head,
-            client=self._facts.caller.text.encode(),
+            client=self._facts.caller.raw,
             proto=self._facts.proto,
             request_id=self._facts.request_id,
             country=self._facts.country,
         )
         upstream.request_open = True
-        upstream.ask(self, upstream_head(head, lines), head_only=head.method == b"HEAD", upgrading=head.socket)
+        request = upstream_head(head, lines)
         if exchange.held:
-            for data in exchange.held:
-                self._send(data)
+            request = b"".join((request, *map(self._framed, exchange.held)))
             exchange.held.clear()
             self._front.let(_HOLD_UPSTREAM)
+        upstream.ask(self, request, head_only=head.method == b"HEAD", upgrading=head.socket)
         if exchange.request_complete:
             self._end_sending()
 
-    def _send(self, data: bytes) -> None:
-        assert self._upstream is not None  # noqa: S101  -- asked by those who know
-        self._upstream.write(b"%x\r\n%s\r\n" % (len(data), data) if self._head.chunked else data)
+    def _framed(self, data: bytes) -> bytes:
+        return b"%x\r\n%s\r\n" % (len(data), data) if self._head.chunked else data
 
     def _end_sending(self) -> None:
         assert self._upstream is not None  # noqa: S101  -- asked by those who know
@@ -132,7 +133,7 @@ class Passage:
     def answer_began(self, status: int, headers: Headers) -> None:
         exchange = self._exchange
         exchange.status = status
-        UPSTREAM_SECONDS.labels(self._forward.route.owner.value).observe(monotonic() - self._sent_at)
+        self._gateway.groups[self._forward.route.owner].seconds.observe(monotonic() - self._sent_at)
         framing = self._frame(status, headers)
         head = forwarded_head(
             status,
@@ -143,7 +144,7 @@ class Passage:
             date=self._front.date,
             keep_alive=exchange.stays(),
         )
-        self._front.transport.write(head)
+        self._out.append(head)
         exchange.watch(self._gateway.times.stream, exchange.break_answer)
 
     def _frame(self, status: int, headers: Headers) -> bytes:
@@ -162,19 +163,25 @@ class Passage:
         return b"transfer-encoding: chunked\r\n"
 
     def answer_body(self, data: bytes) -> None:
+        if self._chunked:
+            self._out += (b"%x\r\n" % len(data), data, b"\r\n")
+        else:
+            self._out.append(data)
+
+    def answer_flush(self) -> None:
         front = self._front
         if not front.flow.write_paused:
             # Before the write: that may fill the buffer, and then it is the client who must move.
             front.deadline = monotonic() + self._gateway.times.stream
-        transport = front.transport
-        if self._chunked:
-            transport.writelines((b"%x\r\n" % len(data), data, b"\r\n"))
-        else:
-            transport.write(data)
+        front.transport.writelines(self._out)
+        self._out.clear()
 
     def answer_ended(self) -> None:
         if self._chunked:
-            self._front.transport.write(b"0\r\n\r\n")
+            self._out.append(b"0\r\n\r\n")
+        # One piece: most answers are small, and joining them costs less than a vector of buffers.
+        self._front.transport.write(b"".join(self._out))
+        self._out.clear()
         self._leave()
         self._exchange.finish()
 
