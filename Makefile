@@ -39,7 +39,7 @@ revision: ## New migration from the models: make revision s=auth m="add devices"
 	$(BIN)/alembic -n $(s) revision --autogenerate -m "$(m)"
 
 docs: ## Write the generated pages of docs/
-	$(BIN)/python -m libs.docs
+	$(BIN)/python -m deploy.docs
 
 bench: ## Ours against the peers
 	./parley bench
