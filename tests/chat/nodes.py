@@ -152,6 +152,8 @@ def environment(settings: Settings, port: int = 0) -> dict[str, str]:
         "PARLEY_AUTH_URL": settings.auth_url,
         "PARLEY_LOG_LEVEL": "error",
         "CHAT_PORT": str(port),
+        "CHAT_FRAME_RATE": "10000",
+        "CHAT_FRAME_BURST": "10000",
         "CHAT_SEND_RATE": "10000",
         "CHAT_SEND_BURST": "10000",
         "CHAT_CONVERSATION_SEND_RATE": "10000",
