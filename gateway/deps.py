@@ -91,7 +91,9 @@ def build(settings: Settings) -> Gateway:
     revocations = Revocations(redis, clock, lambda: _active(auth))
     pipe = Pipe(settings.redis_url, budget_seconds=settings.redis_budget_ms / 1000)
     table = Table()
-    limits = {name: Limit.parse(name, getattr(settings, f"limit_{name}")) for name in table.limits}
+    limits = {name: Limit.parse(name, rate) for name, rate in _rates(settings).items()}
+    if missing := table.limits - limits.keys():
+        raise ValueError(f"No setting gives the limits {sorted(missing)}.")
     limiter = Limiter(limits, pipe, share=settings.replicas)
     countries = country.Countries(settings.country_database)
     countries.reload()
@@ -153,3 +155,17 @@ def _times(settings: Settings) -> Times:
         socket=settings.socket_seconds,
         keep_alive=settings.keep_alive_seconds,
     )
+
+
+def _rates(settings: Settings) -> dict[str, str]:
+    return {
+        "ip": settings.limit_ip,
+        "user": settings.limit_user,
+        "login": settings.limit_login,
+        "register": settings.limit_register,
+        "refresh": settings.limit_refresh,
+        "recover": settings.limit_recover,
+        "upload": settings.limit_upload,
+        "socket": settings.limit_socket,
+        "hooks": settings.limit_hooks,
+    }
