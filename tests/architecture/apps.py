@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator
 
-import chat_service.app
 from fastapi import FastAPI
 from fastapi.routing import RouteContext, iter_route_contexts
 
 import auth_service.app
+import chat_service.app
 import notify_service.app
 
 
