@@ -69,7 +69,7 @@ class Gateway:
             group.sweep(now)
         self.limiter.sweep()
         self.access.flush()
-        CONNECTIONS.labels("all").set(len(self.watched))
+        CONNECTIONS.set(len(self.watched))
         REVOCATION_LAG.set(self.revocations.lag)
         built = self.policy.countries.built
         COUNTRY_AGE.set(time() - built if built else 0)

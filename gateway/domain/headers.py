@@ -91,6 +91,7 @@ class _Names(dict[bytes, bool]):
 _request_names = _Names(_kept_request)
 _response_names = _Names(_kept_response)
 _PLAIN_CONNECTION = frozenset((b"keep-alive", b"close", b"upgrade", b"Upgrade", b"Keep-Alive", b"keep-alive, Upgrade"))
+_NO_HOST = [b"localhost"]
 _SOCKET_LINES = b"connection: Upgrade\r\nupgrade: websocket\r\n"
 
 
@@ -105,7 +106,8 @@ def upstream_head(head: Head, own: bytes) -> bytes:
 
 
 def own_lines(head: Head, *, client: bytes, proto: bytes, request_id: bytes, country: str | None) -> bytes:
-    host = head.noted.get(b"host", [b""])[0]
+    # Only an HTTP/1.0 client may send none, and HTTP/1.1 towards the service needs one.
+    host = head.noted.get(b"host", _NO_HOST)[0]
     lines = (
         b"host: %s\r\nx-forwarded-for: %s\r\nx-forwarded-proto: %s\r\nx-forwarded-host: %s\r\nx-request-id: %s\r\n"
         % (host, client, proto, host, request_id)

@@ -43,8 +43,9 @@ class Verdict:
         limit = self.refused_by or self.tightest
         if limit is None:
             return []
+        policies = [charged.policy for charged, _ in charges] or [limit.policy]
         state = b'"%s";r=%d;t=%d' % (limit.name.encode(), self.left, self.reset)
-        return [(POLICY_HEADER, b", ".join([charged.policy for charged, _ in charges])), (STATE_HEADER, state)]
+        return [(POLICY_HEADER, b", ".join(policies)), (STATE_HEADER, state)]
 
 
 FREE = Verdict()

@@ -21,7 +21,7 @@ UPSTREAM_SECONDS = Histogram(
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
 )
 UPSTREAM_FAILURES = Counter("parley_gateway_upstream_failures_total", "Calls that brought no answer.", ["owner", "why"])
-CONNECTIONS = Gauge("parley_gateway_connections", "Open connections of clients.", ["kind"])
+CONNECTIONS = Gauge("parley_gateway_connections", "Open connections of clients, sockets among them.")
 FALLBACK = Gauge("parley_gateway_limiter_fallback", "1 while limits are counted by this process alone.")
 REVOCATION_LAG = Gauge("parley_gateway_revocation_lag_seconds", "Since the stream of revocations was heard last.")
 COUNTRY_AGE = Gauge("parley_gateway_country_database_age_seconds", "Age of the country database; 0 without one.")

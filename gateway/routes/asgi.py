@@ -37,7 +37,6 @@ class Page:
         )
         # uvicorn tells the cycle when the client leaves.
         front.cycle = self._cycle
-        front.on_deadline = self.drop
         for data in exchange.held:
             self.feed(data)
         exchange.held.clear()

@@ -83,6 +83,7 @@ class Exchange:
 
     def start(self) -> None:
         self.started = True
+        self._front.deadline = 0.0  # that of the head; each step from here on has its own
         if self.broken is not None:
             self.refuse_unread(self.broken)
             return

@@ -24,6 +24,7 @@ _IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"))
 
 class Passage:
     __slots__ = (
+        "_begun",
         "_chunked",
         "_exchange",
         "_facts",
@@ -49,6 +50,7 @@ class Passage:
         self._head = exchange.head
         self._instance: Instance | None = None
         self._upstream: UpstreamConnection | None = None
+        self._begun = False  # part of the answer is out
         self._chunked = False  # the answer to the client
         self._repeated = False
         self._out: list[bytes] = []  # of the answer, until the turn's parts are together
@@ -169,6 +171,7 @@ class Passage:
             self._out.append(data)
 
     def answer_flush(self) -> None:
+        self._begun = True
         front = self._front
         if not front.flow.write_paused:
             # Before the write: that may fill the buffer, and then it is the client who must move.
@@ -196,9 +199,10 @@ class Passage:
             self._acquire(fresh=True)
             return
         self._count_failure(reason)
-        if exchange.status:
+        if self._begun:
             exchange.break_answer()
         else:
+            exchange.status = 0
             exchange.refuse(BadGateway())
 
     def answer_upgraded(self, status: int, headers: Headers, rest: bytes) -> None:

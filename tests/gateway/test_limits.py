@@ -30,6 +30,8 @@ async def test_caller_over_the_limit_is_told_when_to_come_back(open_door: Start,
     assert answer["ratelimit-policy"] == '"ip";q=3;w=60'
     assert answer["ratelimit"] == f'"ip";r=0;t={answer["retry-after"]}'
     assert b'"code": "rate_limited"' in answer.body
+    again = await door.ask(ANSWER, caller=caller)
+    assert (again.status, again["ratelimit-policy"]) == (429, '"ip";q=3;w=60')
     assert len(door.service.seen) == 3
     assert (await door.ask(ANSWER, caller=someone())).status == 200
 

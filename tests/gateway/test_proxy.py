@@ -80,6 +80,7 @@ async def test_old_client_gets_no_chunks(door: Door) -> None:
     answer = await door.raw(b"GET /api/v1/messages HTTP/1.0\r\n\r\n")
     assert answer.get("transfer-encoding") is None
     assert answer.body == b"hello world"
+    assert door.service.last.get("host") == "localhost"
 
 
 @pytest.mark.promise("G21")
@@ -319,7 +320,17 @@ async def test_lying_service_is_not_believed(door: Door, lie: bytes) -> None:
 
 @pytest.mark.promise("W18")
 async def test_broken_chunk_breaks_the_answer(door: Door) -> None:
-    door.service.behave = answers(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nzz\r\n")
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"
+    door.service.behave = answers(head + b"zz\r\n")
+    assert (await door.ask("/api/v1/messages")).status == 502
+
+    async def later(_: Service, seen: Seen, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        writer.write(head)
+        await asyncio.sleep(0.05)
+        writer.write(b"zz\r\n")
+        return True
+
+    door.service.behave = later
     client = await door.connect()
     await client.send(GET)
     with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
