@@ -30,7 +30,7 @@ def test_the_settings_page_is_fresh() -> None:
 
 
 def test_the_environment_is_read_by_settings_alone() -> None:
-    # The inherited socket, the address for Alembic as a program, and the password that a script gives `create-admin`.
+    # The inherited socket, the address for Alembic as a program, the password that a script gives `create-admin`.
     allowed = {"libs/serve.py", "libs/migrations.py", "auth_service/__main__.py"}
     for path in sources("auth_service", "chat_service", "notify_service", "gateway", "libs"):
         name = str(path.relative_to(ROOT))
