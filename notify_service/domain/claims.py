@@ -18,6 +18,15 @@ Key = tuple[UUID, int]
 """Id and fence of a claimed row."""
 
 
+# Deadlock, serialization, lock not available, statement cancelled.
+_BUSY = frozenset({"40P01", "40001", "55P03", "57014"})
+
+
+def may_pass(error: Exception) -> bool:
+    """Whether PostgreSQL is away or busy, so that the same statement may work later."""
+    return is_unavailable(error) or getattr(getattr(error, "orig", None), "sqlstate", None) in _BUSY
+
+
 class Claims:
     """Marks and verdicts are written in batches, one transaction each; the lease of everything in between is kept.
 
@@ -31,6 +40,8 @@ class Claims:
         self._on_room = on_room
         # By fence as well: a row that was lost and taken again must not be let go with its first claim.
         self._held: set[Key] = set()
+        # Marks and leases are of the same rows: two statements at once could wait for each other for ever.
+        self._writing = asyncio.Lock()
         self._writes: Batches[Verdict | Key, bool] = Batches(self._write, most=500)
 
     def __len__(self) -> int:
@@ -69,11 +80,11 @@ class Claims:
         keys = [item for item in items if not isinstance(item, Verdict)]
         while True:
             try:
-                async with self._db.transaction() as session:
+                async with self._writing, self._db.transaction() as session:
                     ours = await deliveries.settle(session, verdicts) if verdicts else set()
                     ours |= await deliveries.begin(session, keys) if keys else set()
             except (SQLAlchemyError, OSError) as error:
-                if not is_unavailable(error):
+                if not may_pass(error):
                     raise
                 log.warning("verdicts_wait", waiting=len(verdicts))
                 await asyncio.sleep(0.5)
@@ -86,9 +97,9 @@ class Claims:
             if not self._held:
                 continue
             try:
-                async with self._db.transaction() as session:
+                async with self._writing, self._db.transaction() as session:
                     await deliveries.extend(session, list(self._held), self._lease)
             except (SQLAlchemyError, OSError) as error:
-                if not is_unavailable(error):
+                if not may_pass(error):
                     raise
                 log.warning("leases_not_kept", rows=len(self._held))

@@ -75,13 +75,13 @@ async def mark_all_read(db: Db, me: CurrentUser, clock: Now, outside: Outside) -
     return schemas.AllMarkedRead(notifications_marked=marked)
 
 
-@router.get("/{notification_id}", response_model=schemas.Notification)
+@router.get("/{notification_id:uuid}", response_model=schemas.Notification)
 async def read_notification(notification_id: UUID, db: Db, me: CurrentUser) -> Notification:
     """One notification of yours. Looking at it does not mark it as read."""
     return await notifications.read(db, me.user_id, notification_id)
 
 
-@router.patch("/{notification_id}", response_model=schemas.Notification)
+@router.patch("/{notification_id:uuid}", response_model=schemas.Notification)
 async def change_notification(
     notification_id: UUID,
     body: schemas.NotificationUpdate,
@@ -97,7 +97,7 @@ async def change_notification(
     return changed
 
 
-@router.delete("/{notification_id}", status_code=204)
+@router.delete("/{notification_id:uuid}", status_code=204)
 async def delete_notification(notification_id: UUID, db: Db, me: CurrentUser, outside: Outside) -> None:
     """Removes it for good."""
     await notifications.remove(db, me.user_id, notification_id)

@@ -58,10 +58,11 @@ class Producer:
         self.profiles: dict[UUID, Profile] = {}
         self.asked: list[UUID] = []
         self.url = ""
+        self.refill = 1000
         self._redis = redis
+        self._relaying = asyncio.Lock()
 
-    async def emit(self, data: EventData, *, at: datetime | None = None, streamed: bool = True) -> Event:
-        """Without the stream only who asks gets it, as after a flush."""
+    async def emit(self, data: EventData, *, at: datetime | None = None) -> Event:
         event = Event(
             id=uuid7(),
             type=data.type,
@@ -71,13 +72,17 @@ class Producer:
             data=data.model_dump(mode="json"),
         )
         self.events.append(event)
-        if streamed:
-            with contextlib.suppress(Exception):
-                # Out of order after a flush, exactly as for the relay; the reader asks then.
-                await self._redis.xadd(
-                    stream_of(self.service), {"event": event.model_dump_json()}, id=f"{event.position}-0"
-                )
+        await self.relay()
         return event
+
+    async def relay(self) -> None:
+        """Appends what the stream lacks; after a flush no more than the newest `refill`."""
+        stream = stream_of(self.service)
+        async with self._relaying:
+            last = await self._redis.xrevrange(stream, count=1)
+            top = int(last[0][0].split(b"-")[0]) if last else max(0, len(self.events) - self.refill)
+            for event in self.events[top:]:
+                await self._redis.xadd(stream, {"event": event.model_dump_json()}, id=f"{event.position}-0")
 
     @asynccontextmanager
     async def serve(self) -> AsyncIterator["Producer"]:
