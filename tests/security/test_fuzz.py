@@ -36,7 +36,7 @@ async def fuzz(stack: Stack, service: str, tmp_path: Path, *options: str) -> Non
         "--suppress-health-check=all",
         "--request-timeout=20",
         "--generation-database=none",
-        "--workers=2",
+        "--workers=1",
         "--seed=7",
         "--no-color",
         *options,
