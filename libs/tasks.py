@@ -11,6 +11,8 @@ import structlog
 
 log = structlog.get_logger()
 Forever = Coroutine[Any, Any, None]
+# Of a whole worker: several times what `stop` gives each of its tasks.
+_PATIENCE_SECONDS = 5.0
 
 
 @asynccontextmanager
@@ -39,17 +41,18 @@ async def supervise(*coroutines: Forever) -> None:
         await stop(tasks)
 
 
-async def stop(tasks: Iterable["asyncio.Task[Any]"]) -> None:
+async def stop(tasks: Iterable["asyncio.Task[Any]"], *, patience: float = 0.5) -> None:
     """Cancels until the tasks have ended.
 
     Once is not enough: redis-py 8.1 swallows about one cancellation in a hundred that meets an arriving answer, and the
-    task would read on for ever.
+    task would read on for ever. A task that stops others before it closes what they used needs more `patience` than
+    they do: cancelled again in the middle of that, it would leave them running and connections open.
     """
     pending = {task for task in tasks if not task.done()}
     while pending:
         for task in pending:
             task.cancel()
-        _, pending = await asyncio.wait(pending, timeout=0.5)
+        _, pending = await asyncio.wait(pending, timeout=patience)
 
 
 async def every(seconds: float, work: Callable[[], Awaitable[object]]) -> None:
@@ -76,7 +79,7 @@ async def until_told_to_stop(main: Forever) -> None:
         if task.done():
             task.result()
     finally:
-        await stop([task, waiting])
+        await stop([task, waiting], patience=_PATIENCE_SECONDS)
 
 
 def _end_process_on_failure(task: "asyncio.Task[None]") -> None:
