@@ -14,7 +14,7 @@ from auth_service.domain import housekeeping
 from libs import outbox
 from libs.redis import read_stream
 from libs.revocation import EPOCH_KEY, SESSION_KEY, USER_KEY
-from libs.tasks import background
+from libs.tasks import stop
 from tests.auth.api import Api, session_of, unique
 from tests.auth.conftest import OpenApi, SettingsFor
 
@@ -27,8 +27,11 @@ async def until(condition: Callable[[], Awaitable[object]]) -> None:
 
 @asynccontextmanager
 async def working(settings_for: SettingsFor) -> AsyncIterator[None]:
-    async with background(worker.main(await settings_for())):
+    task = asyncio.create_task(worker.main(await settings_for()))
+    try:
         yield
+    finally:
+        await stop([task], patience=10)
 
 
 async def test_what_redis_missed_is_published_later(
@@ -116,8 +119,7 @@ async def test_the_worker_lives_through_an_absent_redis(settings_for: SettingsFo
     working_without = asyncio.create_task(worker.main(await settings_for(redis_url="redis://127.0.0.1:1/0")))
     await asyncio.sleep(0.5)
     assert not working_without.done()
-    working_without.cancel()
-    await asyncio.gather(working_without, return_exceptions=True)
+    await stop([working_without], patience=10)
 
 
 async def test_what_is_over_is_forgotten_and_nothing_else(strict: Api) -> None:
