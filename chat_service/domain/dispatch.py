@@ -27,7 +27,7 @@ from libs.contracts.messages import MessageSent
 from libs.db import Database
 
 _BATCH = 200
-_IDLE_SECONDS = 0.2
+_IDLE_SECONDS = 0.5
 _PATIENCE_SECONDS = 1.0
 _AT_ONCE = 500
 _EXCERPT = 200
@@ -61,7 +61,7 @@ class Dispatcher:
                 log.warning("dispatch_waits", reason=type(error).__name__)
                 await asyncio.sleep(1)
             else:
-                # Polling, not a wake-up: a publish more for every message would cost more than five looks a second.
+                # Polling, not a wake-up: a publish more for every message would cost more than two looks a second.
                 if done < _BATCH:
                     await asyncio.sleep(_IDLE_SECONDS)
 

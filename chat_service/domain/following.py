@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
+from prometheus_client import Counter
+
 from chat_service.domain import frames
 from chat_service.domain.log import MOST
 from chat_service.errors import NoConversation, invalid
@@ -18,6 +20,7 @@ Wanted = dict[str, Position | None]
 """Streams, each with the epoch and number of the last event that the client has; None: only what comes from now on."""
 
 _MOST_NUMBER = 1 << 62
+RESUMES = Counter("parley_chat_resumes_total", "Streams that clients came back to with a position.", ["outcome"])
 
 
 class AlreadySubscribed(BadRequest):
@@ -152,7 +155,14 @@ async def _missed(session: "Session", wanted: Wanted, joined: dict["Stream", int
         else:
             outcome["n"] = len(run.lines)
             packets += frames.pack(run.lines)
+    _count(found[stream.key].outcome for stream in joined if wanted[stream.key] is not None)
     return found
+
+
+def _count(outcomes: Iterable[dict[str, Any]]) -> None:
+    for outcome in outcomes:
+        complete = "replayed" if outcome["n"] else "nothing_missed"
+        RESUMES.labels(complete if outcome["recovered"] else "limited").inc()
 
 
 def _outcome(position: Position | None, epoch: int, top: int) -> dict[str, Any]:

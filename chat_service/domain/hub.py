@@ -57,6 +57,7 @@ class Hub:
         self.sessions: set[Session] = set()
         self.users: dict[UUID, set[Session]] = {}
         self.streams: dict[UUID, Stream] = {}
+        self._by_channel: dict[bytes, Stream] = {}
         # All timers of all sockets: each slot is looked through once a second, an eighth of a second after the last.
         self._wheel: list[set[Session]] = [set() for _ in range(_SLOTS)]
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -125,7 +126,7 @@ class Hub:
             stream = Stream(conversation_id, self._log.read, self._delivered)
             stream.opened = loop.create_future()
             stream.unused_since = loop.time()
-            self.streams[conversation_id] = stream
+            self.streams[conversation_id] = self._by_channel[stream.channel] = stream
         if fresh:
             # A task of the hub: the socket that asked may go away, others may be waiting for the same stream.
             self.spawn(self._open(fresh))
@@ -138,7 +139,7 @@ class Hub:
         failure: Unavailable | None = None
         try:
             # First the channel, then the number: nothing can fall between them.
-            await self._bus.subscribe([channel_of(c) for c in fresh])
+            await self._bus.subscribe([self.streams[c].channel for c in fresh])
             tops = await self._log.tops(fresh)
         except Unavailable as error:
             failure = error
@@ -153,8 +154,7 @@ class Hub:
         if top is not None:
             stream.start_at(*top)
         else:
-            del self.streams[conversation_id]
-            self._bus.unsubscribe(channel_of(conversation_id))
+            self._forget(stream)
         if opened is not None:
             if failure is not None:
                 opened.set_exception(failure)
@@ -189,30 +189,19 @@ class Hub:
             DELAY.observe(max(0.0, self._clock.seconds() - committed_ms / 1000))
 
     def _receive(self, channel: bytes, payload: bytes) -> None:
+        stream = self._by_channel.get(channel)
+        if stream is not None:
+            if payload[:1] == b"{":
+                stream.send_ephemeral(frames.packet(payload))
+            else:
+                _receive_events(stream, payload)
+            return
         kind, _, key = channel[channel.index(b".") + 1 :].partition(b":")
-        identifier = UUID(key.decode())
-        if kind == b"c":
-            self._receive_events(identifier, payload)
-            return
-        line = payload if kind == b"u" else _notification(payload)
-        if line:
+        line = _notification(payload) if kind == b"n" else payload
+        if kind != b"c" and line:
             packet = frames.packet(line)
-            for session in self.users.get(identifier, ()):
+            for session in self.users.get(UUID(key.decode()), ()):
                 session.push(packet)
-
-    def _receive_events(self, conversation_id: UUID, payload: bytes) -> None:
-        stream = self.streams.get(conversation_id)
-        if stream is None:
-            return
-        if payload[:1] == b"{":
-            stream.send_ephemeral(frames.packet(payload))
-            return
-        try:
-            run = decode(payload)
-        except ValueError:
-            log.warning("events_unreadable", stream=stream.key)
-        else:
-            stream.accept(run)
 
     def _returned(self) -> None:
         if self.streams:
@@ -253,12 +242,15 @@ class Hub:
             if session.open and session.claims is not None and revocations.refuses(session.claims):
                 session.close(REVOKED)
 
+    def _forget(self, stream: Stream) -> None:
+        stream.close()
+        del self.streams[stream.conversation_id], self._by_channel[stream.channel]
+        self._bus.unsubscribe(stream.channel)
+
     def _forget_unused(self, now: float) -> None:
         for stream in list(self.streams.values()):
             if not stream.subscribers and stream.opened is None and now - stream.unused_since > _UNUSED_SECONDS:
-                stream.close()
-                del self.streams[stream.conversation_id]
-                self._bus.unsubscribe(channel_of(stream.conversation_id))
+                self._forget(stream)
         STREAMS.set(len(self.streams))
 
 
@@ -267,6 +259,15 @@ def encode(run: Run) -> bytes:
     removed = b",".join(b"%d:%b" % (number, user.hex.encode()) for number, user in run.removed) or b"-"
     head = b"%d %d %d %b" % (run.first, run.last, run.committed_ms, removed)
     return b"\n".join((head, *run.lines))
+
+
+def _receive_events(stream: Stream, payload: bytes) -> None:
+    try:
+        # What this process has published itself comes back as well: half of all, with two processes.
+        if int(payload.split(b" ", 2)[1]) > stream.seq:
+            stream.accept(decode(payload))
+    except (ValueError, IndexError):
+        log.warning("events_unreadable", stream=stream.key)
 
 
 def decode(payload: bytes) -> Run:

@@ -63,6 +63,7 @@ class Stream:
     """The events behind a number, up to another, from PostgreSQL; None when there are none."""
     delivered: Callable[[int, int], None] = lambda _deliveries, _committed_ms: None
     key: str = ""
+    channel: bytes = b""
     seq: int = -1
     """Of the last event handed on; -1 until the stream is open."""
     epoch: int = 0
@@ -79,6 +80,7 @@ class Stream:
 
     def __post_init__(self) -> None:
         self.key = f"c:{self.conversation_id}"
+        self.channel = channel_of(self.conversation_id)
 
     def accept(self, run: Run) -> None:
         """Hands on what is next, remembers what is not."""

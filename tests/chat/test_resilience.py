@@ -11,7 +11,7 @@ import pytest
 from redis.asyncio import Redis
 from sqlalchemy import text
 
-from chat_service.domain import connections, streams
+from chat_service.domain import bus, connections, hub, streams
 from chat_service.domain.dispatch import Dispatcher
 from chat_service.domain.lanes import Lanes
 from chat_service.domain.sending import LANES, Writer
@@ -183,6 +183,7 @@ async def test_restart_of_redis_loses_no_event(people: People, settings_for: Set
             await assert_gap_free(database, conversation, 20)
 
 
+@pytest.mark.promise("C45")
 async def test_lost_publish_in_the_middle_is_healed_once_from_the_database(
     left: Node, right: Node, people: People, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -210,17 +211,41 @@ async def test_lost_publish_in_the_middle_is_healed_once_from_the_database(
     assert len(reads) == 1
 
 
-async def test_lost_publish_before_a_silence_is_found_by_the_audit(
-    left: Node, right: Node, people: People, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.promise("C43")
+async def test_lost_publish_before_a_silence_is_found_without_new_traffic(
+    left: Node, settings: Settings, people: People, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ann, bob = await people(2)
     conversation = await left.group(ann, bob)
-    async with right.client(bob, conversation) as client:
+    monkeypatch.setattr(hub, "_AUDIT_SECONDS", 0.2)
+    async with running(settings) as node, node.client(bob, conversation) as client:
         with monkeypatch.context() as silence:
             silence.setattr(left.context.bus, "send", lambda *_: None)
             await left.say(ann, conversation, "lost")
-        await right.context.hub.audit()
         await client.push("message.new", content="lost")
+
+
+@pytest.mark.promise("C68")
+async def test_subscription_that_dies_silently_is_noticed_and_rebuilt(
+    left: Node, settings: Settings, people: People, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ann, bob = await people(2)
+    conversation = await left.group(ann, bob)
+    monkeypatch.setattr(bus, "_CANARY_SECONDS", 0.5)
+    monkeypatch.setattr(bus, "_SILENT_SECONDS", 1.0)
+    async with running(settings) as node, node.client(bob, conversation) as client:
+        dead = node.context.bus._in
+        assert dead is not None
+        dead.on_reply = lambda _reply: None
+        await left.say(ann, conversation, "unheard")
+        statuses = set()
+        async with asyncio.timeout(20):
+            while node.context.bus._in is dead or not node.context.bus.healthy:
+                statuses.add((await node.http.get("/health/ready")).status_code)
+        assert 503 in statuses
+        await client.push("message.new", content="unheard")
+        assert client.gaps == []
+        assert (await node.http.get("/health/ready")).status_code == 200
 
 
 async def test_events_out_of_order_are_put_in_order(left: Node, people: People) -> None:
@@ -377,14 +402,14 @@ async def test_typing_is_dropped_first_for_a_slow_reader(left: Node, people: Peo
 async def test_everything_is_forgotten_when_sockets_are_gone(left: Node, people: People) -> None:
     ann, bob = await people(2)
     conversation = await left.group(ann, bob)
-    hub = left.context.hub
+    here = left.context.hub
     for ending in ("close", "abort") * 3:
         async with left.client(bob, conversation) as client:
             if ending == "abort":
                 client.abort()
     async with asyncio.timeout(10):
-        while bob.id in hub.users:
+        while bob.id in here.users:
             await asyncio.sleep(0.01)
-    assert not any(session.user_id == bob.id for session in hub.sessions)
-    assert not hub.streams[UUID(conversation)].subscribers
-    assert not any(session.user_id == bob.id for slot in hub._wheel for session in slot)
+    assert not any(session.user_id == bob.id for session in here.sessions)
+    assert not here.streams[UUID(conversation)].subscribers
+    assert not any(session.user_id == bob.id for slot in here._wheel for session in slot)
