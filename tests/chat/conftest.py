@@ -5,9 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from redis.asyncio import Redis
 
 from chat_service.settings import Settings
+from deploy.local.servers import ValkeyServer
 from libs.db import Database
+from libs.redis import connect
 from tests.chat.nodes import Node, Person, register, running
 
 SettingsFor = Callable[..., Settings]
@@ -67,3 +70,34 @@ async def people(database: Database, issue_token: Callable[..., str]) -> People:
         return await register(database, count, issue_token)
 
     return make
+
+
+@pytest.fixture(scope="session")
+async def own_valkey() -> AsyncIterator[ValkeyServer]:
+    """Flushed and killed here, so nobody else's."""
+    async with ValkeyServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+async def own_redis(own_valkey: ValkeyServer) -> AsyncIterator[Redis]:
+    client = connect(own_valkey.url)
+    yield client
+    await client.aclose()
+
+
+@pytest.fixture(scope="session")
+def own_settings(settings_for: SettingsFor, own_valkey: ValkeyServer) -> Settings:
+    return settings_for(redis_url=own_valkey.url)
+
+
+@pytest.fixture(scope="session")
+async def left(own_settings: Settings) -> AsyncIterator[Node]:
+    async with running(own_settings) as node:
+        yield node
+
+
+@pytest.fixture(scope="session")
+async def right(own_settings: Settings) -> AsyncIterator[Node]:
+    async with running(own_settings) as node:
+        yield node

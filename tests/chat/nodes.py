@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID, uuid4
@@ -14,6 +14,7 @@ from uuid import UUID, uuid4
 import httpx2
 import uvicorn
 from fastapi import FastAPI
+from sqlalchemy import text
 
 from chat_service.__main__ import SOCKET_OPTIONS
 from chat_service.app import create_app
@@ -198,3 +199,33 @@ async def register(db: Database, count: int, issue_token: Any, prefix: str = "us
             await profiles.store(session, profile)
             people.append(Person(user_id, issue_token(user_id), name))
     return people
+
+
+async def assert_gap_free(database: Database, conversation: str, messages: int) -> None:
+    """Stored once each, numbered without holes, in both counts."""
+    async with database.transaction() as db:
+        seqs = (
+            await db.scalars(
+                text("SELECT seq FROM message WHERE conversation_id = :c ORDER BY seq"), {"c": conversation}
+            )
+        ).all()
+        events = (
+            await db.scalars(text("SELECT seq FROM event WHERE conversation_id = :c ORDER BY seq"), {"c": conversation})
+        ).all()
+        row = (
+            await db.execute(text("SELECT message_seq, event_seq FROM conversation WHERE id = :c"), {"c": conversation})
+        ).one()
+    assert seqs == list(range(1, messages + 1))
+    assert events == list(range(1, len(events) + 1))
+    assert (row.message_seq, row.event_seq) == (messages, len(events))
+
+
+async def talk(node: Node, person: Person, conversation: str, count: int, *, pause: float = 0.002) -> None:
+    for number in range(count):
+        await node.context.writer.send(UUID(conversation), person.id, content=f"{number}")
+        await asyncio.sleep(pause)
+
+
+def complete(conversation: str, count: int) -> Callable[[ChatClient], bool]:
+    """Whether a client has so many messages of a conversation."""
+    return lambda c: len([e for e in c.events(f"c:{conversation}") if e["t"] == "message.new"]) >= count

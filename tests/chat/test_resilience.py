@@ -1,80 +1,21 @@
 """What is promised holds while processes die, Redis forgets, connections break and readers stop reading."""
 
 import asyncio
-import contextlib
 import secrets
-import signal
-from collections.abc import AsyncIterator
 from uuid import UUID, uuid4
 
 import pytest
 from redis.asyncio import Redis
 from sqlalchemy import text
 
-from chat_service.domain import bus, connections, hub, streams
-from chat_service.domain.dispatch import Dispatcher
-from chat_service.domain.lanes import Lanes
-from chat_service.domain.sending import LANES, Writer
+from chat_service.domain import bus, hub, streams
 from chat_service.settings import Settings
 from deploy.local.servers import ValkeyServer
-from libs.clock import Clock
 from libs.db import Database
-from libs.redis import connect
-from libs.testing.chat_client import ChatClient, Closed
 from tests.chat.conftest import People, SettingsFor
-from tests.chat.nodes import Node, process, running
+from tests.chat.nodes import Node, assert_gap_free, complete, running, talk
 
 pytestmark = pytest.mark.chaos
-
-
-@pytest.fixture(scope="module")
-async def own_valkey() -> AsyncIterator[ValkeyServer]:
-    """Flushed and killed here, so nobody else's."""
-    async with ValkeyServer() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-async def own_redis(own_valkey: ValkeyServer) -> AsyncIterator[Redis]:
-    client = connect(own_valkey.url)
-    yield client
-    await client.aclose()
-
-
-@pytest.fixture(scope="module")
-def settings(settings_for: SettingsFor, own_valkey: ValkeyServer) -> Settings:
-    return settings_for(redis_url=own_valkey.url)
-
-
-@pytest.fixture(scope="module")
-async def left(settings: Settings) -> AsyncIterator[Node]:
-    async with running(settings) as node:
-        yield node
-
-
-@pytest.fixture(scope="module")
-async def right(settings: Settings) -> AsyncIterator[Node]:
-    async with running(settings) as node:
-        yield node
-
-
-async def assert_gap_free(database: Database, conversation: str, messages: int) -> None:
-    """Stored once each, numbered without holes, in both counts."""
-    async with database.transaction() as db:
-        seqs = (
-            await db.scalars(
-                text("SELECT seq FROM message WHERE conversation_id = :c ORDER BY seq"), {"c": conversation}
-            )
-        ).all()
-        events = (
-            await db.scalars(text("SELECT seq FROM event WHERE conversation_id = :c ORDER BY seq"), {"c": conversation})
-        ).all()
-        row = (
-            await db.execute(text("SELECT message_seq, event_seq FROM conversation WHERE id = :c"), {"c": conversation})
-        ).one()
-    assert seqs == list(range(1, messages + 1))
-    assert events == list(range(1, len(events) + 1))
-    assert (row.message_seq, row.event_seq) == (messages, len(events))
 
 
 @pytest.mark.promise("C1", "C41")
@@ -120,16 +61,6 @@ async def test_one_bad_draft_does_not_fail_the_others_of_its_batch(left: Node, p
     )
     assert [n for n, outcome in enumerate(outcomes) if isinstance(outcome, Exception)] == [7, 20]
     assert sorted(o.seq for o in outcomes if not isinstance(o, BaseException)) == list(range(1, 20))
-
-
-async def talk(node: Node, person: object, conversation: str, count: int, *, pause: float = 0.002) -> None:
-    for number in range(count):
-        await node.context.writer.send(UUID(conversation), person.id, content=f"{number}")  # type: ignore[attr-defined]
-        await asyncio.sleep(pause)
-
-
-def complete(conversation: str, count: int):  # type: ignore[no-untyped-def]
-    return lambda c: len([e for e in c.events(f"c:{conversation}") if e["t"] == "message.new"]) >= count
 
 
 async def test_flush_of_redis_during_traffic_loses_no_event(
@@ -213,12 +144,12 @@ async def test_lost_publish_in_the_middle_is_healed_once_from_the_database(
 
 @pytest.mark.promise("C43")
 async def test_lost_publish_before_a_silence_is_found_without_new_traffic(
-    left: Node, settings: Settings, people: People, monkeypatch: pytest.MonkeyPatch
+    left: Node, own_settings: Settings, people: People, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ann, bob = await people(2)
     conversation = await left.group(ann, bob)
     monkeypatch.setattr(hub, "_AUDIT_SECONDS", 0.2)
-    async with running(settings) as node, node.client(bob, conversation) as client:
+    async with running(own_settings) as node, node.client(bob, conversation) as client:
         with monkeypatch.context() as silence:
             silence.setattr(left.context.bus, "send", lambda *_: None)
             await left.say(ann, conversation, "lost")
@@ -227,13 +158,13 @@ async def test_lost_publish_before_a_silence_is_found_without_new_traffic(
 
 @pytest.mark.promise("C68")
 async def test_subscription_that_dies_silently_is_noticed_and_rebuilt(
-    left: Node, settings: Settings, people: People, monkeypatch: pytest.MonkeyPatch
+    left: Node, own_settings: Settings, people: People, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ann, bob = await people(2)
     conversation = await left.group(ann, bob)
     monkeypatch.setattr(bus, "_CANARY_SECONDS", 0.5)
     monkeypatch.setattr(bus, "_SILENT_SECONDS", 1.0)
-    async with running(settings) as node, node.client(bob, conversation) as client:
+    async with running(own_settings) as node, node.client(bob, conversation) as client:
         dead = node.context.bus._in
         assert dead is not None
         dead.on_reply = lambda _reply: None
@@ -278,138 +209,3 @@ async def test_broken_database_connections_are_replaced(left: Node, people: Peop
             assert answer["seq"] == number
         await client.until(complete(conversation, 5))
     await assert_gap_free(database, conversation, 5)
-
-
-@pytest.mark.promise("C3")
-async def test_acknowledged_message_survives_kill_9(
-    settings: Settings, left: Node, people: People, database: Database
-) -> None:
-    ann, bob = await people(2)
-    conversation = await left.group(ann, bob)
-    acknowledged: list[str] = []
-    async with process(settings) as (node, doomed):
-        client = ChatClient(node.socket_url)
-        await client.open()
-        await client.hello(ann.token)
-
-        async def flood() -> None:
-            with contextlib.suppress(Closed):
-                while True:
-                    answer = await client.send(conversation, f"{len(acknowledged)}")
-                    acknowledged.append(answer["id"])
-
-        flooding = asyncio.create_task(flood())
-        while len(acknowledged) < 50:
-            await asyncio.sleep(0.01)
-        await doomed.end(signal.SIGKILL)
-        await flooding
-        await client.close()
-    async with database.transaction() as db:
-        query = text("SELECT count(*) FROM message WHERE conversation_id = :c AND id = ANY (:ids)")
-        stored = await db.scalar(query, {"c": conversation, "ids": [UUID(i) for i in acknowledged]})
-        total = await db.scalar(text("SELECT count(*) FROM message WHERE conversation_id = :c"), {"c": conversation})
-    assert stored == len(acknowledged) >= 50
-    # The one that was under way may be there, without having been acknowledged.
-    assert total in (stored, stored + 1)
-    await assert_gap_free(database, conversation, total)
-
-
-@pytest.mark.promise("C3")
-async def test_message_of_a_process_that_died_before_publishing_is_published_by_the_worker(
-    left: Node, right: Node, people: People, settings: Settings, database: Database, own_redis: Redis
-) -> None:
-    ann, bob = await people(2)
-    conversation = await left.group(ann, bob)
-    lanes = Lanes(settings.database_url.get_secret_value(), LANES)
-    dying = Writer(lanes, Clock(), lambda _conversation, _stored: None)
-    async with left.client(bob, conversation) as near, right.client(bob, conversation) as far:
-        await dying.send(UUID(conversation), ann.id, content="committed, then killed")
-        dispatcher = Dispatcher(database, own_redis, Clock())
-        async with asyncio.timeout(20):
-            while not near.events(f"c:{conversation}") or not far.events(f"c:{conversation}"):
-                await dispatcher.step()
-                await asyncio.sleep(0.05)
-        assert near.events(f"c:{conversation}") == far.events(f"c:{conversation}")
-    await lanes.close()
-
-
-@pytest.mark.promise("C67")
-async def test_sigterm_says_goaway_and_answers_what_was_begun(settings: Settings, left: Node, people: People) -> None:
-    [ann] = await people(1)
-    conversation = await left.group(ann)
-    async with process(settings) as (node, ending):
-        client = ChatClient(node.socket_url)
-        await client.open()
-        await client.hello(ann.token)
-        answers = [(await client.ask("send", f"c:{conversation}", {"content": f"{n}"}))[1] for n in range(100)]
-        await answers[0]
-        await ending.end(signal.SIGTERM)
-        closed = await client.until_closed()
-        assert closed.code == 4000
-        goaway = await client.push("goaway")
-        assert goaway["d"]["code"] == 4000
-        assert 0 < goaway["d"]["retry_ms"] <= 5000
-        acknowledged = [a.result()["seq"] for a in answers if not a.cancelled() and a.exception() is None]
-        await client.close()
-    page = (await left.call(ann, "GET", f"/conversations/{conversation}/messages?limit=100")).json()
-    stored = {message["seq"] for message in page["results"]}
-    assert set(acknowledged) <= stored
-
-
-@pytest.mark.promise("C49")
-async def test_reader_that_stops_costs_bounded_memory_and_nobody_else(
-    left: Node, people: People, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ann, bob, cid = await people(3)
-    conversation = await left.group(ann, bob, cid)
-    async with left.client(bob, conversation) as stalled, left.client(cid, conversation) as lively:
-        stalled.socket.transport.pause_reading()
-        session = next(iter(left.context.hub.users[bob.id]))
-        count = 0
-        while not session.closed:
-            await left.context.writer.send(UUID(conversation), ann.id, content="x" * 9_000)
-            count += 1
-            assert session.backlog_bytes <= connections.MAX_BYTES
-            assert count < 5_000
-        assert session.backlog_bytes == 0
-        await lively.until(complete(conversation, count), patience=30)
-        assert lively.gaps == []
-        stalled.socket.transport.resume_reading()
-        assert (await stalled.until_closed(patience=30)).code == 4008
-        assert (await stalled.push("goaway"))["d"]["code"] == 4008
-        # It comes back and misses nothing.
-        position = stalled.positions[f"c:{conversation}"]
-    async with left.client(bob, resume={f"c:{conversation}": position}) as again:
-        outcome = again.welcome["streams"][f"c:{conversation}"]
-        assert outcome["top"] == count + 1
-
-
-@pytest.mark.promise("C49")
-async def test_typing_is_dropped_first_for_a_slow_reader(left: Node, people: People) -> None:
-    ann, bob = await people(2)
-    conversation = await left.group(ann, bob)
-    async with left.client(bob, conversation) as client:
-        session = next(iter(left.context.hub.users[bob.id]))
-        session.block()
-        for _ in range(60):
-            session.push(b"x" * 5_000)
-        before = session.backlog_bytes
-        session.push_ephemeral(b"typing")
-        assert session.backlog_bytes == before > connections.MAX_BYTES // 4
-        client.abort()
-
-
-async def test_everything_is_forgotten_when_sockets_are_gone(left: Node, people: People) -> None:
-    ann, bob = await people(2)
-    conversation = await left.group(ann, bob)
-    here = left.context.hub
-    for ending in ("close", "abort") * 3:
-        async with left.client(bob, conversation) as client:
-            if ending == "abort":
-                client.abort()
-    async with asyncio.timeout(10):
-        while bob.id in here.users:
-            await asyncio.sleep(0.01)
-    assert not any(session.user_id == bob.id for session in here.sessions)
-    assert not here.streams[UUID(conversation)].subscribers
-    assert not any(session.user_id == bob.id for slot in here._wheel for session in slot)

@@ -1,0 +1,160 @@
+"""Processes that are killed, told to stop, and readers that stop reading."""
+
+import asyncio
+import contextlib
+import signal
+from uuid import UUID
+
+import pytest
+from redis.asyncio import Redis
+from sqlalchemy import text
+
+from chat_service.domain import connections
+from chat_service.domain.dispatch import Dispatcher
+from chat_service.domain.lanes import Lanes
+from chat_service.domain.sending import LANES, Writer
+from chat_service.settings import Settings
+from libs.clock import Clock
+from libs.db import Database
+from libs.testing.chat_client import ChatClient, Closed
+from tests.chat.conftest import People
+from tests.chat.nodes import Node, assert_gap_free, complete, process
+
+pytestmark = pytest.mark.chaos
+
+
+@pytest.mark.promise("C3")
+async def test_acknowledged_message_survives_kill_9(
+    own_settings: Settings, left: Node, people: People, database: Database
+) -> None:
+    ann, bob = await people(2)
+    conversation = await left.group(ann, bob)
+    acknowledged: list[str] = []
+    async with process(own_settings) as (node, doomed):
+        client = ChatClient(node.socket_url)
+        await client.open()
+        await client.hello(ann.token)
+
+        async def flood() -> None:
+            with contextlib.suppress(Closed):
+                while True:
+                    answer = await client.send(conversation, f"{len(acknowledged)}")
+                    acknowledged.append(answer["id"])
+
+        flooding = asyncio.create_task(flood())
+        while len(acknowledged) < 50:
+            await asyncio.sleep(0.01)
+        await doomed.end(signal.SIGKILL)
+        await flooding
+        await client.close()
+    async with database.transaction() as db:
+        query = text("SELECT count(*) FROM message WHERE conversation_id = :c AND id = ANY (:ids)")
+        stored = await db.scalar(query, {"c": conversation, "ids": [UUID(i) for i in acknowledged]})
+        total = await db.scalar(text("SELECT count(*) FROM message WHERE conversation_id = :c"), {"c": conversation})
+    assert stored == len(acknowledged) >= 50
+    # The one that was under way may be there, without having been acknowledged.
+    assert total in (stored, stored + 1)
+    await assert_gap_free(database, conversation, total)
+
+
+@pytest.mark.promise("C3")
+async def test_message_of_a_process_that_died_before_publishing_is_published_by_the_worker(
+    left: Node, right: Node, people: People, own_settings: Settings, database: Database, own_redis: Redis
+) -> None:
+    ann, bob = await people(2)
+    conversation = await left.group(ann, bob)
+    lanes = Lanes(own_settings.database_url.get_secret_value(), LANES)
+    dying = Writer(lanes, Clock(), lambda _conversation, _stored: None)
+    async with left.client(bob, conversation) as near, right.client(bob, conversation) as far:
+        await dying.send(UUID(conversation), ann.id, content="committed, then killed")
+        dispatcher = Dispatcher(database, own_redis, Clock())
+        async with asyncio.timeout(20):
+            while not near.events(f"c:{conversation}") or not far.events(f"c:{conversation}"):
+                await dispatcher.step()
+                await asyncio.sleep(0.05)
+        assert near.events(f"c:{conversation}") == far.events(f"c:{conversation}")
+    await lanes.close()
+
+
+@pytest.mark.promise("C67")
+async def test_sigterm_says_goaway_and_answers_what_was_begun(
+    own_settings: Settings, left: Node, people: People
+) -> None:
+    [ann] = await people(1)
+    conversation = await left.group(ann)
+    async with process(own_settings) as (node, ending):
+        client = ChatClient(node.socket_url)
+        await client.open()
+        await client.hello(ann.token)
+        answers = [(await client.ask("send", f"c:{conversation}", {"content": f"{n}"}))[1] for n in range(100)]
+        await answers[0]
+        await ending.end(signal.SIGTERM)
+        closed = await client.until_closed()
+        assert closed.code == 4000
+        goaway = await client.push("goaway")
+        assert goaway["d"]["code"] == 4000
+        assert 0 < goaway["d"]["retry_ms"] <= 5000
+        acknowledged = [a.result()["seq"] for a in answers if not a.cancelled() and a.exception() is None]
+        await client.close()
+    page = (await left.call(ann, "GET", f"/conversations/{conversation}/messages?limit=100")).json()
+    stored = {message["seq"] for message in page["results"]}
+    assert set(acknowledged) <= stored
+
+
+@pytest.mark.promise("C49")
+async def test_reader_that_stops_costs_bounded_memory_and_nobody_else(
+    left: Node, people: People, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ann, bob, cid = await people(3)
+    conversation = await left.group(ann, bob, cid)
+    async with left.client(bob, conversation) as stalled, left.client(cid, conversation) as lively:
+        stalled.socket.transport.pause_reading()
+        session = next(iter(left.context.hub.users[bob.id]))
+        count = 0
+        while not session.closed:
+            await left.context.writer.send(UUID(conversation), ann.id, content="x" * 9_000)
+            count += 1
+            assert session.backlog_bytes <= connections.MAX_BYTES
+            assert count < 5_000
+        assert session.backlog_bytes == 0
+        await lively.until(complete(conversation, count), patience=30)
+        assert lively.gaps == []
+        stalled.socket.transport.resume_reading()
+        assert (await stalled.until_closed(patience=30)).code == 4008
+        assert (await stalled.push("goaway"))["d"]["code"] == 4008
+        # It comes back and misses nothing.
+        position = stalled.positions[f"c:{conversation}"]
+    async with left.client(bob, resume={f"c:{conversation}": position}) as again:
+        outcome = again.welcome["streams"][f"c:{conversation}"]
+        assert outcome["top"] == count + 1
+
+
+@pytest.mark.promise("C49")
+async def test_typing_is_dropped_first_for_a_slow_reader(left: Node, people: People) -> None:
+    ann, bob = await people(2)
+    conversation = await left.group(ann, bob)
+    async with left.client(bob, conversation) as client:
+        session = next(iter(left.context.hub.users[bob.id]))
+        session.block()
+        for _ in range(60):
+            session.push(b"x" * 5_000)
+        before = session.backlog_bytes
+        session.push_ephemeral(b"typing")
+        assert session.backlog_bytes == before > connections.MAX_BYTES // 4
+        client.abort()
+
+
+async def test_everything_is_forgotten_when_sockets_are_gone(left: Node, people: People) -> None:
+    ann, bob = await people(2)
+    conversation = await left.group(ann, bob)
+    here = left.context.hub
+    for ending in ("close", "abort") * 3:
+        async with left.client(bob, conversation) as client:
+            if ending == "abort":
+                client.abort()
+    async with asyncio.timeout(10):
+        while bob.id in here.users:
+            await asyncio.sleep(0.01)
+    assert not any(session.user_id == bob.id for session in here.sessions)
+    assert not here.streams[UUID(conversation)].subscribers
+    assert not any(session.user_id == bob.id for slot in here._wheel for session in slot)
