@@ -38,7 +38,7 @@ async def crowd(world: World, size: int) -> list[Any]:
     return people
 
 
-@pytest.mark.promise("N1", "N49", "O1")
+@pytest.mark.promise("N1", "N49", "O41")
 async def test_worker_killed_among_a_hundred_mails_loses_none_and_repeats_none_silently(own_world: World) -> None:
     world = own_world
     people = await crowd(world, 100)
@@ -64,7 +64,7 @@ async def test_worker_killed_among_a_hundred_mails_loses_none_and_repeats_none_s
     assert {row["reason"] for row in doubted} <= {"worker_lost"}
 
 
-@pytest.mark.promise("N1", "O1")
+@pytest.mark.promise("N1", "O41")
 async def test_codes_under_way_are_sent_again_when_the_worker_is_killed(own_world: World) -> None:
     world = own_world
     people = await crowd(world, 8)
@@ -80,7 +80,7 @@ async def test_codes_under_way_are_sent_again_when_the_worker_is_killed(own_worl
     assert set(world.delivered()) == {person.email for person in people}
 
 
-@pytest.mark.promise("O2")
+@pytest.mark.promise("O42")
 async def test_worker_told_to_stop_finishes_what_is_under_way(own_world: World) -> None:
     world = own_world
     people = await crowd(world, 30)
@@ -99,7 +99,7 @@ async def test_worker_told_to_stop_finishes_what_is_under_way(own_world: World) 
     assert set(Counter(world.delivered()).values()) == {1}
 
 
-@pytest.mark.promise("O3")
+@pytest.mark.promise("O43")
 @pytest.mark.parametrize("refill", [1000, 1], ids=["stream filled again", "stream cut short"])
 async def test_flushed_redis_costs_nothing_but_time(own_world: World, refill: int) -> None:
     world = own_world
@@ -118,7 +118,7 @@ async def test_flushed_redis_costs_nothing_but_time(own_world: World, refill: in
     assert Counter(world.delivered()) == Counter({p.email: 4 if p is people[0] else 3 for p in people})
 
 
-@pytest.mark.promise("O3")
+@pytest.mark.promise("O43")
 async def test_worker_that_starts_after_a_flush_catches_up(own_world: World) -> None:
     world = own_world
     people = await crowd(world, 3)
@@ -131,7 +131,7 @@ async def test_worker_that_starts_after_a_flush_catches_up(own_world: World) -> 
         assert await all_ended(world, 3) == {"sent": 3}
 
 
-@pytest.mark.promise("N49", "O1")
+@pytest.mark.promise("N49", "O41")
 async def test_two_workers_send_each_mail_once(own_world: World) -> None:
     world = own_world
     people = await crowd(world, 60)
@@ -166,7 +166,7 @@ async def test_mail_server_that_is_away_costs_no_attempt(own_world: World, open_
     assert [row["attempts"] for row in rows] == [1]
 
 
-@pytest.mark.promise("O4")
+@pytest.mark.promise("O44")
 async def test_verdicts_wait_for_a_database_that_restarts(open_world: OpenWorld) -> None:
     async with PostgresServer() as postgres:
         url = await postgres.create_database("notify")

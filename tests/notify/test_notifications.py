@@ -241,13 +241,16 @@ async def test_bytes_that_are_no_request_are_refused(as_user: Any, raw: bytes) -
     [
         "/notifications?limit=0", "/notifications?limit=x", "/notifications?cursor=%00",
         "/notifications?cursor=WyJ4Il0", "/notifications?cursor=WzFd", "/notifications?is_read=maybe",
-        "/notifications/7",
         "/deliveries?cursor=WyJ4Il0",
         "/notifications?category=%00", "/notifications?category=" + "x" * 50,
     ],
 )  # fmt: skip
 async def test_bad_address_is_refused(as_user: Any, path: str) -> None:
     assert (await as_user().call("GET", path)).status_code == 422
+
+
+async def test_id_that_is_none_is_as_absent_as_any(as_user: Any) -> None:
+    assert (await as_user().call("GET", "/notifications/7")).status_code == 404
 
 
 @pytest.mark.parametrize("key", ["", "x" * 256, "with space", "ünicode".encode()])
