@@ -1,7 +1,7 @@
 """Accounts: registering, confirming the e-mail address, and those that are made on the command line."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import structlog
@@ -24,7 +24,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    password: str
+    password: str = field(repr=False)
     username: Name | None = None
     email: Name | None = None
     phone: Name | None = None

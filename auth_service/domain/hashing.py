@@ -49,11 +49,12 @@ class Hasher:
     threads, and a flood of sign-ins costs those who sign in, not everybody else.
     """
 
-    def __init__(self, threads: int = 0) -> None:
+    def __init__(self, threads: int = 0, *, wait_seconds: float = _WAIT_SECONDS) -> None:
         threads = threads or _cores()
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="hashing")
         self._free = asyncio.Semaphore(threads)
         self._waiting = 0
+        self._wait_seconds = wait_seconds
         self._nobody: str = _ARGON2.hash(secrets.token_urlsafe())
 
     async def hash(self, password: str) -> str:
@@ -84,7 +85,7 @@ class Hasher:
             raise Busy
         self._waiting += 1
         try:
-            async with asyncio.timeout(_WAIT_SECONDS):
+            async with asyncio.timeout(self._wait_seconds):
                 await self._free.acquire()
         except TimeoutError:
             raise Busy from None

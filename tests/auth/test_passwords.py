@@ -7,6 +7,7 @@ import pytest
 from passlib.hash import argon2, bcrypt
 
 from auth_service.domain.hashing import Hasher
+from auth_service.errors import Busy
 from tests.auth.api import PASSWORD, Account, Api, fields, unique
 
 REGISTER = "/api/v1/auth/register"
@@ -173,6 +174,15 @@ async def test_who_leaves_gives_the_place_back_when_the_thread_is_free() -> None
     first.cancel()
     for _ in range(3):
         assert (await hasher.verify(await hasher.hash(PASSWORD), PASSWORD)).matches
+    hasher.close()
+
+
+@pytest.mark.promise("A7")
+async def test_who_waits_too_long_for_a_thread_is_told_to_come_back() -> None:
+    hasher = Hasher(threads=1, wait_seconds=0.001)
+    results = await asyncio.gather(*(hasher.hash(PASSWORD) for _ in range(4)), return_exceptions=True)
+    assert isinstance(results[0], str)
+    assert all(isinstance(result, Busy) for result in results[1:])
     hasher.close()
 
 

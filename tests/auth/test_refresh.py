@@ -242,6 +242,20 @@ async def test_a_replaced_master_key_is_accepted_while_it_is_listed(open_api: Op
         assert await refusal(api, dropped.refresh) == "invalid_token"
 
 
+@pytest.mark.parametrize("rotations", [127, 128, 16_384, 1 << 40])
+async def test_a_session_may_be_refreshed_any_number_of_times(api: Api, rotations: int) -> None:
+    made = await api.register()
+    sid = UUID(session_of(made.access))
+    rows = await api.sql("UPDATE sessions SET counter = :n WHERE id = :id RETURNING salt", n=rotations, id=sid)
+    token = api.app.state.kit.mint.refresh.make(sid, rotations, rows[0].salt)
+    assert len(token) <= 56
+    following = await next_token(api, token)
+    assert await next_token(api, token) == following
+    raw = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
+    padded = raw[:-17] + bytes([raw[-17] | 0x80, 0]) + raw[-16:]
+    assert await refusal(api, base64.urlsafe_b64encode(padded).decode().rstrip("=")) == "invalid_token"
+
+
 async def test_a_refresh_remembers_where_it_came_from(api: Api) -> None:
     made = await api.register()
     body = {"refresh": made.refresh}
