@@ -33,7 +33,9 @@ def create_app(settings: Settings, clock: Clock | None = None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         def on_revocation() -> None:
-            app.state.context.hub.check_revoked(app.state.revocations)
+            # Revocations are followed from the first moment on, sockets are there a little later.
+            if hasattr(app.state, "context"):
+                app.state.context.hub.check_revoked(app.state.revocations)
 
         async with open_runtime("chat", settings, clock=clock, on_revocation=on_revocation) as runtime:
             runtime.onto(app)

@@ -12,6 +12,7 @@ from chat_service.domain.closing import SLOW, Close
 
 MAX_BYTES = 1 << 20
 MAX_PACKETS = 2_000
+_AT_ONCE = 65_536
 _EPHEMERAL_BYTES = MAX_BYTES // 4
 _STALLED_BYTES = MAX_BYTES // 2
 _STALLED_SECONDS = 10.0
@@ -72,12 +73,14 @@ class Connection:
         self._blocked = True
 
     def unblock(self) -> None:
+        """The transport has room again; it calls `block` from within a write when it is full."""
         self._blocked = False
-        if self._backlog and not self.closed:
-            packets = list(self._backlog)
-            self._backlog.clear()
-            self._backlog_bytes = 0
-            # All at once: at most a megabyte, and what the transport cannot take now it reports by blocking again.
+        while self._backlog and not self._blocked and not self.closed:
+            packets, size = [], 0
+            while self._backlog and size < _AT_ONCE:
+                packets.append(self._backlog.popleft())
+                size += len(packets[-1])
+            self._backlog_bytes -= size
             self.wire.write_many(packets)
 
     def stalls(self, now: float) -> bool:

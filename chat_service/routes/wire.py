@@ -74,6 +74,19 @@ class Wire(WebSocketsSansIOProtocol):
         else:
             session.receive_binary()
 
+    def handle_close(self, event: "Frame") -> None:
+        self._end_session()
+        super().handle_close(event)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._end_session()
+        super().connection_lost(exc)
+
+    def _end_session(self) -> None:
+        # At once, for a write to a transport that is gone raises, and would end the delivery to everybody else.
+        if self.session is not None:
+            self.session.closed = True
+
     def handle_ping(self) -> None:
         if self.session is not None:
             self.session.heard = asyncio.get_running_loop().time()

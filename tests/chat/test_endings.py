@@ -18,7 +18,7 @@ from libs.clock import Clock
 from libs.db import Database
 from libs.testing.chat_client import ChatClient, Closed
 from tests.chat.conftest import People
-from tests.chat.nodes import Node, assert_gap_free, complete, process
+from tests.chat.nodes import Node, assert_gap_free, complete, process, talk
 
 pytestmark = pytest.mark.chaos
 
@@ -142,6 +142,25 @@ async def test_typing_is_dropped_first_for_a_slow_reader(left: Node, people: Peo
         session.push_ephemeral(b"typing")
         assert session.backlog_bytes == before > connections.MAX_BYTES // 4
         client.abort()
+
+
+async def test_sockets_that_vanish_disturb_nobody(left: Node, people: People) -> None:
+    ann, bob, cid = await people(3)
+    conversation = await left.group(ann, bob, cid)
+    async with left.client(cid, conversation) as steady:
+        talking = asyncio.create_task(talk(left, ann, conversation, 300, pause=0.001))
+
+        async def come_and_go(number: int) -> None:
+            while not talking.done():
+                async with left.client(bob, conversation) as client:
+                    with contextlib.suppress(TimeoutError):
+                        await client.push("message.new", patience=1)
+                    if number % 2:
+                        client.abort()
+
+        await asyncio.gather(*map(come_and_go, range(6)), talking)
+        await steady.until(complete(conversation, 300))
+        assert (steady.gaps, steady.duplicates) == ([], 0)
 
 
 async def test_everything_is_forgotten_when_sockets_are_gone(left: Node, people: People) -> None:
