@@ -18,6 +18,9 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_asyn
 
 from libs.metrics import QUERIES, SLOW_QUERIES
 
+# Deadlock, serialization failure, lock not available, statement timeout: the same request may succeed a moment later.
+_BUSY = frozenset({"40P01", "40001", "55P03", "57014"})
+
 log = structlog.get_logger()
 
 
@@ -93,9 +96,10 @@ class Database:
 
 
 def is_unavailable(error: BaseException) -> bool:
-    """Whether an error says that PostgreSQL or Redis cannot be reached, rather than that a statement was wrong."""
+    """Whether an error says that PostgreSQL or Redis cannot serve now, rather than that a statement was wrong."""
     if isinstance(error, DBAPIError):
-        return error.connection_invalidated or isinstance(error, OperationalError | InterfaceError)
+        busy = getattr(error.orig, "sqlstate", None) in _BUSY
+        return busy or error.connection_invalidated or isinstance(error, OperationalError | InterfaceError)
     outages = (OSError, PoolTimeout, RedisConnectionError, RedisTimeoutError, asyncpg.CannotConnectNowError)
     return isinstance(error, (*outages, asyncpg.TooManyConnectionsError, asyncpg.PostgresConnectionError))
 

@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 from pydantic import ValidationError
+from sqlalchemy.exc import DBAPIError
 
 from libs.crypto import CannotDecrypt, FieldCipher
+from libs.db import is_unavailable
 from libs.errors import FieldError, Invalid, MalformedBody, NotFound, RateLimited, TokenExpired, Unauthenticated
 from libs.families import Family, family_of, render
 from libs.ids import uuid7
@@ -137,3 +139,10 @@ def test_limits_and_bad_json_in_the_words_of_each_family() -> None:
     assert shape(Family.SENDER, MalformedBody())[1]["error"] == "JSON parse error"
     assert shape(Family.HUB, MalformedBody())[1]["message"] == "Request body is not valid JSON"
     assert shape(Family.ROOMS, NotFound())[1] == {"detail": "Not found.", "code": "not_found"}
+
+
+@pytest.mark.parametrize(("sqlstate", "unavailable"), [("40P01", True), ("55P03", True), ("23505", False)])
+def test_a_busy_database_is_unavailable_and_a_broken_rule_is_not(sqlstate: str, unavailable: bool) -> None:
+    cause = Exception()
+    cause.sqlstate = sqlstate  # type: ignore[attr-defined]
+    assert is_unavailable(DBAPIError("SELECT 1", None, cause)) is unavailable
