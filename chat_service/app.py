@@ -100,7 +100,7 @@ async def open_context(runtime: Runtime, settings: Settings) -> AsyncIterator[Co
         ),
         frame_limit=Limit(settings.frame_rate, settings.frame_burst),
         byte_limit=Limit(256 * 1024, 256 * 1024),
-        subscribe_limit=Limit(50, settings.streams_per_socket),
+        subscribe_limit=Limit(50, max(100, settings.streams_per_socket)),
         typing_limit=Limit(0.5, 1),
         sockets_per_user=settings.sockets_per_user,
         streams_per_socket=settings.streams_per_socket,

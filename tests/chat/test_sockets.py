@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import hashlib
 import json
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -98,7 +99,7 @@ async def test_tickets_expire_and_are_not_stored_as_they_are(one: Node, redis: R
     keys = [key async for key in redis.scan_iter("wt:*")]
     assert keys
     assert all(text.encode() not in key for key in keys)
-    assert all([0 < await redis.ttl(key) <= 30 for key in keys])
+    assert 0 < await redis.ttl("wt:" + hashlib.sha256(text.encode()).hexdigest()) <= 30
 
 
 @pytest.mark.parametrize("token", ["", "x", "a.b.c", 7, None])
