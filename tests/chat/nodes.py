@@ -102,7 +102,14 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
     app = create_app(settings, clock)
     listener = free_socket()
     config = uvicorn.Config(
-        app, http="httptools", ws_ping_interval=None, ws_per_message_deflate=False, log_config=None, **SOCKET_OPTIONS
+        app,
+        http="httptools",
+        ws_ping_interval=None,
+        ws_per_message_deflate=False,
+        # As in production: a shorter one closes idle connections just when a test writes to them.
+        timeout_keep_alive=75,
+        log_config=None,
+        **SOCKET_OPTIONS,
     )
     server = uvicorn.Server(config)
     # Without uvicorn's signal handlers, which belong to a process of its own.
