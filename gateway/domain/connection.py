@@ -94,7 +94,8 @@ class UpstreamConnection(asyncio.Protocol):
         self.write(request)
 
     def write(self, data: bytes) -> None:
-        if self.transport is not None:
+        # Between the end of a transport and our hearing of it, uvloop raises where asyncio drops.
+        if self.transport is not None and not self.transport.is_closing():
             self.transport.write(data)
 
     def abort(self) -> None:

@@ -174,7 +174,7 @@ class _Connection(asyncio.Protocol):
         return reply
 
     def _send(self) -> None:
-        if self._transport is not None:
+        if self._transport is not None and not self._transport.is_closing():
             self._transport.write(b"".join(self._unsent))
         self._unsent.clear()
 

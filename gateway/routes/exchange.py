@@ -188,7 +188,7 @@ class Exchange:
             self._body_since = monotonic()
             self.watch(self._gateway.times.body, self._body_late)
             if b"expect" in self.head.noted and not self._received:
-                self._front.transport.write(CONTINUE)
+                self._front.write(CONTINUE)
         if forward.route.owner is Owner.GATEWAY:
             self._taker = Page(self, self._front, facts)
         else:
@@ -261,7 +261,7 @@ class Exchange:
         self._drop()
         self.status = status
         charges = self.forward.charges if self.forward is not None else []
-        self._front.transport.write(
+        self._front.write(
             own_answer(
                 status,
                 [*headers, *self.verdict.headers(charges)],

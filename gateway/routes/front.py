@@ -170,6 +170,15 @@ class Front(HttpToolsProtocol):
 
     # What the exchange in turn calls.
 
+    def write(self, *parts: bytes) -> None:
+        # Between the end of a transport and our hearing of it, uvloop raises where asyncio drops.
+        if self.transport.is_closing():
+            return
+        if len(parts) == 1:
+            self.transport.write(parts[0])
+        else:
+            self.transport.writelines(parts)
+
     def hold(self, reason: int) -> None:
         if not self.held and not self.transport.is_closing():
             self.transport.pause_reading()

@@ -176,14 +176,14 @@ class Passage:
         if not front.flow.write_paused:
             # Before the write: that may fill the buffer, and then it is the client who must move.
             front.deadline = monotonic() + self._gateway.times.stream
-        front.transport.writelines(self._out)
+        front.write(*self._out)
         self._out.clear()
 
     def answer_ended(self) -> None:
         if self._chunked:
             self._out.append(b"0\r\n\r\n")
         # One piece: most answers are small, and joining them costs less than a vector of buffers.
-        self._front.transport.write(b"".join(self._out))
+        self._front.write(b"".join(self._out))
         self._out.clear()
         self._leave()
         self._exchange.finish()
@@ -211,7 +211,7 @@ class Passage:
         self._leave()
         exchange.answered = True
         exchange.record(status)
-        front.transport.write(switched_head(headers, request_id=self._facts.request_id, date=front.date))
+        front.write(switched_head(headers, request_id=self._facts.request_id, date=front.date))
         socket.join(front, upstream, self._gateway, early=exchange.early, rest=rest)
 
     def pause_answer(self) -> None:

@@ -20,8 +20,11 @@ def join(front: "Front", upstream: UpstreamConnection, gateway: Gateway, *, earl
     behind = upstream.hand_over(ours)
     client = front.hand_over()
     theirs = End(tunnel)
-    if behind is None:
+    if behind is None or behind.is_closing() or client.is_closing():
         client.abort()
+        if behind is not None:
+            behind.abort()
+        tunnel.gone()
         return
     theirs.meet(client, ours)
     ours.meet(behind, theirs)
@@ -35,26 +38,36 @@ def join(front: "Front", upstream: UpstreamConnection, gateway: Gateway, *, earl
 class Tunnel:
     """Both ends, as one thing that is watched and that uvicorn waits for."""
 
-    __slots__ = ("_connections", "_ends", "_gateway", "heard")
+    __slots__ = ("_connections", "_ends", "_gateway", "_open", "heard")
 
     def __init__(self, gateway: Gateway, connections: set[Any]) -> None:
         self._gateway = gateway
         self._connections = connections
         self._ends: list[asyncio.Transport] = []
+        self._open = 0
         self.heard = monotonic()
         gateway.watched.add(self)
         connections.add(self)
 
     def add(self, transport: asyncio.Transport) -> None:
         self._ends.append(transport)
+        self._open += 1
 
     def look(self, now: float) -> None:
         if now - self.heard > self._gateway.times.socket:
-            self.shutdown()
+            # Not closed politely: one end may have stopped reading, and would hold the other's last bytes for ever.
+            for transport in self._ends:
+                transport.abort()
 
     def shutdown(self) -> None:
         for transport in self._ends:
             transport.close()
+
+    def lost(self) -> None:
+        """One end is gone; the tunnel lives until both are."""
+        self._open -= 1
+        if self._open == 0:
+            self.gone()
 
     def gone(self) -> None:
         self._gateway.watched.discard(self)
@@ -78,9 +91,9 @@ class End(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._tunnel.heard = monotonic()
-        other = self.other
-        if other is not None and other.transport is not None:
-            other.transport.write(data)
+        transport = self._opposite()
+        if transport is not None:
+            transport.write(data)
 
     def eof_received(self) -> bool:
         """One side has said all it had to say; the other may still be talking."""
@@ -93,7 +106,7 @@ class End(asyncio.Protocol):
 
     def connection_lost(self, _exc: Exception | None) -> None:
         self.transport = None
-        self._tunnel.gone()
+        self._tunnel.lost()
         transport = self._opposite()
         if transport is not None:
             transport.close()

@@ -73,28 +73,29 @@ def someone() -> str:
 @asynccontextmanager
 async def running(redis_url: str, key_ring_path: Path, *, wait: bool = True, **changed: Any) -> AsyncIterator[Door]:
     """`wait`: until the limits are counted in Redis."""
-    service = await Service().start()
-    try:
-        values = _settings(redis_url, key_ring_path, service, changed)
-        app = create_app(Settings(**values))
+    async with AsyncExitStack() as stack:
+        service = await Service().start()
+        stack.push_async_callback(service.stop)
+        app = create_app(Settings(**_settings(redis_url, key_ring_path, service, changed)))
         listener = socket.create_server(("127.0.0.1", 0))
         config = uvicorn.Config(
             app, http=Front, ws="none", log_config=None, server_header=False, timeout_graceful_shutdown=5
         )
         server = uvicorn.Server(config)
-        serving = asyncio.create_task(server._serve([listener]))
+        stack.push_async_callback(_end, server, asyncio.create_task(server._serve([listener])))
         core: Gateway = app.state.gateway
         async with asyncio.timeout(5):
             while not server.started or (wait and not core.pipe.connected):
                 await asyncio.sleep(0.005)
         door = Door(listener.getsockname()[1], service, core, server)
+        stack.callback(service.drop)
+        stack.callback(door.close)
         yield door
-        door.close()
-        server.should_exit = True
-        service.drop()
-        await serving
-    finally:
-        await service.stop()
+
+
+async def _end(server: uvicorn.Server, serving: asyncio.Task[None]) -> None:
+    server.should_exit = True
+    await serving
 
 
 def _settings(redis_url: str, key_ring_path: Path, service: Service, changed: dict[str, Any]) -> dict[str, Any]:
