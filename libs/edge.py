@@ -121,7 +121,11 @@ class _Answer:
         if message["type"] == "http.response.start":
             self._open = True
             self.status = message["status"]
-            message["headers"] = [*message.get("headers", ()), *SECURITY_HEADERS, *self._measured()]
+            headers = list(message.get("headers", ()))
+            # A page may bring its own policy: one that shows an interface needs another than data does.
+            given = {name for name, _ in headers}
+            ours = [field for field in SECURITY_HEADERS if field[0] not in given]
+            message["headers"] = [*headers, *ours, *self._measured()]
         await self._send(message)
 
     async def refuse(self, path: str, error: ServiceError) -> None:
