@@ -1,6 +1,7 @@
 """Sending over HTTP and reading back."""
 
 import asyncio
+from collections.abc import Callable
 from datetime import timedelta
 from uuid import uuid4
 
@@ -55,14 +56,16 @@ async def test_same_message_sent_twice_at_once_to_two_processes_is_stored_once(
 
 @pytest.mark.promise("C2")
 async def test_same_message_sent_again_a_month_later_gives_the_stored_one(
-    one: Node, people: People, settings_for: SettingsFor
+    one: Node, people: People, settings_for: SettingsFor, issue_token: Callable[..., str]
 ) -> None:
     [ann] = await people(1)
     conversation, key = await one.group(ann), str(uuid4())
     first = await one.say(ann, conversation, "original", client_msg_id=key)
     clock = FakeClock()
     async with running(settings_for(), clock) as later:
-        clock.advance(timedelta(minutes=10).total_seconds())
+        clock.advance(timedelta(days=31).total_seconds())
+        now = int(clock.seconds())
+        ann.token = issue_token(ann.id, iat=now, nbf=now, exp=now + 900, iat_ms=now * 1000)
         again = await later.say(ann, conversation, "a retry may even differ", client_msg_id=key)
     assert again == first
 
