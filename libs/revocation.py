@@ -150,7 +150,7 @@ class Revocations:
         while True:
             try:
                 await self._follow()
-            except (RedisError, OSError, ServiceError) as error:
+            except (RedisError, OSError) as error:
                 log.warning("revocations_unreachable", reason=type(error).__name__)
                 await asyncio.sleep(HEARTBEAT_SECONDS)
 
@@ -159,30 +159,45 @@ class Revocations:
             # Older entries concern tokens that have expired since.
             self._last_id = f"{self._clock.ms() - KEEP_SECONDS * 1000}-0"
         changed = False
-        for entry_id, fields in await read_stream(self._redis, LOG_KEY, self._last_id, count=1000, block_ms=2000):
-            changed |= await self._apply({k.decode(): v.decode() for k, v in fields.items()})
+        marker: str | None = None
+        for entry_id, raw in await read_stream(self._redis, LOG_KEY, self._last_id, count=1000, block_ms=2000):
+            fields = {k.decode(): v.decode() for k, v in raw.items()}
+            marker = fields.get("h", marker)
+            changed |= self._apply(fields)
             self._last_id = entry_id
-            self._heard = asyncio.get_running_loop().time()
+        if marker is not None:
+            changed |= await self._recognise(marker)
         if changed and self._on_change:
             self._on_change()
         self._clean()
 
-    async def _apply(self, fields: dict[str, str]) -> bool:
-        if "h" in fields:
-            if fields["h"] == self._epoch:
+    async def _recognise(self, marker: str) -> bool:
+        """Another marker is another life of Redis: what it forgot comes from auth.
+
+        While auth is away the set is not trusted, and Redis is asked for each request; the news is followed all the
+        same, and the next heartbeat tries again.
+        """
+        renewed = marker != self._epoch
+        if renewed:
+            try:
+                await self._complete()
+            except ServiceError as error:
+                log.warning("revocations_incomplete", reason=error.detail)
                 return False
-            await self._complete()
-            self._epoch = fields["h"]
-        elif "s" in fields:
+            self._epoch = marker
+        self._heard = asyncio.get_running_loop().time()
+        return renewed
+
+    def _apply(self, fields: dict[str, str]) -> bool:
+        if "s" in fields:
             self._sessions[fields["s"]] = self._clock.seconds() + KEEP_SECONDS
         elif "u" in fields:
             self._users[fields["u"]] = max(int(fields["e"]), self._users.get(fields["u"], 0))
         elif "g" in fields:
             self._everyone = max(int(fields["g"]), self._everyone)
-        return True
+        return not fields.keys().isdisjoint(("s", "u", "g"))
 
     async def _complete(self) -> None:
-        """Redis has a new life: what it forgot comes from auth."""
         active = await self._pull()
         until = self._clock.seconds() + KEEP_SECONDS
         self._sessions.update(dict.fromkeys(active.sessions, until))
