@@ -17,7 +17,7 @@ COMPARISONS: dict[str, Callable[[Options], Section]] = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser("parley bench", description="Parley beside its peers, on this machine.")
+    parser = argparse.ArgumentParser("parley bench", description="Parley beside its peers, on one machine.")
     parser.add_argument(
         "what",
         nargs="*",

@@ -53,7 +53,7 @@ def written(template: str, folder: Path, **values: object) -> Path:
 
 
 def upstream(servers: Servers, cores: set[int]) -> Upstream:
-    """One small static answer, as fast as this machine can give it: nginx, or a minimal server of our own."""
+    """One small static answer, as fast as the machine can give it: nginx, or a minimal server of our own."""
     port = free_port()
     nginx = program("nginx")
     if nginx is None:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 
 class Clock:
-    """The time of this machine in UTC."""
+    """The time in UTC."""
 
     def seconds(self) -> float:
         """Seconds since 1970; the cheap form for hot paths."""

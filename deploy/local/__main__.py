@@ -83,7 +83,7 @@ def _environ() -> dict[str, str]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="./parley",
-        description="Parley on this machine, without containers.",
+        description="Parley on your machine, without containers.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -53,6 +53,7 @@ class UpstreamConnection(asyncio.Protocol):
         "_keeper",
         "_no_body",
         "_parser",
+        "_paused",
         "_reusable",
         "_status",
         "_until_close",
@@ -66,6 +67,7 @@ class UpstreamConnection(asyncio.Protocol):
     def __init__(self, keeper: Keeper) -> None:
         self._keeper = keeper
         self._asker: Asker | None = None
+        self._paused = False
         self._parser: Any = httptools.HttpResponseParser(self)
         self.transport: asyncio.Transport | None = None
         self.idle_since = 0.0
@@ -123,11 +125,13 @@ class UpstreamConnection(asyncio.Protocol):
         return self.served > 0 and self._fed == 0
 
     def pause_reading(self) -> None:
-        if self.open and self.transport is not None:
+        if not self._paused and self.open and self.transport is not None:
+            self._paused = True
             self.transport.pause_reading()
 
     def resume_reading(self) -> None:
-        if self.open and self.transport is not None:
+        if self._paused and self.open and self.transport is not None:
+            self._paused = False
             self.transport.resume_reading()
 
     # What the transport calls.
@@ -238,6 +242,8 @@ class UpstreamConnection(asyncio.Protocol):
     def _finish(self) -> None:
         asker, self._asker = self._asker, None
         reusable = self._reusable and not self.request_open
+        # A kept connection that is not read from would be silent to whoever asks next, and deaf to its own end.
+        self.resume_reading()
         if self._no_body:
             self._parser = httptools.HttpResponseParser(self)
         self.served += 1

@@ -25,7 +25,7 @@ from libs.errors import ServiceError
 _MAX_TARGET_BYTES = 8192
 _MAX_HEAD_BYTES = 16_384
 _MAX_HEADERS = 100
-_MAX_PIPELINED = 32
+_MAX_PIPELINED = 100
 _BUFFERED_BYTES = 65_536
 _LINGER_SECONDS = 2.0
 _LINGER_BYTES = 4 << 20
@@ -111,8 +111,10 @@ class Front(HttpToolsProtocol):
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        if self._exchanges:
+        if self._exchanges and self._exchanges[0].started:
             self._exchanges[0].resume_answer()
+        elif not self._advancing:
+            self._advance()
 
     def shutdown(self) -> None:
         """uvicorn is about to stop: finish what runs, take nothing new."""
@@ -194,6 +196,7 @@ class Front(HttpToolsProtocol):
         if not self._exchanges or self._exchanges[0] is not exchange:
             return
         self._exchanges.popleft()
+        self.let(HOLD_UPSTREAM)
         self.server_state.total_requests += 1
         if not exchange.request_complete or (not exchange.keep_alive and exchange.status >= 400):
             self.linger()
@@ -264,18 +267,26 @@ class Front(HttpToolsProtocol):
     def _advance(self) -> None:
         """Starts the request whose turn it is, and those after it that are answered at once."""
         self._advancing = True
-        while self._exchanges and not self._exchanges[0].started:
+        while self._exchanges and not self._exchanges[0].started and not self.flow.write_paused:
             # A refusal that ends the connection empties the queue: what came behind it is never looked at.
             self._exchanges[0].start()
         self._advancing = False
         if self.transport.is_closing() or self._lingering:
             return
-        if len(self._exchanges) > 1:
+        if not self._exchanges:
+            self.let(HOLD_PIPELINE)
+            self._wait()
+        elif len(self._exchanges) > 1 or not self._exchanges[0].started:
             self.hold(HOLD_PIPELINE)
-            return
-        self.let(HOLD_PIPELINE)
-        if self._exchanges:
-            return
+            if not self._exchanges[0].started:
+                # Whoever does not read the answers gets no more of them.
+                self.deadline = monotonic() + self.gateway.times.body
+                self.on_deadline = self.transport.abort
+        else:
+            self.let(HOLD_PIPELINE)
+
+    def _wait(self) -> None:
+        """For the next request, or the rest of its head."""
         if self._refusal is not None:
             self._answer_broken(self._refusal)
         elif not self._head_open:

@@ -178,14 +178,18 @@ class Passage:
             front.deadline = monotonic() + self._gateway.times.stream
         front.write(*self._out)
         self._out.clear()
+        if front.flow.write_paused:
+            # Also when it is an earlier answer that fills the buffer: then nobody says so again.
+            self.pause_answer()
 
     def answer_ended(self) -> None:
         if self._chunked:
             self._out.append(b"0\r\n\r\n")
+        # Before the write, which may call for a pause: the connection to the service is no longer ours to pause.
+        self._leave()
         # One piece: most answers are small, and joining them costs less than a vector of buffers.
         self._front.write(b"".join(self._out))
         self._out.clear()
-        self._leave()
         self._exchange.finish()
 
     def answer_failed(self, reason: str) -> None:

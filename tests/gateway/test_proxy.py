@@ -265,6 +265,48 @@ async def test_fast_service_waits_for_a_slow_reader(door: Door) -> None:
     assert given == size
 
 
+@pytest.mark.promise("G21")
+async def test_pipelined_answers_to_a_slow_reader_wait_as_well(door: Door) -> None:
+    size = 4 << 20
+    given = 0
+
+    async def generous(
+        _service: Service, seen: Seen, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> bool:
+        nonlocal given
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size)
+        block = bytes(1 << 18)
+        for _ in range(size // len(block)):
+            writer.write(block)
+            await writer.drain()
+            given += len(block)
+        return True
+
+    door.service.behave = generous
+    client = await door.connect(limit=1 << 16)
+    await client.send(GET * 16)
+    for _ in range(100):
+        await asyncio.sleep(0.01)
+    assert given < 32 << 20
+    for _ in range(16):
+        assert len((await client.answer()).body) == size
+    door.service.behave = answers(OK)
+    for _ in range(3):
+        assert (await door.ask("/api/v1/messages")).status == 200
+
+
+@pytest.mark.promise("G21")
+async def test_client_that_only_asks_is_not_answered_for_ever(door: Door) -> None:
+    door.service.behave = answers(b"HTTP/1.1 200 OK\r\nContent-Length: 20000\r\n\r\n" + bytes(20_000))
+    client = await door.connect(limit=1 << 16)
+    for _ in range(200):
+        client.writer.write(GET * 20)
+        await asyncio.sleep(0.005)
+    assert len(door.service.seen) < 2000
+    for _ in range(500):
+        assert (await client.answer()).status == 200
+
+
 @pytest.mark.promise("G31")
 async def test_kept_connection_that_died_costs_the_client_nothing(door: Door) -> None:
     await door.ask("/api/v1/messages")

@@ -64,4 +64,4 @@ def readable_python() -> str:
     for path in (Path(sys.executable).resolve(), *map(Path, system)):
         if path.exists() and (os.geteuid() != 0 or binaries.open_to_all(path)):
             return str(path)
-    pytest.skip("there is no Python >= 3.11 on this machine that an ordinary user could run")
+    pytest.skip("there is no Python >= 3.11 that an ordinary user could run")
