@@ -1,16 +1,13 @@
 """What the routes of chat are handed, beyond `libs.deps`."""
 
-from collections.abc import Sequence
+from functools import partial
 from typing import Annotated, cast
-from uuid import UUID
 
 from fastapi import Depends, Request
 
 from chat_service.domain import context, hub, profiles
-from libs.contracts.accounts import Profile, ProfilePage
+from libs import calls
 from libs.http import InternalClient
-
-_AT_ONCE = 100
 
 
 def _context(request: Request) -> context.Context:
@@ -22,17 +19,7 @@ def _hub(request: Request) -> hub.Hub:
 
 
 def _ask(request: Request) -> profiles.Ask:
-    auth = cast(InternalClient, request.app.state.auth)
-
-    async def ask(user_ids: Sequence[UUID]) -> list[Profile]:
-        found: list[Profile] = []
-        for start in range(0, len(user_ids), _AT_ONCE):
-            ids = [str(user_id) for user_id in user_ids[start : start + _AT_ONCE]]
-            page = ProfilePage.model_validate(await auth.get("/internal/users", params={"id": ids}))
-            found += page.users
-        return found
-
-    return ask
+    return partial(calls.profiles, cast(InternalClient, request.app.state.auth))
 
 
 Context = Annotated[context.Context, Depends(_context)]

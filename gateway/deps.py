@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
+from functools import partial
 from time import monotonic, time
 from typing import Any, Protocol
 
@@ -17,13 +18,13 @@ from gateway.domain.policy import Policy
 from gateway.domain.table import Owner, Table
 from gateway.domain.upstreams import Group
 from gateway.settings import Settings
+from libs import calls
 from libs.clock import Clock
-from libs.contracts.accounts import ActiveRevocations
 from libs.http import InternalClient
 from libs.jwks import JwksKeys
 from libs.keys import KeyRing, KeySource
 from libs.redis import connect
-from libs.revocation import Active, Revocations
+from libs.revocation import Revocations
 from libs.tokens import ServiceTokens, Verifier
 
 # How often deadlines are looked at. One pass over all connections costs less than a timer for each phase of a request.
@@ -88,7 +89,7 @@ def build(settings: Settings) -> Gateway:
     keys: KeySource = JwksKeys(ring, settings.jwks_url) if settings.jwks_url else ring
     redis = connect(settings.redis_url)
     auth = InternalClient(settings.auth_url, "auth", ServiceTokens(ring, "gateway", clock))
-    revocations = Revocations(redis, clock, lambda: _active(auth))
+    revocations = Revocations(redis, clock, partial(calls.active_revocations, auth))
     pipe = Pipe(settings.redis_url, budget_seconds=settings.redis_budget_ms / 1000)
     table = Table()
     limits = {name: Limit.parse(name, rate) for name, rate in _rates(settings).items()}
@@ -120,11 +121,6 @@ def build(settings: Settings) -> Gateway:
         tasks=tasks,
         closing=[auth.close, redis.aclose],
     )
-
-
-async def _active(auth: InternalClient) -> Active:
-    answer = ActiveRevocations.model_validate(await auth.get("/internal/revocations"))
-    return Active(sessions=answer.sessions, users=answer.users, everyone=answer.everyone)
 
 
 def _rules(settings: Settings) -> country.Rules:

@@ -107,8 +107,7 @@ class Consumer:
 
     async def _catch_up(self, position: int) -> None:
         while True:
-            raw = await self._client.get("/internal/events", params={"after": position, "limit": _BATCH})
-            page = EventPage.model_validate(raw)
+            page = await self._client.get("/internal/events", EventPage, {"after": position, "limit": _BATCH})
             if not page.events:
                 return
             if page.events[0].position != position + 1:

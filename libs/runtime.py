@@ -8,9 +8,8 @@ from functools import partial
 from fastapi import FastAPI
 from redis.asyncio import Redis
 
-from libs import outbox
+from libs import calls, outbox
 from libs.clock import Clock
-from libs.contracts.accounts import ActiveRevocations
 from libs.crypto import FieldCipher
 from libs.db import Database
 from libs.http import InternalClient
@@ -67,7 +66,9 @@ async def open_runtime(
     keys: KeySource = JwksKeys(ring, settings.jwks_url) if settings.jwks_url else ring
     tokens = ServiceTokens(ring, name, clock)
     auth = InternalClient(settings.auth_url, "auth", tokens)
-    revocations = Revocations(redis, clock, partial(pull, db) if pull else partial(_ask_auth, auth), on_revocation)
+    revocations = Revocations(
+        redis, clock, partial(pull, db) if pull else partial(calls.active_revocations, auth), on_revocation
+    )
     runtime = Runtime(
         name=name,
         clock=clock,
@@ -92,8 +93,3 @@ async def open_runtime(
         await auth.close()
         await db.close()
         await redis.aclose()
-
-
-async def _ask_auth(auth: InternalClient) -> Active:
-    answer = ActiveRevocations.model_validate(await auth.get("/internal/revocations"))
-    return Active(sessions=answer.sessions, users=answer.users, everyone=answer.everyone)

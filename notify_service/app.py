@@ -1,13 +1,13 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 from fastapi import FastAPI
 
-from libs import internal, web
+from libs import calls, internal, web
 from libs.clock import Clock
 from libs.runtime import open_runtime
 from libs.tasks import background
-from notify_service.deps import ask_auth
 from notify_service.domain.signals import Signals
 from notify_service.routes import deliveries, notifications, preferences
 from notify_service.settings import Settings
@@ -21,7 +21,7 @@ def create_app(settings: Settings, clock: Clock | None = None) -> FastAPI:
         async with open_runtime("notify", settings, clock=clock) as runtime:
             runtime.onto(app)
             app.state.signals = Signals(runtime.db, runtime.redis)
-            app.state.ask = ask_auth(runtime.auth)
+            app.state.ask = partial(calls.profiles, runtime.auth)
             async with background(app.state.signals.run()):
                 yield
 

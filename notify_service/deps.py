@@ -1,4 +1,4 @@
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from typing import Annotated, TypeVar, cast
 from uuid import UUID
 
@@ -6,10 +6,8 @@ from fastapi import Depends, Header, Request
 from pydantic import BaseModel
 
 from libs.auth import CurrentUser
-from libs.contracts.accounts import Profile, ProfilePage
 from libs.deps import Db, Now
 from libs.errors import FieldError, Invalid
-from libs.http import InternalClient
 from libs.paging import PageRequest, keyset
 from notify_service.domain import idempotency
 from notify_service.domain.profiles import Ask
@@ -18,7 +16,6 @@ from notify_service.domain.signals import Signals
 Shape = TypeVar("Shape", bound=BaseModel)
 
 # Ids go into the address of the call, whose length has a limit.
-_USERS_A_CALL = 100
 STAFF = frozenset({"support", "moderator", "admin"})
 
 
@@ -66,18 +63,6 @@ class Links:
     def __init__(self, request: Request) -> None:
         self.signals = cast(Signals, request.app.state.signals)
         self.ask = cast(Ask, request.app.state.ask)
-
-
-def ask_auth(auth: InternalClient) -> Ask:
-    async def ask(users: Sequence[UUID]) -> list[Profile]:
-        found: list[Profile] = []
-        for start in range(0, len(users), _USERS_A_CALL):
-            ids = [str(user_id) for user_id in users[start : start + _USERS_A_CALL]]
-            page = ProfilePage.model_validate(await auth.get("/internal/users", params={"id": ids}))
-            found += page.users
-        return found
-
-    return ask
 
 
 class Before:

@@ -10,6 +10,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from libs import calls
 from libs.clock import Clock
 from libs.consumer import Consumer, handles
 from libs.contracts.accounts import MessageRequested, UserRegistered, UserUpdated
@@ -21,7 +22,6 @@ from libs.ids import uuid7
 from libs.outbox import Relay
 from libs.runtime import Runtime, open_runtime
 from libs.tasks import every, supervise
-from notify_service.deps import ask_auth
 from notify_service.domain import deliveries, idempotency, notifications, preferences, profiles
 from notify_service.domain.channels.email import Email, account
 from notify_service.domain.deliveries import HIGH, MAIL_ACCOUNT, Order
@@ -126,7 +126,7 @@ class Heard:
 
     def __init__(self, runtime: Runtime, signals: Signals, *, verify_page: str | None) -> None:
         self._clock = runtime.clock
-        self._ask = ask_auth(runtime.auth)
+        self._ask = partial(calls.profiles, runtime.auth)
         self._signals = signals
         self._verify_page = verify_page
 

@@ -15,7 +15,7 @@ from deploy.local.servers import PostgresServer
 from libs import outbox
 from libs.clock import Clock
 from libs.consumer import Consumer, handles
-from libs.contracts.events import Event
+from libs.contracts.events import Event, EventPage
 from libs.db import Database
 from libs.outbox import Relay
 from libs.testing.clock import FakeClock
@@ -37,12 +37,12 @@ class Producer:
             for each in texts:
                 await outbox.add(session, NoteWritten(text=each), Clock().now())
 
-    async def get(self, path: str, params: dict[str, Any]) -> Any:
+    async def get(self, path: str, shape: type[EventPage], params: dict[str, Any]) -> EventPage:
         assert path == "/internal/events"
         self.asked += 1
         async with self.db.transaction() as session:
             page = await outbox.read(session, self.target, after=params["after"], limit=params["limit"])
-        return page.model_dump(mode="json")
+        return shape.model_validate_json(page.model_dump_json())
 
 
 class Reader:
