@@ -296,7 +296,8 @@ async def test_pipelined_answers_to_a_slow_reader_wait_as_well(door: Door) -> No
 
 
 @pytest.mark.promise("G21")
-async def test_client_that_only_asks_is_not_answered_for_ever(door: Door) -> None:
+async def test_client_that_only_asks_is_not_answered_for_ever(open_door: Start) -> None:
+    door = await open_door()
     door.service.behave = answers(b"HTTP/1.1 200 OK\r\nContent-Length: 20000\r\n\r\n" + bytes(20_000))
     client = await door.connect(limit=1 << 16)
     for _ in range(200):
