@@ -102,7 +102,8 @@ def _settings(redis_url: str, key_ring_path: Path, service: Service, changed: di
     values: dict[str, Any] = {
         "redis_url": redis_url,
         "key_ring": key_ring_path,
-        "auth_url": service.url,
+        # Nobody there: what the gateway asks by itself must not be counted among what it forwards.
+        "auth_url": "http://127.0.0.1:9",
         "auth_urls": [service.url],
         "chat_urls": [service.url],
         "notify_urls": [service.url],
