@@ -57,7 +57,9 @@ class Socket(asyncio.Protocol):
         return seen
 
     def send(self, payload: bytes) -> None:
-        self.transport.write(frame(payload))
+        """To a server that has closed the socket nothing is sent; what is then missing counts as lost."""
+        if not self.closed:
+            self.transport.write(frame(payload))
 
 
 async def connect(host: str, port: int, path: str, *, protocol: str = "") -> Socket:
