@@ -163,6 +163,31 @@ async def test_the_story_goes_on_after_redis_was_flushed(
 
 @pytest.mark.chaos
 @pytest.mark.promise("O4")
+async def test_the_story_goes_on_after_the_servers_were_restarted(
+    stack: Stack, ada: Person, grace: Person, alan: Person
+) -> None:
+    await verify_email(stack, alan)
+    assert stack.postgres is not None
+    assert stack.valkey is not None
+    stack.postgres.kill()
+    stack.valkey.kill()
+    await stack.postgres.restart()
+    await stack.valkey.restart()
+
+    async def served() -> bool:
+        headers = {"X-Forwarded-For": fresh_address(), "Authorization": f"Bearer {ada.token}"}
+        async with httpx2.AsyncClient(base_url=stack.url, headers=headers, timeout=20) as http:
+            answers = [await http.get(f"/api/v1/{each}") for each in ("users/me", "conversations", "notifications")]
+        # Until then a refusal must say so; never a fault of ours.
+        assert all(answer.status_code in (200, 502, 503, 504) for answer in answers), [a.text for a in answers]
+        return all(answer.status_code == 200 for answer in answers)
+
+    await eventually(served)
+    await tell_the_story(stack, ada, grace, alan)
+
+
+@pytest.mark.chaos
+@pytest.mark.promise("O4")
 async def test_a_session_that_ended_before_a_flush_stays_ended(stack: Stack, ada: Person) -> None:
     from libs.redis import connect
 
