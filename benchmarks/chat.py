@@ -175,8 +175,9 @@ def compare(options: Options) -> Section:
     section.notes += [
         "The goals compare CPU time of the services' own processes; that of PostgreSQL and Valkey is shown beside it.",
         "Errors are deliveries that never came, and refused sends.",
-        "The p99 of Channels lies around 50 ms over a wide range of rates, so the highest rate that keeps below jumps with"
-        " the noise, and P3 flatters. Beside 100 messages/s, which Channels keeps up with, read it as the quotient of both.",
+        "The p99 of Channels lies around 50 ms over a wide range of rates, so the highest rate that keeps below jumps"
+        " with the noise, and P3 flatters. Beside 100 messages/s, which Channels keeps up with, read it as the quotient"
+        " of both.",
     ]
     return section
 
