@@ -18,8 +18,10 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_asyn
 
 from libs.metrics import QUERIES, SLOW_QUERIES
 
-# Deadlock, serialization failure, lock not available, statement timeout: the same request may succeed a moment later.
-_BUSY = frozenset({"40P01", "40001", "55P03", "57014"})
+# Deadlock, serialization failure, lock not available, statement timeout; shutting down, crashed, starting up. With the
+# classes below (connection lost, out of connections or memory) the same statement may succeed a moment later.
+_BUSY = frozenset({"40P01", "40001", "55P03", "57014", "57P01", "57P02", "57P03"})
+_BUSY_CLASSES = ("08", "53")
 
 log = structlog.get_logger()
 
@@ -98,7 +100,8 @@ class Database:
 def is_unavailable(error: BaseException) -> bool:
     """Whether an error says that PostgreSQL or Redis cannot serve now, rather than that a statement was wrong."""
     if isinstance(error, DBAPIError):
-        busy = getattr(error.orig, "sqlstate", None) in _BUSY
+        state = getattr(error.orig, "sqlstate", None) or ""
+        busy = state in _BUSY or state.startswith(_BUSY_CLASSES)
         return busy or error.connection_invalidated or isinstance(error, OperationalError | InterfaceError)
     outages = (OSError, PoolTimeout, RedisConnectionError, RedisTimeoutError, asyncpg.CannotConnectNowError)
     return isinstance(error, (*outages, asyncpg.TooManyConnectionsError, asyncpg.PostgresConnectionError))

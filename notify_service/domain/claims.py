@@ -18,15 +18,6 @@ Key = tuple[UUID, int]
 """Id and fence of a claimed row."""
 
 
-# Deadlock, serialization, lock not available, statement cancelled.
-_BUSY = frozenset({"40P01", "40001", "55P03", "57014"})
-
-
-def may_pass(error: Exception) -> bool:
-    """Whether PostgreSQL is away or busy, so that the same statement may work later."""
-    return is_unavailable(error) or getattr(getattr(error, "orig", None), "sqlstate", None) in _BUSY
-
-
 class Claims:
     """Marks and verdicts are written in batches, one transaction each; the lease of everything in between is kept.
 
@@ -84,7 +75,7 @@ class Claims:
                     ours = await deliveries.settle(session, verdicts) if verdicts else set()
                     ours |= await deliveries.begin(session, keys) if keys else set()
             except (SQLAlchemyError, OSError) as error:
-                if not may_pass(error):
+                if not is_unavailable(error):
                     raise
                 log.warning("verdicts_wait", waiting=len(verdicts))
                 await asyncio.sleep(0.5)
@@ -100,6 +91,6 @@ class Claims:
                 async with self._writing, self._db.transaction() as session:
                     await deliveries.extend(session, list(self._held), self._lease)
             except (SQLAlchemyError, OSError) as error:
-                if not may_pass(error):
+                if not is_unavailable(error):
                     raise
                 log.warning("leases_not_kept", rows=len(self._held))

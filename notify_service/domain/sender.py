@@ -20,7 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from libs.clock import Clock
 from libs.crypto import CannotDecrypt, FieldCipher
-from libs.db import Database
+from libs.db import Database, is_unavailable
 from notify_service.domain import deliveries, preferences
 from notify_service.domain.breaker import Breaker
 from notify_service.domain.channels import (
@@ -33,7 +33,7 @@ from notify_service.domain.channels import (
     Message,
     Outcome,
 )
-from notify_service.domain.claims import Claims, Key, may_pass
+from notify_service.domain.claims import Claims, Key
 from notify_service.domain.deliveries import Verdict
 from notify_service.domain.ownership import Ownership
 from notify_service.domain.verdicts import Policy, decide
@@ -111,7 +111,7 @@ class Sender:
             try:
                 more = await self._owner.held() and await self._fill()
             except (SQLAlchemyError, OSError) as error:
-                if not may_pass(error):
+                if not is_unavailable(error):
                     raise
                 log.warning("sender_waits", account=self._account, reason=type(error).__name__)
                 await asyncio.sleep(_POLL_SECONDS)

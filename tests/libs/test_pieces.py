@@ -141,7 +141,10 @@ def test_limits_and_bad_json_in_the_words_of_each_family() -> None:
     assert shape(Family.ROOMS, NotFound())[1] == {"detail": "Not found.", "code": "not_found"}
 
 
-@pytest.mark.parametrize(("sqlstate", "unavailable"), [("40P01", True), ("55P03", True), ("23505", False)])
+@pytest.mark.parametrize(
+    ("sqlstate", "unavailable"),
+    [("40P01", True), ("53300", True), ("57P03", True), ("08006", True), ("23505", False), ("28P01", False)],
+)
 def test_a_busy_database_is_unavailable_and_a_broken_rule_is_not(sqlstate: str, unavailable: bool) -> None:
     cause = Exception()
     cause.sqlstate = sqlstate  # type: ignore[attr-defined]

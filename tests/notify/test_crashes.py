@@ -28,7 +28,11 @@ async def all_ended(world: World, count: int) -> Counter[str]:
         found = await states(world)
         return found if found.total() == count and not any(found[s] for s in OPEN) else None
 
-    return Counter(await eventually(check, 60))
+    try:
+        return Counter(await eventually(check, 60))
+    except TimeoutError:
+        rows = await world.sql("SELECT * FROM delivery WHERE state = ANY($1)", OPEN)
+        raise AssertionError(f"{await states(world)} of {count}; open: {[dict(row) for row in rows]}") from None
 
 
 async def crowd(world: World, size: int) -> list[Any]:
@@ -131,11 +135,6 @@ async def test_worker_that_starts_after_a_flush_catches_up(own_world: World) -> 
         assert await all_ended(world, 3) == {"sent": 3}
 
 
-@pytest.mark.xfail(
-    raises=TimeoutError,
-    strict=False,
-    reason="once in a dozen runs one row had not ended within a minute; cause unknown",
-)
 @pytest.mark.promise("N49", "O41")
 async def test_two_workers_send_each_mail_once(own_world: World) -> None:
     world = own_world
