@@ -15,7 +15,6 @@ from libs import internal as shared
 from libs import web
 from libs.clock import Clock
 from libs.runtime import Runtime, open_runtime
-from libs.tokens import Issuer
 
 _DESCRIPTION = "Accounts, sign-in, sessions and tokens."
 
@@ -30,7 +29,7 @@ def open_kit(runtime: Runtime, settings: Settings) -> Iterator[Kit]:
             redis=runtime.redis,
             clock=runtime.clock,
             hasher=hasher,
-            mint=Mint(Issuer(runtime.ring), refresh_keys, runtime.clock),
+            mint=Mint(runtime.ring, refresh_keys, runtime.clock),
             cipher=runtime.cipher,
             must_verify=settings.email_verification == "required",
         )

@@ -6,8 +6,11 @@ from typing import Annotated, cast
 
 from fastapi import Depends, Request
 
+from auth_service.domain import step_up
+from auth_service.domain.clients import Client
 from auth_service.domain.kit import Kit
-from auth_service.domain.sessions import Client
+from libs.auth import Caller, CurrentUser
+from libs.deps import Db, Now
 from libs.keys import KeyRing
 
 _COUNTRY = re.compile(r"[A-Z]{2}")
@@ -42,6 +45,13 @@ def _address(host: str) -> str | None:
         return None
 
 
+async def _confirmed(caller: CurrentUser, db: Db, clock: Now) -> Caller:
+    await step_up.require_recent(db, caller.user_id, caller.session_id, now=clock.now())
+    return caller
+
+
 Tools = Annotated[Kit, Depends(_kit)]
 Ring = Annotated[KeyRing, Depends(_ring)]
 Device = Annotated[Client, Depends(_client)]
+# The caller, who has proved within the last five minutes who they are: for changes that a stolen session must not make.
+Confirmed = Annotated[Caller, Depends(_confirmed)]

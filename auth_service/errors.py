@@ -1,5 +1,7 @@
 """Every way auth says no, beyond what `libs.errors` has."""
 
+from collections.abc import Sequence
+
 from libs.errors import Conflict, FieldError, Forbidden, Gone, Invalid, Unauthenticated, Unavailable
 
 
@@ -37,6 +39,35 @@ class EmailNotVerified(Forbidden):
 
     code = "email_not_verified"
     detail = "Confirm your e-mail address first: open the link that was sent to you."
+
+
+class CountryBlocked(Forbidden):
+    """Said only after the right credentials, so that it betrays nothing about the account."""
+
+    code = "country_blocked"
+
+    def __init__(self, country: str) -> None:
+        super().__init__(f"Access not allowed from {country}")
+
+
+class MfaRequired(Forbidden):
+    """The first factor was right. `mfa_token` and one of `methods` end the sign-in within five minutes."""
+
+    code = "mfa_required"
+    detail = "A second factor is required."
+
+    def __init__(self, mfa_token: str, methods: Sequence[str]) -> None:
+        super().__init__(extra={"mfa_token": mfa_token, "methods": list(methods), "expires_in": 300})
+
+
+class ReauthRequired(Forbidden):
+    """For changes that a stolen session must not make: prove again who you are, with one of `methods`."""
+
+    code = "reauth_required"
+    detail = "Confirm who you are first."
+
+    def __init__(self, methods: Sequence[str]) -> None:
+        super().__init__(extra={"methods": list(methods)})
 
 
 class Taken(Conflict):

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 from pathlib import Path
 
 from alembic import command, context
@@ -13,6 +14,7 @@ from sqlalchemy.pool import NullPool
 from libs.db import async_url
 
 _ROOT = Path(__file__).resolve().parent.parent
+_PARTITION = re.compile(r"_p(\d\d|\d{6}|_rest)$")
 # Two migration jobs may start at once; the second waits and finds nothing to do.
 _LOCK = 5_071_881
 
@@ -65,5 +67,5 @@ def _migrate(connection: Connection, metadata: MetaData) -> None:
 
 
 def _ours(_object: object, name: str | None, kind: str, _reflected: bool, _compare_to: object) -> bool:  # noqa: FBT001
-    """Leaves out the hash partitions: they are children that PostgreSQL keeps like their parent."""
-    return not (kind == "table" and name is not None and name[-4:-2] == "_p" and name[-2:].isdigit())
+    """Leaves out partitions: they are children that PostgreSQL keeps like their parent."""
+    return not (kind == "table" and name is not None and _PARTITION.search(name))

@@ -157,15 +157,16 @@ class Heard:
         await profiles.keep(session, [data.profile])
 
     async def requested(self, session: AsyncSession, data: MessageRequested, event: Event) -> None:
-        variables = {"name": data.name}
+        variables = {**data.variables, "name": data.name}
         if data.kind == "verify_email" and self._verify_page:
             variables["page"] = self._verify_page
         order = Order(
             id=data.id,
             owner="auth",
             user_id=data.user_id,
-            address=data.email,
+            address=data.email or data.phone_number or "",
             category="security",
+            channel=data.channel,
             template=data.kind,
             lane=HIGH,
             variables=variables,

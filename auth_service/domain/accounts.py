@@ -9,9 +9,10 @@ from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from auth_service.domain import identifiers, passwords, sessions, users, verification
+from auth_service.domain.clients import Client
 from auth_service.domain.identifiers import Name
 from auth_service.domain.kit import Kit
-from auth_service.domain.sessions import Client
+from auth_service.domain.sessions import Opening
 from auth_service.domain.tokens import Pair
 from auth_service.errors import EmailTaken, LinkSpent, NotAllowed, PhoneTaken
 from auth_service.models import Identifier, User
@@ -65,7 +66,7 @@ async def register(db: AsyncSession, kit: Kit, new: Registration, client: Client
     await outbox.add(db, UserRegistered(profile=users.profile(user)), kit.clock.now())
     if user.email is not None:
         await verification.send_link(db, kit, user)
-    return await sessions.start(db, kit, users.holder(user), client=client, amr=["pwd"])
+    return await sessions.start(db, kit, users.holder(user), Opening(amr=["pwd"]), client=client)
 
 
 async def confirm_email(db: AsyncSession, token: str, *, now: datetime) -> None:

@@ -12,7 +12,9 @@ import structlog
 from sqlalchemy import Row, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from auth_service.domain import revocations
+from auth_service.domain import audit, revocations
+from auth_service.domain.audit import Entry
+from auth_service.domain.clients import Client
 from auth_service.domain.kit import Kit
 from auth_service.domain.tokens import FAMILIES, IDLE, Holder, Pair, Presented
 from auth_service.errors import InvalidRefreshToken, RefreshReused, SessionExpired
@@ -28,38 +30,51 @@ _MINUTE = timedelta(minutes=1)
 log = structlog.get_logger()
 
 
-@dataclass(frozen=True, slots=True)
-class Client:
-    """The device at the other end, as far as it shows."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opening:
+    """How a session begins. `amr` are the methods that proved who it is (RFC 8176), `aal` how strongly."""
 
-    ip: str | None = None
-    country: str | None = None
-    user_agent: str = ""
+    amr: Sequence[str]
+    aal: int = 1
+    family: str = "canonical"
+    cookie: bool = False
+    actor_id: UUID | None = None
 
 
-async def start(db: AsyncSession, kit: Kit, user: Holder, *, client: Client, amr: Sequence[str]) -> Pair:
+async def start(db: AsyncSession, kit: Kit, user: Holder, opening: Opening, *, client: Client) -> Pair:
     now = kit.clock.now()
     session = Session(
         id=uuid7(),
         user_id=user.id,
-        family="canonical",
+        family=opening.family,
         salt=secrets.token_bytes(_SALT_BYTES),
         counter=0,
         rotated_at=now,
         window_started_at=now,
         window_count=0,
-        amr=list(amr),
-        aal=1,
+        amr=list(opening.amr),
+        aal=opening.aal,
+        authenticated_at=now,
+        cookie=opening.cookie,
+        actor_id=opening.actor_id,
         ip=client.ip,
         country=client.country,
         user_agent=client.user_agent,
         created_at=now,
         last_seen_at=now,
         idle_expires_at=now + IDLE,
-        expires_at=now + FAMILIES["canonical"].absolute,
+        expires_at=now + FAMILIES[opening.family].absolute,
     )
     db.add(session)
     await db.flush()
+    entry = Entry(
+        action="session.started",
+        actor_id=opening.actor_id or user.id,
+        subject_id=user.id,
+        session_id=session.id,
+        data={"amr": list(opening.amr), "family": opening.family},
+    )
+    await audit.record(db, entry, client, now=now)
     log.info("session_started", user_id=str(user.id), session_id=str(session.id))
     return kit.mint.pair(user, session, counter=0)
 

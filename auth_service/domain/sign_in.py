@@ -7,13 +7,14 @@ import structlog
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from auth_service.domain import passwords, sessions, users
+from auth_service.domain import admission, passwords
+from auth_service.domain.clients import Client
 from auth_service.domain.hashing import Verdict
 from auth_service.domain.identifiers import Name
 from auth_service.domain.kit import Kit
-from auth_service.domain.sessions import Client
+from auth_service.domain.sessions import Opening
 from auth_service.domain.tokens import Pair
-from auth_service.errors import EmailNotVerified, InvalidCredentials
+from auth_service.errors import InvalidCredentials
 from auth_service.models import Identifier, Password
 
 log = structlog.get_logger()
@@ -48,13 +49,10 @@ async def _known(kit: Kit, name: Name | None) -> _Known | None:
 
 
 async def _begin(db: AsyncSession, kit: Kit, known: _Known, verdict: Verdict, *, client: Client) -> Pair:
-    user = await users.find(db, known.user_id)
     current = await db.scalar(select(Password.hash).where(Password.user_id == known.user_id))
     # The password may have been changed while the old one was being checked.
-    if user is None or current != known.hash or user.status not in ("active", "pending"):
+    if current != known.hash:
         raise InvalidCredentials
-    if user.status == "pending":
-        raise EmailNotVerified
     if verdict.upgraded:
-        await passwords.upgrade(db, user.id, old=known.hash, new=verdict.upgraded)
-    return await sessions.start(db, kit, users.holder(user), client=client, amr=["pwd"])
+        await passwords.upgrade(db, known.user_id, old=known.hash, new=verdict.upgraded)
+    return await admission.admit(db, kit, known.user_id, Opening(amr=["pwd"]), client=client)

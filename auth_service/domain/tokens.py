@@ -18,6 +18,7 @@ from uuid import UUID
 from auth_service.errors import InvalidRefreshToken
 from libs.clock import Clock
 from libs.errors import WrongTokenType
+from libs.keys import KeyRing
 from libs.tokens import AUDIENCE, ISSUER, Issuer
 
 _VERSION = 1
@@ -26,6 +27,9 @@ _HEAD_BYTES = 18
 _COUNTER_BYTES = 9
 # Of the claims, for those who read them: a new number would mean that a claim has changed its meaning.
 _CLAIMS_VERSION = 1
+MFA = "mfa+jwt"
+MFA_AUDIENCE = "auth"
+_PENDING_SECONDS = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,16 +145,50 @@ class RefreshKeys:
         return hmac.digest(own, signed, hashlib.sha256)[:_MAC_BYTES]
 
 
+class FirstFactor(Protocol):
+    """What a pending sign-in must still know when its second factor comes."""
+
+    @property
+    def amr(self) -> Sequence[str]: ...
+    @property
+    def family(self) -> str: ...
+    @property
+    def cookie(self) -> bool: ...
+
+
 class Mint:
     """Makes both tokens of a session."""
 
-    def __init__(self, issuer: Issuer, refresh: RefreshKeys, clock: Clock) -> None:
+    def __init__(self, ring: KeyRing, refresh: RefreshKeys, clock: Clock) -> None:
         self.refresh = refresh
-        self._issuer = issuer
+        self._issuer = Issuer(ring)
+        self._pending = Issuer(ring, typ=MFA)
         self._clock = clock
 
     def pair(self, user: Holder, session: SessionRow, *, counter: int) -> Pair:
         return Pair(user, self._access(user, session), self.refresh.make(session.id, counter, session.salt))
+
+    def pending(self, user_id: UUID, first: "FirstFactor") -> str:
+        """Says that the first factor was right. Opens nothing but the second one, in auth, for five minutes."""
+        now = self._clock.ms() // 1000
+        return self._pending.sign(
+            {
+                "iss": ISSUER,
+                "aud": MFA_AUDIENCE,
+                "sub": str(user_id),
+                "sid": "",
+                "jti": secrets.token_urlsafe(12),
+                "iat": now,
+                "nbf": now,
+                "exp": now + _PENDING_SECONDS,
+                "iat_ms": self._clock.ms(),
+                "ver": _CLAIMS_VERSION,
+                "roles": [],
+                "amr": list(first.amr),
+                "family": first.family,
+                "cookie": first.cookie,
+            }
+        )
 
     def _access(self, user: Holder, session: SessionRow) -> str:
         family = FAMILIES[session.family]

@@ -9,11 +9,10 @@ from uuid import UUID
 from sqlalchemy import func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from auth_service.domain import messages
 from auth_service.domain.kit import Kit
 from auth_service.errors import AlreadyVerified, InvalidCode, LinkSpent, NoEmail
 from auth_service.models import OneTimeToken, User
-from libs import outbox
-from libs.contracts.accounts import MessageRequested
 from libs.errors import RateLimited
 from libs.ids import uuid7
 
@@ -41,9 +40,7 @@ async def send_link(db: AsyncSession, kit: Kit, user: User) -> None:
         "expires_at": now + LIFETIME,
     }
     await db.execute(insert(OneTimeToken).values(row))
-    message_id = uuid7()
-    secret = kit.cipher.encrypt(token, f"message:{message_id}")
-    await outbox.add(db, _mail(user, email.value, "verify_email", message_id, secret=secret), now)
+    await messages.mail(db, kit, user, "verify_email", secret=token)
 
 
 async def send_again(db: AsyncSession, kit: Kit, user: User) -> None:
@@ -64,8 +61,7 @@ async def send_again(db: AsyncSession, kit: Kit, user: User) -> None:
 
 async def send_account_exists(db: AsyncSession, kit: Kit, user: User) -> None:
     """Tells the owner of an address that somebody has tried to register with it."""
-    if user.email is not None:
-        await outbox.add(db, _mail(user, user.email, "account_exists", uuid7()), kit.clock.now())
+    await messages.mail(db, kit, user, "account_exists")
 
 
 async def consume(db: AsyncSession, token: str, *, now: datetime) -> tuple[UUID, str]:
@@ -79,20 +75,6 @@ async def consume(db: AsyncSession, token: str, *, now: datetime) -> tuple[UUID,
     if await db.scalar(select(OneTimeToken.id).where(*wanted)) is None:
         raise InvalidCode
     raise LinkSpent
-
-
-def _mail(user: User, email: str, kind: str, message_id: UUID, *, secret: str | None = None) -> MessageRequested:
-    return MessageRequested.model_validate(
-        {
-            "id": message_id,
-            "kind": kind,
-            "user_id": user.id,
-            "email": email,
-            "name": user.display_name,
-            "language": user.language,
-            "secret": secret,
-        }
-    )
 
 
 def _digest(token: str) -> bytes:

@@ -7,7 +7,8 @@ from fastapi import APIRouter, Depends, Response, status
 from auth_service.deps import Device, Tools
 from auth_service.domain import accounts, identifiers, users, verification
 from auth_service.domain.accounts import Registration
-from auth_service.schemas import Register, Tokens, VerificationSent, Verified, VerifyEmail
+from auth_service.schemas.accounts import Register, VerificationSent, Verified, VerifyEmail
+from auth_service.schemas.tokens import Tokens
 from libs.auth import CurrentUser
 from libs.deps import Db, Now
 

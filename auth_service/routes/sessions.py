@@ -8,7 +8,7 @@ from fastapi import APIRouter, status
 from auth_service.deps import Tools
 from auth_service.domain import sessions
 from auth_service.models import Session
-from auth_service.schemas import SessionShown, SignedOut, SignOut
+from auth_service.schemas.sessions import SessionShown, SignedOut, SignOut
 from libs.auth import CurrentUser
 from libs.deps import Db, Now
 from libs.errors import FieldError, Invalid

@@ -5,7 +5,7 @@ from fastapi import APIRouter
 from auth_service.deps import Device, Tools
 from auth_service.domain import identifiers, sessions, sign_in
 from auth_service.domain.identifiers import Name
-from auth_service.schemas import Credentials, RefreshRequest, Tokens
+from auth_service.schemas.tokens import Credentials, RefreshRequest, Tokens
 
 router = APIRouter(prefix="/api/v1/auth/token", tags=["tokens"])
 

@@ -6,7 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Header, Response
 
 from auth_service.domain import users
-from auth_service.schemas import Me, User, UserChange
+from auth_service.schemas.users import Me, User, UserChange
 from libs.auth import CurrentUser
 from libs.deps import Db, Now
 

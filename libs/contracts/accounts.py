@@ -1,9 +1,10 @@
 """Events of auth, and the calls that other services may make to it."""
 
+from collections.abc import Mapping
 from typing import ClassVar, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from libs.contracts.events import EventData
 
@@ -41,15 +42,21 @@ class UserUpdated(EventData):
 
 
 class MessageRequested(EventData):
-    """Auth asks notify to send a code or a link. `secret` is encrypted for `message:<id>`, and erased once sent."""
+    """Auth asks notify to send a code, a link or a warning. `kind` names the template, `variables` are its words.
+
+    `secret` is encrypted for `message:<id>`, and erased once sent.
+    """
 
     type: ClassVar[str] = "MessageRequested"
     id: UUID
-    kind: Literal["verify_email", "account_exists"]
-    user_id: UUID
-    email: str
-    name: str
+    kind: str
+    channel: Literal["email", "sms"] = "email"
+    user_id: UUID | None = None
+    email: str | None = None
+    phone_number: str | None = None
+    name: str = ""
     language: str = "en"
+    variables: Mapping[str, str] = Field(default_factory=dict)
     secret: str | None = None
 
 

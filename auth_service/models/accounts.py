@@ -1,30 +1,16 @@
-"""The tables of auth."""
+"""People, what they sign in with, and what was sent to them to prove an address."""
 
 from datetime import date, datetime
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import (
-    BigInteger,
-    CheckConstraint,
-    ForeignKey,
-    Identity,
-    Index,
-    SmallInteger,
-    Text,
-    text,
-)
-from sqlalchemy.dialects.postgresql import ARRAY, TIMESTAMP
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Identity, Index, UniqueConstraint, false, text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from libs import outbox
-from libs.db import new_metadata
+from auth_service.models.declarative import Base
 
 ROLES = ("user", "support", "moderator", "admin")
-
-
-class Base(DeclarativeBase):
-    metadata = new_metadata()
-    type_annotation_map = {datetime: TIMESTAMP(timezone=True), str: Text, list[str]: ARRAY(Text)}  # noqa: RUF012
 
 
 class User(Base):
@@ -36,6 +22,8 @@ class User(Base):
         CheckConstraint(f"roles <@ ARRAY{list(ROLES)}::text[]", name="roles"),
         # Registrations that nobody confirmed; the worker looks for old ones.
         Index("ix_users_pending", "created_at", postgresql_where=text("status = 'pending'")),
+        CheckConstraint("direct_messages IN ('everyone', 'contacts')", name="direct_messages"),
+        Index("ix_users_deletion_at", "deletion_at", postgresql_where=text("deletion_at IS NOT NULL")),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
@@ -50,6 +38,16 @@ class User(Base):
     date_of_birth: Mapped[date | None]
     language: Mapped[str] = mapped_column(server_default="en")
     timezone: Mapped[str] = mapped_column(server_default="UTC")
+    # `privacy` says who sees what, `preferences` how the client looks; their shapes are in the schemas.
+    privacy: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default="{}")
+    preferences: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default="{}")
+    direct_messages: Mapped[str] = mapped_column(server_default="everyone")
+    # Countries that its owner or an administrator lets this account be used from; None: all.
+    allowed_countries: Mapped[list[str] | None]
+    must_change_password: Mapped[bool] = mapped_column(server_default=false())
+    suspended_reason: Mapped[str | None]
+    # When the account and everything about it is erased, if nobody signs in before.
+    deletion_at: Mapped[datetime | None]
     # Grows with every change of the profile or of an identifier; it is the ETag and orders the events.
     version: Mapped[int] = mapped_column(server_default="1")
     created_at: Mapped[datetime]
@@ -122,39 +120,6 @@ class Password(Base):
     changed_at: Mapped[datetime]
 
 
-class Session(Base):
-    """One sign-in on one device. The refresh token is computed from this row and stored nowhere."""
-
-    __tablename__ = "sessions"
-    __table_args__ = (
-        Index("ix_sessions_user_id", "user_id", "id"),
-        Index("ix_sessions_expires_at", "expires_at"),
-        # Every refresh updates a row. With room left in its page no index has to be touched.
-        {"postgresql_with": {"fillfactor": 80}},
-    )
-
-    id: Mapped[UUID] = mapped_column(primary_key=True)
-    user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
-    # Which family of clients it was opened through; that decides its lifetimes for good.
-    family: Mapped[str]
-    salt: Mapped[bytes]
-    counter: Mapped[int] = mapped_column(BigInteger)
-    rotated_at: Mapped[datetime]
-    window_started_at: Mapped[datetime]
-    window_count: Mapped[int]
-    amr: Mapped[list[str]]
-    aal: Mapped[int] = mapped_column(SmallInteger)
-    ip: Mapped[str | None]
-    country: Mapped[str | None]
-    user_agent: Mapped[str]
-    created_at: Mapped[datetime]
-    last_seen_at: Mapped[datetime]
-    idle_expires_at: Mapped[datetime]
-    expires_at: Mapped[datetime]
-    revoked_at: Mapped[datetime | None]
-    revoked_reason: Mapped[str | None]
-
-
 class OneTimeToken(Base):
     """A link that was sent to somebody. Only its SHA-256 is kept: who reads this table can use none of them."""
 
@@ -170,31 +135,46 @@ class OneTimeToken(Base):
     hash: Mapped[bytes] = mapped_column(unique=True)
     # What the link proves, as the address that it went to: a link for an address that was replaced proves nothing.
     target: Mapped[str]
+    # What the link does besides, as the address that an undo link brings back.
+    data: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
     created_at: Mapped[datetime]
     expires_at: Mapped[datetime]
     used_at: Mapped[datetime | None]
 
 
-class Revocation(Base):
-    """A session that ended, or an epoch before which a user's (or everyone's) access tokens are refused.
+class ExternalIdentity(Base):
+    """An account elsewhere that its owner signs in with. Known by the provider's own id, never by an address."""
 
-    Written in the transaction that ends the session; Redis is told afterwards. `published_at` is empty until the
-    worker knows that it was.
-    """
-
-    __tablename__ = "revocations"
+    __tablename__ = "identities"
     __table_args__ = (
-        CheckConstraint("kind IN ('session', 'user', 'everyone')", name="kind"),
-        Index("ix_revocations_unpublished", "id", postgresql_where=text("published_at IS NULL")),
-        Index("ix_revocations_created_at", "created_at"),
+        UniqueConstraint("provider", "subject"),
+        Index("ix_identities_user_id", "user_id"),
     )
 
-    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
-    kind: Mapped[str]
-    subject: Mapped[UUID | None]
-    epoch_ms: Mapped[int] = mapped_column(BigInteger)
-    created_at: Mapped[datetime]
-    published_at: Mapped[datetime | None]
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
+    provider: Mapped[str]
+    subject: Mapped[str]
+    # As the provider said at the last sign-in; shown to the owner, proof of nothing.
+    email: Mapped[str | None]
+    linked_at: Mapped[datetime]
+    last_used_at: Mapped[datetime]
 
 
-outbox.add_tables(Base.metadata)
+class Export(Base):
+    """A copy of everything that is known of a user, made by the worker, encrypted, and kept for a week."""
+
+    __tablename__ = "exports"
+    __table_args__ = (
+        CheckConstraint("state IN ('waiting', 'ready', 'failed')", name="state"),
+        Index("ix_exports_user_id", "user_id", "id"),
+        Index("ix_exports_waiting", "id", postgresql_where=text("state = 'waiting'")),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
+    state: Mapped[str]
+    document: Mapped[str | None]
+    requested_at: Mapped[datetime]
+    ready_at: Mapped[datetime | None]
+    expires_at: Mapped[datetime]

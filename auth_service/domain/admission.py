@@ -1,0 +1,35 @@
+"""The one way in: whatever proved who somebody is, a session begins here or does not begin."""
+
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from auth_service.domain import factors, sessions, users
+from auth_service.domain.clients import Client
+from auth_service.domain.kit import Kit
+from auth_service.domain.sessions import Opening
+from auth_service.domain.tokens import Pair
+from auth_service.errors import CountryBlocked, EmailNotVerified, InvalidCredentials, MfaRequired
+from auth_service.models import User
+
+
+async def admit(db: AsyncSession, kit: Kit, user_id: UUID, opening: Opening, *, client: Client) -> Pair:
+    """Raises InvalidCredentials for an account that is gone or suspended, EmailNotVerified, CountryBlocked, and
+    MfaRequired, with a token that only the second factor can spend, when one is set up and was not shown."""
+    user = await users.find(db, user_id)
+    if user is None or user.status not in ("active", "pending"):
+        raise InvalidCredentials
+    if user.status == "pending":
+        raise EmailNotVerified
+    _require_country(user, client)
+    if opening.aal < 2:
+        methods = await factors.methods(db, user.id)
+        if methods:
+            raise MfaRequired(kit.mint.pending(user.id, opening), methods)
+    return await sessions.start(db, kit, users.holder(user), opening, client=client)
+
+
+def _require_country(user: User, client: Client) -> None:
+    """An account may be bound to countries. A place that no database knows is let in: its owner would be locked out."""
+    if user.allowed_countries is not None and client.country and client.country not in user.allowed_countries:
+        raise CountryBlocked(client.country)

@@ -1,0 +1,54 @@
+"""The audit log: who did what to whom, from where, and how it ended.
+
+Rows are inserted unchained, in the transaction of what they tell; one worker seals them into a chain of hashes.
+"""
+
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID
+
+import structlog
+from sqlalchemy import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from auth_service.domain.clients import Client
+from auth_service.models import AuditEvent
+from libs.db import Database
+from libs.ids import uuid7
+
+Result = Literal["ok", "refused"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """`action` is `noun.verb`, as `session.started`. `actor_id` acted, `subject_id` is whom it concerns."""
+
+    action: str
+    result: Result = "ok"
+    reason: str | None = None
+    actor_id: UUID | None = None
+    subject_id: UUID | None = None
+    session_id: UUID | None = None
+    data: dict[str, Any] = field(default_factory=dict)
+
+
+async def record(db: AsyncSession, entry: Entry, client: Client, *, now: datetime) -> None:
+    """Never a secret, nor an address that somebody merely tried: a failed sign-in names only accounts that exist."""
+    row = {
+        **asdict(entry),
+        "at": now,
+        "event_id": uuid7(),
+        "service": "auth",
+        "ip": client.ip,
+        "country": client.country,
+        "user_agent": client.user_agent or None,
+        "request_id": structlog.contextvars.get_contextvars().get("request_id"),
+    }
+    await db.execute(insert(AuditEvent).values(row))
+
+
+async def record_alone(database: Database, entry: Entry, client: Client, *, now: datetime) -> None:
+    """In a transaction of its own, for what is refused: the error that follows undoes the request's."""
+    async with database.transaction() as db:
+        await record(db, entry, client, now=now)

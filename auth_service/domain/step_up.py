@@ -1,0 +1,28 @@
+"""Proving once more who one is, within a session, before something that cannot be undone."""
+
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from auth_service.domain import factors
+from auth_service.errors import ReauthRequired
+from auth_service.models import Password, Session
+
+RECENT = timedelta(minutes=5)
+
+
+async def require_recent(db: AsyncSession, user_id: UUID, session_id: UUID, *, now: datetime) -> None:
+    """Raises ReauthRequired when the last proof in this session is older than five minutes, or was weaker than the
+    account's factors."""
+    query = select(Session.authenticated_at, Session.aal).where(Session.id == session_id, Session.user_id == user_id)
+    session = (await db.execute(query)).one_or_none()
+    second = await factors.methods(db, user_id)
+    if session is None or now - session.authenticated_at > RECENT or (second and session.aal < 2):
+        raise ReauthRequired(second or await _first_factors(db, user_id))
+
+
+async def _first_factors(db: AsyncSession, user_id: UUID) -> list[str]:
+    has_password = await db.scalar(select(Password.user_id).where(Password.user_id == user_id)) is not None
+    return ["password"] if has_password else ["code"]

@@ -1,0 +1,33 @@
+"""Fields that several requests have."""
+
+from typing import Annotated
+from zoneinfo import available_timezones
+
+from pydantic import AfterValidator, Field
+
+from auth_service.domain.passwords import MAX_LENGTH, MIN_LENGTH
+from libs.shapes import Text
+
+
+def _one_line(text: str) -> str:
+    # Names end up in the heads of mails and in logs, where a line break would begin something new.
+    if not all(c.isprintable() for c in text):
+        raise ValueError("Control characters are not allowed.")
+    return text.strip()
+
+
+def _known_zone(name: str) -> str:
+    if name != "UTC" and name not in available_timezones():
+        raise ValueError("Use a name of the IANA time zone database, as Europe/Berlin.")
+    return name
+
+
+Name = Annotated[Text, Field(max_length=150), AfterValidator(_one_line)]
+Login = Annotated[Text, Field(min_length=1, max_length=320)]
+NewPassword = Annotated[
+    Text,
+    Field(min_length=MIN_LENGTH, max_length=MAX_LENGTH, description="Any characters; no rules but length and rarity."),
+]
+Language = Annotated[Text, Field(max_length=35, pattern=r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*$", examples=["en"])]
+Zone = Annotated[Text, Field(max_length=64), AfterValidator(_known_zone), Field(examples=["Europe/Berlin"])]
+OneTime = Annotated[Text, Field(min_length=1, max_length=200)]
