@@ -86,6 +86,7 @@ class Seen:
 
 
 Behaviour = Callable[["Service", Seen, asyncio.StreamReader, asyncio.StreamWriter], Awaitable[bool]]
+GET = b"GET /api/v1/messages HTTP/1.1\r\nHost: a\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
 
 
