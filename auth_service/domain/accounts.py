@@ -8,7 +8,7 @@ import structlog
 from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from auth_service.domain import identifiers, passwords, sessions, users, verification
+from auth_service.domain import identifiers, links, passwords, sessions, users, verification
 from auth_service.domain.clients import Client
 from auth_service.domain.identifiers import Name
 from auth_service.domain.kit import Kit
@@ -70,9 +70,9 @@ async def register(db: AsyncSession, kit: Kit, new: Registration, client: Client
 
 
 async def confirm_email(db: AsyncSession, token: str, *, now: datetime) -> None:
-    user_id, address = await verification.consume(db, token, now=now)
-    user = await users.find(db, user_id, lock=True)
-    if user is None or not await identifiers.verify(db, user_id, address, now=now):
+    link = await links.consume(db, links.VERIFY_EMAIL, token, now=now)
+    user = await users.find(db, link.user_id, lock=True)
+    if user is None or not await identifiers.verify(db, user.id, link.target, now=now):
         raise LinkSpent
     if user.status != "pending":
         await users.save(db, user, now=now)
@@ -82,7 +82,7 @@ async def confirm_email(db: AsyncSession, token: str, *, now: datetime) -> None:
     await db.flush()
     await db.refresh(user, ["identifiers"])
     await outbox.add(db, UserRegistered(profile=users.profile(user)), now)
-    log.info("user_registered", user_id=str(user_id))
+    log.info("user_registered", user_id=str(user.id))
 
 
 async def create(
