@@ -69,9 +69,9 @@ def _seed_demo(settings: Settings, _options: argparse.Namespace) -> None:
 
 
 async def _with_kit(settings: Settings, job: administration.Job) -> str:
-    async with open_runtime("auth", settings, pull=revocations.active_at(Clock())) as runtime:
-        with open_kit(runtime, settings) as kit:
-            return await job(kit)
+    pull = revocations.active_at(Clock())
+    async with open_runtime("auth", settings, pull=pull) as runtime, open_kit(runtime, settings) as kit:
+        return await job(kit)
 
 
 def _ask_password() -> str:

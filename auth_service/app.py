@@ -1,13 +1,15 @@
 """The HTTP side of auth: where everything concrete is made."""
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
 from auth_service.domain import revocations
+from auth_service.domain.breaches import Breaches
 from auth_service.domain.hashing import Hasher
 from auth_service.domain.kit import Kit
+from auth_service.domain.passwords import Policy
 from auth_service.domain.tokens import Mint, RefreshKeys
 from auth_service.routes import accounts, internal, keys, sessions, tokens, users
 from auth_service.settings import Settings
@@ -19,22 +21,26 @@ from libs.runtime import Runtime, open_runtime
 _DESCRIPTION = "Accounts, sign-in, sessions and tokens."
 
 
-@contextmanager
-def open_kit(runtime: Runtime, settings: Settings) -> Iterator[Kit]:
+@asynccontextmanager
+async def open_kit(runtime: Runtime, settings: Settings) -> AsyncIterator[Kit]:
     hasher = Hasher(settings.hashing_threads)
     refresh_keys = RefreshKeys(settings.refresh_keys.get_secret_value())
+    breaches = Breaches(settings.hibp_url) if settings.hibp_url else None
     try:
         yield Kit(
             database=runtime.db,
             redis=runtime.redis,
             clock=runtime.clock,
             hasher=hasher,
+            passwords=Policy(nist=settings.password_profile == "nist", breaches=breaches),  # noqa: S105
             mint=Mint(runtime.ring, refresh_keys, runtime.clock),
             cipher=runtime.cipher,
             must_verify=settings.email_verification == "required",
         )
     finally:
         hasher.close()
+        if breaches is not None:
+            await breaches.close()
 
 
 def create_app(settings: Settings, clock: Clock | None = None) -> FastAPI:
@@ -42,11 +48,14 @@ def create_app(settings: Settings, clock: Clock | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with open_runtime("auth", settings, clock=clock, pull=revocations.active_at(clock)) as runtime:
-            with open_kit(runtime, settings) as kit:
-                runtime.onto(app)
-                app.state.kit = kit
-                yield
+        pull = revocations.active_at(clock)
+        async with (
+            open_runtime("auth", settings, clock=clock, pull=pull) as runtime,
+            open_kit(runtime, settings) as kit,
+        ):
+            runtime.onto(app)
+            app.state.kit = kit
+            yield
 
     async def database() -> None:
         await app.state.db.ping()

@@ -22,6 +22,16 @@ class Settings(ServiceSettings):
         description="Keys of refresh tokens: `number:base64url of 32 bytes`, comma separated, the current one first."
         " Numbers are 0 to 255. A key that is removed ends the sessions that were last refreshed with it.",
     )
+    password_profile: Literal["standard", "nist"] = Field(
+        "standard",
+        description="`standard`: passwords have at least 8 characters. `nist`: at least 15 where the account has no"
+        " second factor (NIST SP 800-63B-4).",
+    )
+    hibp_url: str | None = Field(
+        None,
+        description="A range API of Have I Been Pwned, as `https://api.pwnedpasswords.com/range`: new passwords that"
+        " were in a breach are refused. It sees five hex digits of a hash, and its failure refuses nobody.",
+    )
     hashing_threads: int = Field(
         0,
         ge=0,

@@ -56,7 +56,7 @@ async def register(db: AsyncSession, kit: Kit, new: Registration, client: Client
     Where addresses must be confirmed: None, whether or not the address was known, and nobody is signed in. The owner of
     a known one gets a mail. Only a taken username is said, for usernames are public.
     """
-    passwords.require_suitable(new.password, new.own_names)
+    await kit.passwords.require(new.password, new.own_names)
     # Before the first statement, so that no connection waits for it, and in every case, so that the time tells nothing.
     password_hash = await kit.hasher.hash(new.password)
     if kit.must_verify:

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from auth_service.domain import accounts, identifiers, passwords, users
+from auth_service.domain import accounts, identifiers, users
 from auth_service.domain.accounts import Registration, Standing
 from auth_service.domain.kit import Kit
 from auth_service.errors import NotAllowed
@@ -62,7 +62,7 @@ async def create_admin(kit: Kit, new: Registration) -> str:
             user.roles = [*user.roles, "admin"]
             await users.save(db, user, now=kit.clock.now())
             return f"{user.email} is an administrator now."
-    passwords.require_suitable(new.password, new.own_names)
+    await kit.passwords.require(new.password, new.own_names)
     await _make(kit, new, Standing(roles=("user", "admin"), email_verified=True))
     return f"Made the administrator {new.email.value}."
 

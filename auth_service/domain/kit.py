@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from redis.asyncio import Redis
 
 from auth_service.domain.hashing import Hasher
+from auth_service.domain.passwords import Policy
 from auth_service.domain.tokens import Mint
 from libs.clock import Clock
 from libs.crypto import FieldCipher
@@ -19,6 +20,7 @@ class Kit:
     redis: Redis
     clock: Clock
     hasher: Hasher
+    passwords: Policy
     mint: Mint
     cipher: FieldCipher
     must_verify: bool

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from pathlib import Path
@@ -11,27 +12,40 @@ from sqlalchemy import update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from auth_service.domain.breaches import Breaches
 from auth_service.domain.hashing import normal
 from auth_service.errors import NotAllowed
 from auth_service.models import Password
 
 MIN_LENGTH = 8
+MIN_LENGTH_ALONE = 15
 MAX_LENGTH = 256
 _SIMILAR_LENGTH = 4
 _TOO_COMMON = "This password is too common."
 _KEYBOARD = ("01234567890123456789", "abcdefghijklmnopqrstuvwxyz", "qwertyuiopasdfghjklzxcvbnm", "1q2w3e4r5t6y7u8i9o0p")
 # What people add to a common word to satisfy a rule: a year, a number, a sign.
-_DECORATION = re.compile(r"^[\W\d_]{0,4}(.*?)[\W\d_]{0,4}$", re.DOTALL)
+_DECORATION = re.compile(r"^[\W\d_]{0,5}(.*?)[\W\d_]{0,5}$", re.DOTALL)
 
 
-def require_suitable(password: str, own_names: Iterable[str]) -> None:
-    """Raises NotAllowed for what is too short, on everybody's list, or made of the owner's own names."""
-    text = normal(password)
-    if len(text) < MIN_LENGTH:
-        raise NotAllowed("password", f"Use at least {MIN_LENGTH} characters.")
-    plain = text.casefold()
-    if _is_common(plain) or _is_similar(plain, own_names):
-        raise NotAllowed("password", _TOO_COMMON)
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """`nist` asks for 15 characters where the password is all that there is (NIST SP 800-63B-4)."""
+
+    nist: bool = False
+    breaches: Breaches | None = None
+
+    async def require(self, password: str, own_names: Iterable[str], *, second_factor: bool = False) -> None:
+        """Raises NotAllowed for what is too short, on everybody's list, made of the owner's own names, or was found in
+        a breach. To be called before the first statement: it may wait for a second."""
+        text = normal(password)
+        least = MIN_LENGTH_ALONE if self.nist and not second_factor else MIN_LENGTH
+        if len(text) < least:
+            raise NotAllowed("password", f"Use at least {least} characters.")
+        plain = text.casefold()
+        if _is_common(plain) or _is_similar(plain, own_names):
+            raise NotAllowed("password", _TOO_COMMON)
+        if self.breaches is not None and await self.breaches.know(text):
+            raise NotAllowed("password", _TOO_COMMON)
 
 
 async def keep(db: AsyncSession, user_id: UUID, password_hash: str, *, now: datetime) -> None:
@@ -61,7 +75,7 @@ def _is_similar(plain: str, own_names: Iterable[str]) -> bool:
     for name in own_names:
         whole = name.casefold()
         for part in (whole, whole.partition("@")[0]):
-            if len(part) >= _SIMILAR_LENGTH and (core == part or (part in plain and len(plain) - len(part) <= 4)):
+            if len(part) >= _SIMILAR_LENGTH and (core == part or (part in plain and len(plain) - len(part) <= 6)):
                 return True
     return False
 

@@ -4,7 +4,7 @@ import asyncio
 import base64
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -15,6 +15,7 @@ from sqlalchemy import text
 from libs.contracts.accounts import MessageRequested
 from libs.db import Database
 from libs.keys import KeyRing
+from libs.testing.clients import some_address
 from libs.testing.clock import FakeClock
 
 PASSWORD = "correct horse battery"
@@ -34,6 +35,9 @@ class Api:
     http: httpx2.AsyncClient
     app: FastAPI
     clock: FakeClock
+    # Where requests come from when they say nothing else: each test has an address of its own, for failures are counted
+    # by address too.
+    address: str = field(default_factory=some_address)
 
     @property
     def db(self) -> Database:
@@ -46,8 +50,12 @@ class Api:
         return ring
 
     async def call(self, method: str, path: str, token: str | None = None, **options: Any) -> httpx2.Response:
+        """`ip` and `country` are what a trusted proxy says of the client."""
         headers = {**({"Authorization": f"Bearer {token}"} if token else {}), **options.pop("headers", {})}
-        return await self.http.request(method, path, headers=headers, **options)
+        if country := options.pop("country", None):
+            headers["X-Client-Country"] = country
+        client = (options.pop("ip", self.address), 0)
+        return await self.http.request(method, path, headers=headers, extensions={"client": client}, **options)
 
     async def get(self, path: str, token: str | None = None, **options: Any) -> httpx2.Response:
         return await self.call("GET", path, token, **options)
@@ -62,8 +70,10 @@ class Api:
         assert answer.status_code == 201, answer.text
         return account(answer)
 
-    async def sign_in(self, password: str = PASSWORD, **name: str) -> httpx2.Response:
-        return await self.post("/api/v1/auth/token", {**name, "password": password})
+    async def sign_in(self, password: str = PASSWORD, **name: Any) -> httpx2.Response:
+        """By `email`, `username`, `phone_number` or `login`; the rest is about the request."""
+        about = {key: name.pop(key) for key in ("ip", "country", "headers") if key in name}
+        return await self.post("/api/v1/auth/token", {**name, "password": password}, **about)
 
     async def refresh(self, token: str) -> httpx2.Response:
         return await self.post("/api/v1/auth/token/refresh", {"refresh": token})

@@ -47,10 +47,15 @@ async def open_api(settings_for: SettingsFor) -> OpenApi:
 
 
 @pytest.fixture(scope="session")
-async def api(open_api: OpenApi) -> AsyncIterator[Api]:
-    """The app that tests share which leave the clock alone."""
+async def shared(open_api: OpenApi) -> AsyncIterator[Api]:
     async with open_api() as opened:
         yield opened
+
+
+@pytest.fixture
+def api(shared: Api) -> Api:
+    """The app that tests share which leave the clock alone."""
+    return Api(shared.http, shared.app, shared.clock)
 
 
 @pytest.fixture

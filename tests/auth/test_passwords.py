@@ -1,14 +1,17 @@
 """Which passwords are good, and how they are kept and compared."""
 
 import asyncio
+import json
 from typing import Any
 
 import pytest
 from passlib.hash import argon2, bcrypt
 
+from auth_service.domain import passwords
 from auth_service.domain.hashing import Hasher
 from auth_service.errors import Busy
 from tests.auth.api import PASSWORD, Account, Api, fields, unique
+from tests.auth.conftest import OpenApi
 
 REGISTER = "/api/v1/auth/register"
 
@@ -66,15 +69,34 @@ async def test_lengths_out_of_bounds_are_refused(api: Api, length: int) -> None:
     assert await refusal(api, ("ab1 " * 2000)[:length])
 
 
+@pytest.mark.promise("L4")
+@pytest.mark.parametrize(
+    ("password", "status"),
+    [("a b" * 90, 422), ("x" * (1 << 20), 413), ("nul\x00 horse battery", 422), ("half \ud83d battery", 422)],
+    ids=["270", "1 MiB", "NUL", "surrogate"],
+)
+async def test_what_is_no_password_is_refused_at_registering_and_at_signing_in(
+    api: Api, password: str, status: int
+) -> None:
+    content = json.dumps({"email": f"{unique()}@example.com", "password": password})
+    for path in (REGISTER, "/api/v1/auth/token"):
+        answer = await api.call("POST", path, content=content, headers={"Content-Type": "application/json"})
+        assert answer.status_code == status
+
+
+@pytest.mark.promise("A5")
 @pytest.mark.parametrize(
     "password",
     ["password", "Password1", "PASSWORD123!", "iloveyou", "12345678", "87654321", "aaaaaaaa", "abababab", "qwertyuiop",
-     "abcdefghij", "zyxwvuts", "!!dragon99", "Parleychat1", "".join(chr(ord(c) + 0xFEE0) for c in "password")],
+     "abcdefghij", "zyxwvuts", "!!dragon99", "Parleychat1", "parley2026!",
+     "trustno1", "superman", "Midnight12", "Contraseña",
+     "".join(chr(ord(c) + 0xFEE0) for c in "password")],
 )  # fmt: skip
 async def test_everybodys_passwords_are_refused(api: Api, password: str) -> None:
     assert await refusal(api, password) == "This password is too common."
 
 
+@pytest.mark.promise("A5")
 async def test_ones_own_names_are_no_passwords(api: Api) -> None:
     name = unique()
     for password in (name, f"{name}1", name.upper(), f"{name}@example.com", f"!{name}2026"):
@@ -84,6 +106,19 @@ async def test_ones_own_names_are_no_passwords(api: Api) -> None:
 
 async def test_a_password_that_only_contains_a_name_is_good(api: Api) -> None:
     assert await refusal(api, "lovelace wrote the first program", last_name="Lovelace") is None
+
+
+@pytest.mark.promise("A5")
+def test_the_list_has_thousands_of_words() -> None:
+    """Of which the ones that are long enough are refused as they are, the shorter ones with something added."""
+    assert len(passwords._common_words()) > 10_000
+
+
+@pytest.mark.promise("A4")
+async def test_a_password_that_is_alone_can_be_required_to_be_long(open_api: OpenApi) -> None:
+    async with open_api(password_profile="nist") as api:
+        assert await refusal(api, "14 characters!") == "Use at least 15 characters."
+        assert await refusal(api, "15 characters!!") is None
 
 
 @pytest.mark.promise("A6")
@@ -117,6 +152,7 @@ async def test_bcrypt_does_not_pass_on_the_first_72_bytes(api: Api, tail: str) -
     assert answer.status_code == {"": 200, "b": 401, "\x00": 422}[tail]
 
 
+@pytest.mark.promise("A9")
 @pytest.mark.parametrize(
     "hostile",
     [
