@@ -11,14 +11,15 @@ from uuid import UUID
 import structlog
 from sqlalchemy import Row, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import selectinload
 
-from auth_service.domain import audit, revocations
+from auth_service.domain import audit, messages, revocations
 from auth_service.domain.audit import Entry
 from auth_service.domain.clients import Client
 from auth_service.domain.kit import Kit
 from auth_service.domain.tokens import FAMILIES, IDLE, Holder, Pair, Presented
 from auth_service.errors import InvalidRefreshToken, RefreshReused, SessionExpired
-from auth_service.models import Session
+from auth_service.models import Session, User
 from libs.errors import NotFound, RateLimited, TokenRevoked, WrongTokenType
 from libs.ids import uuid7
 
@@ -88,7 +89,7 @@ async def refresh(kit: Kit, token: str, client: Client) -> Pair:
     async with kit.database.transaction() as db:
         pair = await _rotate(db, kit, presented, client=client) or await _repeat(db, kit, presented)
         if pair is None:
-            await _end(db, presented.session_id, reason="reuse", now=kit.clock.now())
+            await _end_reused(db, kit, presented.session_id, client)
     if pair is None:
         # After the commit, for an error inside the transaction would undo the ending.
         log.warning("refresh_token_reused", session_id=str(presented.session_id))
@@ -245,6 +246,19 @@ async def _end(db: AsyncSession, session_id: UUID, *, reason: str, now: datetime
     await revocations.record_session(db, session_id, now=now)
     log.info("session_ended", session_id=str(session_id), reason=reason)
     return True
+
+
+async def _end_reused(db: AsyncSession, kit: Kit, session_id: UUID, client: Client) -> None:
+    now = kit.clock.now()
+    if not await _end(db, session_id, reason="reuse", now=now):
+        return
+    query = select(User).join(Session, Session.user_id == User.id).where(Session.id == session_id)
+    user = (await db.scalars(query.options(selectinload(User.identifiers)))).one()
+    entry = Entry(
+        action="session.reused", result="refused", reason="refresh_reused", subject_id=user.id, session_id=session_id
+    )
+    await audit.record(db, entry, client, now=now)
+    await messages.mail(db, kit, user, "refresh_reused")
 
 
 def _window(now: datetime) -> dict[str, object]:

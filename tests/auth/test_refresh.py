@@ -95,6 +95,17 @@ async def test_a_replaced_token_that_comes_late_ends_the_session(aging: Api) -> 
         assert await aging.ended(token) == "token_revoked"
 
 
+@pytest.mark.promise("A45")
+async def test_the_owner_hears_of_a_reused_token_once(aging: Api) -> None:
+    made = await aging.register()
+    await next_token(aging, made.refresh)
+    aging.clock.advance(31)
+    await asyncio.gather(*(aging.refresh(made.refresh) for _ in range(5)))
+    assert [mail.kind for mail in await aging.mails(made.email)].count("refresh_reused") == 1
+    rows = await aging.sql("SELECT * FROM audit WHERE subject_id = :id AND action = 'session.reused'", id=made.id)
+    assert [(str(row.session_id), row.result) for row in rows] == [(session_of(made.access), "refused")]
+
+
 @pytest.mark.promise("R2")
 async def test_an_older_token_ends_the_session_at_once(api: Api) -> None:
     made = await api.register()
