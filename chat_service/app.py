@@ -18,9 +18,10 @@ from chat_service.routes import conversations, members, messages, tickets
 from chat_service.routes.socket import SocketDoor
 from chat_service.settings import Settings
 from libs import internal, web
-from libs.auth import authenticate, is_revoked
+from libs.auth import authenticate, revoked
 from libs.clock import Clock
 from libs.errors import Unavailable
+from libs.revocation import Refusal
 from libs.runtime import Runtime, open_runtime
 from libs.tasks import background
 from libs.tokens import Claims
@@ -80,8 +81,8 @@ async def open_context(runtime: Runtime, settings: Settings) -> AsyncIterator[Co
     async def accept(token: str) -> Claims:
         return (await authenticate(token, runtime.verifier, runtime.revocations)).claims
 
-    async def refused(claims: Claims) -> bool:
-        return await is_revoked(claims, runtime.revocations)
+    async def refused(claims: Claims) -> Refusal | None:
+        return await revoked(claims, runtime.revocations)
 
     context = Context(
         clock=runtime.clock,

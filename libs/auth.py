@@ -9,8 +9,8 @@ from fastapi import Depends, Request
 from fastapi.security import HTTPBearer
 from redis.exceptions import RedisError
 
-from libs.errors import BadRequest, Forbidden, InvalidToken, TokenRevoked, Unauthenticated
-from libs.revocation import Revocations
+from libs.errors import BadRequest, Forbidden, InvalidToken, Unauthenticated
+from libs.revocation import Refusal, Revocations
 from libs.tokens import SERVICE_HEADER, Claims, Verifier
 
 log = structlog.get_logger()
@@ -37,25 +37,26 @@ class Caller:
 
 
 async def authenticate(token: str, verifier: Verifier, revocations: Revocations) -> Caller:
-    """Raises InvalidToken, TokenExpired, WrongTokenType or TokenRevoked."""
+    """Raises InvalidToken, TokenExpired, WrongTokenType, TokenRevoked or TokenStale."""
     claims = verifier.verify(token)
-    if await is_revoked(claims, revocations):
-        raise TokenRevoked
+    if refusal := await revoked(claims, revocations):
+        raise refusal
     try:
         return Caller(UUID(claims.sub), UUID(claims.sid), claims.roles, claims)
     except ValueError:
         raise InvalidToken from None
 
 
-async def is_revoked(claims: Claims, revocations: Revocations) -> bool:
+async def revoked(claims: Claims, revocations: Revocations) -> Refusal | None:
+    """Why valid claims count no more; None: they do."""
     if revocations.fresh:
-        return revocations.refuses(claims)
+        return revocations.refusal(claims)
     try:
         return await revocations.ask(claims)
     except RedisError:
         # Reads go on with what this process knows: ended sessions stay ended, new endings wait for Redis.
         log.warning("revocations_from_memory", lag=round(revocations.lag, 1))
-        return revocations.refuses(claims)
+        return revocations.refusal(claims)
 
 
 def bearer(values: list[str]) -> str:

@@ -78,6 +78,13 @@ class TokenRevoked(Unauthenticated):
     detail = "This session has ended."
 
 
+class TokenStale(Unauthenticated):
+    """The session goes on: refreshing it gives a token that says what holds now."""
+
+    code = "token_stale"
+    detail = "This token is out of date. Refresh it."
+
+
 class Forbidden(ServiceError):
     status = 403
     code = "permission_denied"

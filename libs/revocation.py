@@ -16,7 +16,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from libs.clock import Clock
-from libs.errors import ServiceError
+from libs.errors import ServiceError, TokenRevoked, TokenStale, Unauthenticated
 from libs.redis import read_stream
 from libs.tokens import Claims
 
@@ -30,8 +30,16 @@ KEEP_SECONDS = 12 * 3600 + 60
 HEARTBEAT_SECONDS = 1.0
 _SILENT_SECONDS = 5.0
 _LOG_LENGTH = 100_000
+# An epoch that is published again must not lower a later one.
+_RAISE = """
+local epoch = math.max(tonumber(ARGV[1]), tonumber(redis.call('GET', KEYS[1]) or 0))
+redis.call('SET', KEYS[1], string.format('%.0f', epoch), 'EX', ARGV[2])
+"""
 
 log = structlog.get_logger()
+
+# TokenRevoked: the session has ended. TokenStale: it goes on, yet tokens issued up to an epoch are out of date.
+Refusal = type[Unauthenticated]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +61,14 @@ async def publish_session(redis: Redis, session_id: str) -> None:
 
 async def publish_user(redis: Redis, user_id: str, epoch_ms: int) -> None:
     async with redis.pipeline(transaction=True) as pipe:
-        pipe.set(USER_KEY + user_id, epoch_ms, ex=KEEP_SECONDS)
+        pipe.eval(_RAISE, 1, USER_KEY + user_id, epoch_ms, KEEP_SECONDS)
         pipe.xadd(LOG_KEY, {"u": user_id, "e": epoch_ms}, maxlen=_LOG_LENGTH, approximate=True)
         await pipe.execute()
 
 
 async def publish_everyone(redis: Redis, epoch_ms: int) -> None:
     async with redis.pipeline(transaction=True) as pipe:
-        pipe.set(EVERYONE_KEY, epoch_ms, ex=KEEP_SECONDS)
+        pipe.eval(_RAISE, 1, EVERYONE_KEY, epoch_ms, KEEP_SECONDS)
         pipe.xadd(LOG_KEY, {"g": epoch_ms}, maxlen=_LOG_LENGTH, approximate=True)
         await pipe.execute()
 
@@ -86,14 +94,14 @@ async def _rewrite(redis: Redis, active: Active) -> None:
         for session_id in active.sessions:
             pipe.set(SESSION_KEY + session_id, 1, ex=KEEP_SECONDS)
         for user_id, epoch_ms in active.users.items():
-            pipe.set(USER_KEY + user_id, epoch_ms, ex=KEEP_SECONDS)
+            pipe.eval(_RAISE, 1, USER_KEY + user_id, epoch_ms, KEEP_SECONDS)
         if active.everyone:
-            pipe.set(EVERYONE_KEY, active.everyone, ex=KEEP_SECONDS)
+            pipe.eval(_RAISE, 1, EVERYONE_KEY, active.everyone, KEEP_SECONDS)
         await pipe.execute()
 
 
 class Revocations:
-    """The local set. `run` follows the stream; `refuses` answers from memory; `fresh` says whether it may be trusted.
+    """The local set. `run` follows the stream; `refusal` answers from memory; `fresh` says whether it may be trusted.
 
     `pull` fetches the active revocations from auth. `on_change` is called after new facts, so that open sockets of
     ended sessions can be closed.
@@ -118,13 +126,13 @@ class Revocations:
         self._heard = 0.0
         self._cleaned = 0.0
 
-    def refuses(self, claims: Claims) -> bool:
-        """Whether a token is refused by what this process knows."""
-        return (
-            claims.sid in self._sessions
-            or claims.iat_ms <= self._everyone
-            or claims.iat_ms <= self._users.get(claims.sub, 0)
-        )
+    def refusal(self, claims: Claims) -> Refusal | None:
+        """Why a token is refused by what this process knows; None: it is not."""
+        if claims.sid in self._sessions:
+            return TokenRevoked
+        if claims.iat_ms <= self._everyone or claims.iat_ms <= self._users.get(claims.sub, 0):
+            return TokenStale
+        return None
 
     @property
     def fresh(self) -> bool:
@@ -136,14 +144,18 @@ class Revocations:
         """Seconds since the stream was heard last."""
         return asyncio.get_running_loop().time() - self._heard
 
-    async def ask(self, claims: Claims) -> bool:
+    async def ask(self, claims: Claims) -> Refusal | None:
         """The same question put to Redis: one round trip, for the time in which the stream is silent.
 
         Raises RedisError when Redis is away too; then only what the process knows is left.
         """
         keys = [SESSION_KEY + claims.sid, USER_KEY + claims.sub, EVERYONE_KEY]
         session, user, everyone = await self._redis.mget(keys)
-        return bool(session) or claims.iat_ms <= max(int(user or 0), int(everyone or 0)) or self.refuses(claims)
+        if session:
+            return TokenRevoked
+        if claims.iat_ms <= max(int(user or 0), int(everyone or 0)):
+            return TokenStale
+        return self.refusal(claims)
 
     async def run(self) -> None:
         """Follows the stream for ever; falls back to retrying once a second while Redis is away."""

@@ -1,4 +1,4 @@
-"""Ended sessions, told to everybody.
+"""Ended sessions and outdated tokens, told to everybody.
 
 The row is written in the transaction that ends the session. The request that ended it tells Redis right after the
 commit, before it answers, so that the gateway refuses the next request. Should Redis be away or the process die between
@@ -34,13 +34,36 @@ async def record_session(db: AsyncSession, session_id: UUID, *, now: datetime) -
     await db.execute(insert(Revocation).values(row))
 
 
+async def record_user(db: AsyncSession, user_id: UUID, *, now: datetime) -> None:
+    """From now on the user's older access tokens are out of date: 401 `token_stale`. Sessions go on; their next refresh
+    says what holds now. `now` is read after what changes was locked."""
+    row = {"kind": "user", "subject": user_id, "epoch_ms": epoch(now), "created_at": now}
+    await db.execute(insert(Revocation).values(row))
+
+
+async def record_everyone(db: AsyncSession, *, now: datetime) -> None:
+    """The same for all users."""
+    row = {"kind": "everyone", "subject": None, "epoch_ms": epoch(now), "created_at": now}
+    await db.execute(insert(Revocation).values(row))
+
+
+def epoch(now: datetime) -> int:
+    """Tokens issued up to it are refused. A millisecond earlier, for the same transaction may issue a fresh token."""
+    return _ms(now) - 1
+
+
 async def announce_session(redis: Redis, session_id: UUID) -> None:
     """To be called after the commit. Never fails; without Redis the worker does it later."""
-    try:
-        async with asyncio.timeout(_PUBLISH_SECONDS):
-            await revocation.publish_session(redis, str(session_id))
-    except (RedisError, OSError, TimeoutError) as error:
-        log.warning("revocation_waits_for_redis", reason=type(error).__name__)
+    await _announce(revocation.publish_session(redis, str(session_id)))
+
+
+async def announce_user(redis: Redis, user_id: UUID, now: datetime) -> None:
+    """After the commit, with the `now` that was recorded."""
+    await _announce(revocation.publish_user(redis, str(user_id), epoch(now)))
+
+
+async def announce_everyone(redis: Redis, now: datetime) -> None:
+    await _announce(revocation.publish_everyone(redis, epoch(now)))
 
 
 async def publish_waiting(database: Database, redis: Redis, clock: Clock) -> None:
@@ -77,6 +100,14 @@ def active_at(clock: Clock) -> Callable[[Database], Awaitable[Active]]:
         return await active(database, clock)
 
     return pull
+
+
+async def _announce(publishing: Awaitable[None]) -> None:
+    try:
+        async with asyncio.timeout(_PUBLISH_SECONDS):
+            await publishing
+    except (RedisError, OSError, TimeoutError) as error:
+        log.warning("revocation_waits_for_redis", reason=type(error).__name__)
 
 
 async def _publish(redis: Redis, row: Revocation) -> None:

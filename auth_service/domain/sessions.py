@@ -2,7 +2,7 @@
 
 import ipaddress
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NoReturn
@@ -15,7 +15,7 @@ from sqlalchemy.orm import selectinload
 
 from auth_service.domain import audit, messages, revocations
 from auth_service.domain.audit import Entry
-from auth_service.domain.clients import Client
+from auth_service.domain.clients import NOBODY, Client
 from auth_service.domain.kit import Kit
 from auth_service.domain.tokens import FAMILIES, IDLE, Holder, Pair, Presented
 from auth_service.errors import InvalidRefreshToken, RefreshReused, SessionExpired
@@ -40,6 +40,12 @@ class Opening:
     family: str = "canonical"
     cookie: bool = False
     actor_id: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    reason: str
+    client: Client = NOBODY
 
 
 async def start(db: AsyncSession, kit: Kit, user: Holder, opening: Opening, *, client: Client) -> Pair:
@@ -98,15 +104,57 @@ async def refresh(kit: Kit, token: str, client: Client) -> Pair:
     return pair
 
 
-async def end(kit: Kit, session_id: UUID, user_id: UUID, *, reason: str) -> None:
+async def end(kit: Kit, session_id: UUID, user_id: UUID, ending: Ending) -> None:
     """Raises NotFound unless it is a running session of this user."""
     async with kit.database.transaction() as db:
-        if not await _end(db, session_id, user_id=user_id, reason=reason, now=kit.clock.now()):
+        if not await _end(db, session_id, ending, user_id=user_id, now=kit.clock.now()):
             raise NotFound
     await revocations.announce_session(kit.redis, session_id)
 
 
-async def sign_out(kit: Kit, session_id: UUID, user_id: UUID, *, refresh_token: str | None) -> None:
+async def end_others(
+    db: AsyncSession,
+    user_id: UUID,
+    *,
+    keep: UUID | None,
+    reason: str,
+    now: datetime,
+    client: Client = NOBODY,
+) -> list[UUID]:
+    """Ends all running sessions of the user but `keep`. Those returned are to be announced after the commit."""
+    others = select(Session.id).where(Session.user_id == user_id, Session.revoked_at.is_(None), Session.id != keep)
+    if keep is None:
+        others = select(Session.id).where(Session.user_id == user_id, Session.revoked_at.is_(None))
+    # In one order, so that two who end the same sessions never wait for each other.
+    found = (await db.scalars(others.order_by(Session.id))).all()
+    ending = Ending(reason, client)
+    return [session_id for session_id in found if await _end(db, session_id, ending, user_id=user_id, now=now)]
+
+
+async def end_all(
+    db: AsyncSession, user_id: UUID, *, reason: str, now: datetime, client: Client = NOBODY
+) -> list[UUID]:
+    return await end_others(db, user_id, keep=None, reason=reason, now=now, client=client)
+
+
+async def announce(kit: Kit, ended: Iterable[UUID]) -> None:
+    """After the commit: the gateway refuses the next request of these sessions."""
+    for session_id in ended:
+        await revocations.announce_session(kit.redis, session_id)
+
+
+async def sign_out_everywhere(kit: Kit, user_id: UUID, *, keep: UUID | None, client: Client) -> int:
+    """Ends the user's sessions, all or all but one, and says how many they were."""
+    async with kit.database.transaction() as db:
+        now = kit.clock.now()
+        ended = await end_others(db, user_id, keep=keep, reason="sign_out", now=now, client=client)
+    await announce(kit, ended)
+    return len(ended)
+
+
+async def sign_out(
+    kit: Kit, session_id: UUID, user_id: UUID, *, refresh_token: str | None, client: Client = NOBODY
+) -> None:
     """Ends this session, and the one that the refresh token belongs to when that is another one of the same user."""
     ending = {session_id}
     if refresh_token is not None:
@@ -116,9 +164,9 @@ async def sign_out(kit: Kit, session_id: UUID, user_id: UUID, *, refresh_token: 
             log.info("foreign_refresh_token_at_sign_out")
     now = kit.clock.now()
     async with kit.database.transaction() as db:
-        ended = [sid for sid in sorted(ending) if await _end(db, sid, user_id=user_id, reason="sign_out", now=now)]
-    for each in ended:
-        await revocations.announce_session(kit.redis, each)
+        why = Ending("sign_out", client)
+        ended = [sid for sid in sorted(ending) if await _end(db, sid, why, user_id=user_id, now=now)]
+    await announce(kit, ended)
 
 
 async def running(db: AsyncSession, user_id: UUID, *, before: UUID | None, limit: int, now: datetime) -> list[Session]:
@@ -235,22 +283,24 @@ def _require_running(session: Session, now: datetime) -> None:
         raise SessionExpired
 
 
-async def _end(db: AsyncSession, session_id: UUID, *, reason: str, now: datetime, user_id: UUID | None = None) -> bool:
+async def _end(db: AsyncSession, session_id: UUID, why: Ending, *, now: datetime, user_id: UUID | None = None) -> bool:
     """Whether the session was running until now."""
     ending = update(Session).where(Session.id == session_id, Session.revoked_at.is_(None))
     if user_id is not None:
         ending = ending.where(Session.user_id == user_id)
-    ended = await db.scalar(ending.values(revoked_at=now, revoked_reason=reason).returning(Session.id))
-    if ended is None:
+    owner = await db.scalar(ending.values(revoked_at=now, revoked_reason=why.reason).returning(Session.user_id))
+    if owner is None:
         return False
     await revocations.record_session(db, session_id, now=now)
-    log.info("session_ended", session_id=str(session_id), reason=reason)
+    entry = Entry(action="session.ended", reason=why.reason, actor_id=user_id, subject_id=owner, session_id=session_id)
+    await audit.record(db, entry, why.client, now=now)
+    log.info("session_ended", session_id=str(session_id), reason=why.reason)
     return True
 
 
 async def _end_reused(db: AsyncSession, kit: Kit, session_id: UUID, client: Client) -> None:
     now = kit.clock.now()
-    if not await _end(db, session_id, reason="reuse", now=now):
+    if not await _end(db, session_id, Ending("reuse", client), now=now):
         return
     query = select(User).join(Session, Session.user_id == User.id).where(Session.id == session_id)
     user = (await db.scalars(query.options(selectinload(User.identifiers)))).one()

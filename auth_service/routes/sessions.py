@@ -5,10 +5,11 @@ from uuid import UUID
 
 from fastapi import APIRouter, status
 
-from auth_service.deps import Tools
+from auth_service.deps import Device, Tools
 from auth_service.domain import sessions
+from auth_service.domain.sessions import Ending
 from auth_service.models import Session
-from auth_service.schemas.sessions import SessionShown, SignedOut, SignOut
+from auth_service.schemas.sessions import SessionShown, SignedOut, SignedOutEverywhere, SignOut
 from libs.auth import CurrentUser
 from libs.deps import Db, Now
 from libs.errors import FieldError, Invalid
@@ -41,11 +42,24 @@ def _before(paging: PageRequest) -> UUID | None:
 
 
 @router.post("/logout")
-async def sign_out(me: CurrentUser, kit: Tools, body: SignOut | None = None) -> SignedOut:
+async def sign_out(me: CurrentUser, kit: Tools, device: Device, body: SignOut | None = None) -> SignedOut:
     """Ends the session: its refresh token and its access tokens are refused by every service from now on."""
     refresh = body.refresh if body else None
-    await sessions.sign_out(kit, me.session_id, me.user_id, refresh_token=refresh)
+    await sessions.sign_out(kit, me.session_id, me.user_id, refresh_token=refresh, client=device)
     return SignedOut()
+
+
+@router.post("/logout-all")
+async def sign_out_everywhere(me: CurrentUser, kit: Tools, device: Device) -> SignedOutEverywhere:
+    """Ends all of one's sessions, this one included."""
+    return SignedOutEverywhere(ended=await sessions.sign_out_everywhere(kit, me.user_id, keep=None, client=device))
+
+
+@router.post("/logout-others")
+async def sign_out_elsewhere(me: CurrentUser, kit: Tools, device: Device) -> SignedOutEverywhere:
+    """Ends all of one's sessions but this one."""
+    ended = await sessions.sign_out_everywhere(kit, me.user_id, keep=me.session_id, client=device)
+    return SignedOutEverywhere(ended=ended)
 
 
 @router.get("/sessions")
@@ -56,6 +70,6 @@ async def list_sessions(me: CurrentUser, db: Db, clock: Now, paging: Paging) -> 
 
 
 @router.delete("/sessions/{session_id}", status_code=status.HTTP_204_NO_CONTENT)
-async def end_session(session_id: UUID, me: CurrentUser, kit: Tools) -> None:
+async def end_session(session_id: UUID, me: CurrentUser, kit: Tools, device: Device) -> None:
     """Signs one's other device out, or this one."""
-    await sessions.end(kit, session_id, me.user_id, reason="ended_by_owner")
+    await sessions.end(kit, session_id, me.user_id, Ending("ended_by_owner", device))

@@ -19,6 +19,12 @@ class SignedOut(BaseModel):
     status: Literal["logged_out"] = "logged_out"
 
 
+class SignedOutEverywhere(SignedOut):
+    """`ended` sessions were running until now."""
+
+    ended: int
+
+
 class SessionShown(Resource):
     """A running session. `ip` is shortened to its network."""
 

@@ -15,6 +15,7 @@ from chat_service.domain.log import Log
 from chat_service.domain.presence import Presence
 from chat_service.domain.sending import Writer
 from libs.clock import Clock
+from libs.revocation import Refusal
 from libs.tokens import Claims
 
 
@@ -30,8 +31,8 @@ class Context:
     presence: Presence
     authenticate: Callable[[str], Awaitable[Claims]]
     """Raises Unauthenticated. The user's id is a UUID."""
-    refused: Callable[[Claims], Awaitable[bool]]
-    """Whether valid claims have been revoked."""
+    refused: Callable[[Claims], Awaitable[Refusal | None]]
+    """Why valid claims count no more; None: they do."""
     send_limits: SendLimits
     frame_limit: Limit
     byte_limit: Limit

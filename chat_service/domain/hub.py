@@ -11,13 +11,13 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from chat_service.domain import frames
 from chat_service.domain.bus import Bus
-from chat_service.domain.closing import REVOKED
+from chat_service.domain.closing import EXPIRED, REVOKED
 from chat_service.domain.log import Log
 from chat_service.domain.messages import moment_ms
 from chat_service.domain.sending import Stored
 from chat_service.domain.streams import Run, Stream, channel_of, top_key
 from libs.clock import Clock
-from libs.errors import Unavailable
+from libs.errors import TokenRevoked, Unavailable
 from libs.revocation import Revocations
 
 if TYPE_CHECKING:
@@ -239,8 +239,11 @@ class Hub:
 
     def check_revoked(self, revocations: Revocations) -> None:
         for session in list(self.sessions):
-            if session.open and session.claims is not None and revocations.refuses(session.claims):
-                session.close(REVOKED)
+            if session.open and session.claims is not None:
+                refusal = revocations.refusal(session.claims)
+                if refusal is not None:
+                    # Of an outdated token the session goes on: the client refreshes it and comes back.
+                    session.close(REVOKED if refusal is TokenRevoked else EXPIRED)
 
     def _forget(self, stream: Stream) -> None:
         stream.close()

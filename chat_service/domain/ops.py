@@ -152,8 +152,8 @@ async def _claims(session: "Session", data: dict[str, Any]) -> Claims:
         return await session.context.authenticate(text)
     claims = await tickets.redeem(session.context.redis, text)
     # The ticket is as good as the session behind it was half a minute ago: that may have ended since.
-    if await session.context.refused(claims):
-        raise TokenRevoked
+    if refusal := await session.context.refused(claims):
+        raise refusal
     return claims
 
 

@@ -15,7 +15,8 @@ _MICRO = 1_000_000
 # KEYS: n limits, then none or three revocations. ARGV: n, a step and a burst of steps (in microseconds) for each limit,
 # then the token's time of issue in milliseconds. The clock is that of Redis: the processes' own clocks do not matter.
 # Returns {index of the limit that refuses or 0, microseconds to wait, index of the tightest limit, what it has left,
-# microseconds until it is whole again, 1 if the token is revoked}. A refused request is counted by no limit.
+# microseconds until it is whole again, 1 if the token's session has ended or 2 if the token is out of date}. A refused
+# request is counted by no limit.
 SCRIPT = """
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
@@ -43,7 +44,11 @@ local revoked = 0
 if #KEYS > n then
   local marks = redis.call('MGET', unpack(KEYS, n + 1, #KEYS))
   local issued = tonumber(ARGV[2 * n + 2])
-  if marks[1] or issued <= tonumber(marks[2] or 0) or issued <= tonumber(marks[3] or 0) then revoked = 1 end
+  if marks[1] then
+    revoked = 1
+  elseif issued <= tonumber(marks[2] or 0) or issued <= tonumber(marks[3] or 0) then
+    revoked = 2
+  end
 end
 if refused > 0 then return {refused, wait, refused, 0, wait, revoked} end
 if tight == 0 then left = 0 end

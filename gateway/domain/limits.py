@@ -15,12 +15,15 @@ from gateway.domain.client_ip import Caller
 from gateway.domain.gcra import SCRIPT, Limit, LocalGcra
 from gateway.domain.metrics import FALLBACK
 from gateway.domain.pipe import Pipe, Reply
-from libs.revocation import EVERYONE_KEY, SESSION_KEY, USER_KEY
+from libs.errors import TokenRevoked, TokenStale
+from libs.revocation import EVERYONE_KEY, SESSION_KEY, USER_KEY, Refusal
 from libs.tokens import Claims
 
 Charge = tuple[Limit, bytes]
 _MOST_DENIED = 100_000
 _EVERYONE = EVERYONE_KEY.encode()
+# By the last number of the script's answer.
+_REFUSALS: Sequence[Refusal | None] = (None, TokenRevoked, TokenStale)
 # The structured fields of draft-ietf-httpapi-ratelimit-headers-10; it may still change, so the names stand here only.
 POLICY_HEADER = b"ratelimit-policy"
 STATE_HEADER = b"ratelimit"
@@ -34,7 +37,7 @@ class Verdict:
 
     refused_by: Limit | None = None
     retry_after: int = 0
-    revoked: bool = False
+    revoked: Refusal | None = None
     tightest: Limit | None = None
     left: int = 0
     reset: int = 0
@@ -118,7 +121,7 @@ class Limiter:
             self._denied[key] = monotonic() + wait / 1_000_000
             return _refusal(limit, wait / 1_000_000)
         tightest = charges[tight - 1][0] if tight else None
-        return Verdict(None, 0, bool(revoked), tightest, left, -(-reset // 1_000_000))
+        return Verdict(None, 0, _REFUSALS[revoked], tightest, left, -(-reset // 1_000_000))
 
 
 def _refusal(limit: Limit, wait: float) -> Verdict:

@@ -17,7 +17,7 @@ from gateway.errors import SlowRequest
 from gateway.routes.answers import CONTINUE, own_answer, refusal
 from gateway.routes.asgi import Page
 from gateway.routes.proxy import Passage
-from libs.errors import PayloadTooLarge, RateLimited, ServiceError, TokenRevoked
+from libs.errors import PayloadTooLarge, RateLimited, ServiceError
 
 if TYPE_CHECKING:
     from gateway.routes.front import Front
@@ -147,8 +147,8 @@ class Exchange:
     def _count(self, decision: Forward | Answer, passed: Callable[[], None]) -> None:
         """Asks for limits and revocation in one round trip, if there is anything to ask."""
         claims = decision.facts.claims
-        if claims is not None and self._gateway.revocations.refuses(claims):
-            self.refuse(TokenRevoked())
+        if claims is not None and (refusal := self._gateway.revocations.refusal(claims)):
+            self.refuse(refusal())
             return
         if not decision.charges and claims is None:
             passed()
@@ -160,8 +160,8 @@ class Exchange:
             self.verdict = verdict
             if verdict.refused_by is not None:
                 self._limited(verdict)
-            elif verdict.revoked:
-                self.refuse(TokenRevoked())
+            elif verdict.revoked is not None:
+                self.refuse(verdict.revoked())
             else:
                 passed()
 

@@ -151,3 +151,40 @@ async def first_session(app: object, peer: str, headers: dict[str, str]) -> dict
         answer = await http.get(SESSIONS, headers={"Authorization": f"Bearer {made['access']}"})
         shown: dict[str, str | None] = answer.json()["results"][0]
         return shown
+
+
+@pytest.mark.promise("A22")
+async def test_signing_out_everywhere_ends_all_sessions(either: Api) -> None:
+    made, stranger = await either.register(), await either.register()
+    other = account(await either.sign_in(email=made.email))
+    answer = await either.post("/api/v1/auth/logout-all", None, made.access)
+    assert answer.json() == {"status": "logged_out", "ended": 2}
+    for ended in (made, other):
+        assert await either.ended(ended.access) == "token_revoked"
+        assert (await either.refresh(ended.refresh)).json()["code"] == "token_revoked"
+    assert (await either.refresh(stranger.refresh)).status_code == 200
+
+
+@pytest.mark.promise("A22")
+async def test_signing_out_elsewhere_keeps_this_session(api: Api) -> None:
+    made = await api.register()
+    others = [account(await api.sign_in(email=made.email)) for _ in range(3)]
+    answer = await api.post("/api/v1/auth/logout-others", None, made.access)
+    assert answer.json() == {"status": "logged_out", "ended": 3}
+    for other in others:
+        assert await api.ended(other.access) == "token_revoked"
+        assert (await api.refresh(other.refresh)).status_code == 401
+    assert (await api.me(made.access)).status_code == 200
+    assert (await api.refresh(made.refresh)).status_code == 200
+
+
+async def test_the_end_of_a_session_is_in_the_audit_log(api: Api) -> None:
+    made = await api.register()
+    await api.post(LOGOUT, {}, made.access)
+    query = "SELECT action, reason, session_id FROM audit WHERE subject_id = :id ORDER BY id"
+    rows = await api.sql(query, id=made.id)
+    assert (rows[-1].action, rows[-1].reason, str(rows[-1].session_id)) == (
+        "session.ended",
+        "sign_out",
+        session_of(made.access),
+    )

@@ -24,7 +24,7 @@ async def nothing() -> Active:
     return Active()
 
 
-async def until(condition: Callable[[], bool]) -> None:
+async def until(condition: Callable[[], object]) -> None:
     async with asyncio.timeout(10):
         while not condition():
             await asyncio.sleep(0.005)
@@ -42,26 +42,26 @@ async def reader(redis: Redis, pull: Callable[[], Awaitable[Active]] = nothing) 
 async def test_an_ended_session_is_refused_and_others_are_not(redis: Redis) -> None:
     ended, other = claims(), claims()
     async with reader(redis) as revocations:
-        assert not revocations.refuses(ended)
+        assert not revocations.refusal(ended)
         await revocation.publish_session(redis, ended.sid)
-        await until(lambda: revocations.refuses(ended))
-        assert not revocations.refuses(other)
+        await until(lambda: revocations.refusal(ended))
+        assert not revocations.refusal(other)
 
 
 async def test_a_reader_that_starts_later_knows_what_ended_before(redis: Redis) -> None:
     ended = claims()
     await revocation.publish_session(redis, ended.sid)
     async with reader(redis) as revocations:
-        assert revocations.refuses(ended)
+        assert revocations.refusal(ended)
 
 
 async def test_a_user_epoch_refuses_what_was_issued_up_to_it(redis: Redis) -> None:
     user = str(uuid4())
     async with reader(redis) as revocations:
         await revocation.publish_user(redis, user, 5_000)
-        await until(lambda: revocations.refuses(claims(sub=user, iat_ms=5_000)))
-        assert not revocations.refuses(claims(sub=user, iat_ms=5_001))
-        assert not revocations.refuses(claims(iat_ms=5_000))
+        await until(lambda: revocations.refusal(claims(sub=user, iat_ms=5_000)))
+        assert not revocations.refusal(claims(sub=user, iat_ms=5_001))
+        assert not revocations.refusal(claims(iat_ms=5_000))
 
 
 async def test_redis_answers_while_the_stream_is_silent(redis: Redis) -> None:
@@ -89,7 +89,7 @@ async def test_a_flush_forgets_nothing(redis: Redis) -> None:
         await revocation.heartbeat(redis, str(uuid4()), active)
         assert await redis.get(revocation.SESSION_KEY + ended.sid) == b"1"
         await asyncio.wait_for(pulled.wait(), 10)
-        await until(lambda: revocations.refuses(ended))
+        await until(lambda: revocations.refusal(ended))
 
 
 async def test_a_set_is_not_trusted_until_auth_has_completed_it(redis: Redis) -> None:
@@ -102,7 +102,7 @@ async def test_a_set_is_not_trusted_until_auth_has_completed_it(redis: Redis) ->
         # What happens from now on is followed all the same.
         ended = claims()
         await revocation.publish_session(redis, ended.sid)
-        await until(lambda: revocations.refuses(ended))
+        await until(lambda: revocations.refusal(ended))
         assert not revocations.fresh
 
 
@@ -119,4 +119,4 @@ async def test_unknown_entries_are_skipped(redis: Redis, fields: dict[str, str])
         await redis.xadd(revocation.LOG_KEY, fields or {"": ""})
         ended = claims()
         await revocation.publish_session(redis, ended.sid)
-        await until(lambda: revocations.refuses(ended))
+        await until(lambda: revocations.refusal(ended))
