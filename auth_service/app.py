@@ -11,13 +11,24 @@ from auth_service.domain.hashing import Hasher
 from auth_service.domain.kit import Kit
 from auth_service.domain.passwords import Policy
 from auth_service.domain.tokens import Mint, RefreshKeys
-from auth_service.routes import accounts, internal, keys, sessions, tokens, users
+from auth_service.routes import (
+    accounts,
+    compat_hub,
+    compat_rooms,
+    compat_sender,
+    internal,
+    keys,
+    sessions,
+    tokens,
+    users,
+)
 from auth_service.settings import Settings
 from libs import internal as shared
 from libs import web
 from libs.clock import Clock
 from libs.runtime import Runtime, open_runtime
 
+_CLIENTS = {"sender": compat_sender, "hub": compat_hub, "rooms": compat_rooms}
 _DESCRIPTION = "Accounts, sign-in, sessions and tokens."
 
 
@@ -65,7 +76,10 @@ def create_app(settings: Settings, clock: Clock | None = None) -> FastAPI:
         title="Parley auth",
         description=_DESCRIPTION,
         settings=settings,
-        routers=[module.router for module in (accounts, tokens, sessions, users, keys, internal, shared)],
+        routers=[
+            *(module.router for module in (accounts, tokens, sessions, users, keys, internal, shared)),
+            *(_CLIENTS[name].router for name in settings.existing_clients),
+        ],
         lifespan=lifespan,
         # Redis is not among them: without it people still sign in, and sign out.
         checks={"database": database},

@@ -111,6 +111,13 @@ class NotAllowed(Invalid):
         super().__init__(errors=[FieldError(field, message)])
 
 
+class PasswordTooShort(NotAllowed):
+    def __init__(self, least: int) -> None:
+        self.least = least
+        message = f"This password is too short. It must contain at least {least} characters."
+        super().__init__("password", message)
+
+
 class Busy(Unavailable):
     code = "busy"
     detail = "Too many sign-ins at once. Try again in a second."

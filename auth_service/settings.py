@@ -2,9 +2,9 @@
 
 from typing import Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 
-from libs.settings import ServiceSettings, config
+from libs.settings import CommaList, ServiceSettings, config
 
 
 class Settings(ServiceSettings):
@@ -16,6 +16,10 @@ class Settings(ServiceSettings):
         "optional",
         description="`optional`: accounts work at once. `required`: nobody signs in before following the link in the"
         " mail, and registering tells nobody whether an address is known.",
+    )
+    existing_clients: CommaList = Field(
+        default_factory=lambda: ["sender", "hub", "rooms"],
+        description="Families of existing clients whose calls are answered, comma separated: `sender`, `hub`, `rooms`.",
     )
     refresh_keys: SecretStr = Field(
         SecretStr("0:HxwdGhsYGRYXFBUSExAREg8NDgsMCQoHCAUGAwQBAgA"),
@@ -38,3 +42,10 @@ class Settings(ServiceSettings):
         le=256,
         description="Threads that hash passwords, about 19 MiB of memory each while at work. 0: one a core.",
     )
+
+    @field_validator("existing_clients")
+    @classmethod
+    def _know_clients(cls, names: list[str]) -> list[str]:
+        if set(names) - {"sender", "hub", "rooms"}:
+            raise ValueError("Existing clients are sender, hub and rooms.")
+        return names

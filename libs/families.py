@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from http import HTTPStatus
 
-from libs.errors import MalformedBody, RateLimited, ServiceError
+from libs.errors import MalformedBody, RateLimited, ServiceError, Unauthenticated
 
 
 class Family(StrEnum):
@@ -33,11 +33,25 @@ def family_of(path: str) -> Family:
         return Family.CANONICAL
     if path.startswith("/api/communications"):
         return Family.SENDER
-    if path.startswith("/api/auth") and path.endswith("/"):
-        return Family.SENDER
+    if path.startswith("/api/auth/"):
+        return _below_auth(path)
     if path.startswith(("/api/users", "/api/chat")):
         return Family.ROOMS
     return Family.HUB
+
+
+_IN_BOTH_SPELLINGS = {
+    "/api/auth/login/facebook": Family.SENDER,
+    "/api/auth/token/refresh": Family.SENDER,
+    "/api/auth/refresh": Family.HUB,
+    "/api/auth/me": Family.HUB,
+}
+
+
+def _below_auth(path: str) -> Family:
+    """Both spellings of a call that only one family has are its own; otherwise the slash decides."""
+    only = _IN_BOTH_SPELLINGS.get(path.rstrip("/"))
+    return only or (Family.SENDER if path.endswith("/") else Family.HUB)
 
 
 def render(family: Family, error: ServiceError, request_id: str) -> Rendered:
@@ -71,6 +85,7 @@ def _canonical(error: ServiceError, request_id: str) -> dict[str, object]:
 
 _SENDER_CODES = {
     "validation_error": "invalid",
+    "invalid_token_format": "not_authenticated",
     "invalid_token": "token_not_valid",
     "token_expired": "token_not_valid",
     "token_revoked": "token_not_valid",
@@ -86,7 +101,9 @@ def _sender_text(error: ServiceError) -> tuple[str, str]:
     if isinstance(error, MalformedBody):
         return "parse_error", "JSON parse error"
     code = _SENDER_CODES.get(error.code, error.code)
-    return code, _NOT_VALID if code == "token_not_valid" else error.detail
+    if error.code == "invalid_token_format":
+        return code, Unauthenticated.detail
+    return code, _NOT_VALID if error.code != code and code == "token_not_valid" else error.detail
 
 
 def _field_lists(error: ServiceError) -> dict[str, list[str]]:

@@ -50,7 +50,9 @@ class Standing:
 _ORDINARY = Standing()
 
 
-async def register(db: AsyncSession, kit: Kit, new: Registration, client: Client) -> Pair | None:
+async def register(
+    db: AsyncSession, kit: Kit, new: Registration, client: Client, *, family: str = "canonical"
+) -> Pair | None:
     """Makes an account and signs it in. Raises Taken when a name belongs to somebody.
 
     Where addresses must be confirmed: None, whether or not the address was known, and nobody is signed in. The owner of
@@ -62,11 +64,22 @@ async def register(db: AsyncSession, kit: Kit, new: Registration, client: Client
     if kit.must_verify:
         await _register_unseen(db, kit, new, password_hash)
         return None
-    user = await create(db, new, password_hash, now=kit.clock.now())
-    await outbox.add(db, UserRegistered(profile=users.profile(user)), kit.clock.now())
-    if user.email is not None:
-        await verification.send_link(db, kit, user)
-    return await sessions.start(db, kit, users.holder(user), Opening(amr=["pwd"]), client=client)
+    user = await _create_and_tell(db, kit, new, password_hash)
+    return await sessions.start(db, kit, users.holder(user), Opening(amr=["pwd"], family=family), client=client)
+
+
+async def open_account(db: AsyncSession, kit: Kit, new: Registration) -> User:
+    """Makes an account without signing it in, for clients that are told of a taken name. Raises Taken.
+
+    Where addresses must be confirmed, it waits for that.
+    """
+    await kit.passwords.require(new.password, new.own_names)
+    password_hash = await kit.hasher.hash(new.password)
+    if not kit.must_verify:
+        return await _create_and_tell(db, kit, new, password_hash)
+    user = await create(db, new, password_hash, now=kit.clock.now(), standing=Standing(status="pending"))
+    await verification.send_link(db, kit, user)
+    return user
 
 
 async def confirm_email(db: AsyncSession, token: str, *, now: datetime) -> None:
@@ -118,6 +131,14 @@ async def create(
     await passwords.keep(db, user.id, password_hash, now=now)
     await db.refresh(user, ["number", "identifiers"])
     log.info("account_created", user_id=str(user.id), status=standing.status)
+    return user
+
+
+async def _create_and_tell(db: AsyncSession, kit: Kit, new: Registration, password_hash: str) -> User:
+    user = await create(db, new, password_hash, now=kit.clock.now())
+    await outbox.add(db, UserRegistered(profile=users.profile(user)), kit.clock.now())
+    if user.email is not None:
+        await verification.send_link(db, kit, user)
     return user
 
 

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from auth_service.domain.breaches import Breaches
 from auth_service.domain.hashing import normal
-from auth_service.errors import NotAllowed
+from auth_service.errors import NotAllowed, PasswordTooShort
 from auth_service.models import Password
 
 MIN_LENGTH = 8
@@ -40,7 +40,7 @@ class Policy:
         text = normal(password)
         least = MIN_LENGTH_ALONE if self.nist and not second_factor else MIN_LENGTH
         if len(text) < least:
-            raise NotAllowed("password", f"Use at least {least} characters.")
+            raise PasswordTooShort(least)
         plain = text.casefold()
         if _is_common(plain) or _is_similar(plain, own_names):
             raise NotAllowed("password", _TOO_COMMON)

@@ -17,7 +17,7 @@ from auth_service.domain import audit, messages, revocations
 from auth_service.domain.audit import Entry
 from auth_service.domain.clients import NOBODY, Client
 from auth_service.domain.kit import Kit
-from auth_service.domain.tokens import FAMILIES, IDLE, Holder, Pair, Presented
+from auth_service.domain.tokens import FAMILIES, IDLE, STAYING, Holder, Pair, Presented
 from auth_service.errors import InvalidRefreshToken, RefreshReused, SessionExpired
 from auth_service.models import Session, User
 from libs.errors import NotFound, RateLimited, TokenRevoked, WrongTokenType
@@ -169,6 +169,32 @@ async def sign_out(
     await announce(kit, ended)
 
 
+async def sign_out_with(kit: Kit, session_id: UUID, user_id: UUID, refresh_token: str) -> None:
+    """Ends this session and that of the refresh token. Raises InvalidRefreshToken for one that is not this user's, and
+    TokenRevoked when its session has ended before."""
+    presented = kit.mint.refresh.read(refresh_token)
+    async with kit.database.transaction() as db:
+        session = await _genuine(db, kit, presented)
+        if session is None or session.user_id != user_id:
+            raise InvalidRefreshToken
+        if session.revoked_at is not None:
+            raise TokenRevoked
+    await sign_out(kit, session_id, user_id, refresh_token=refresh_token)
+
+
+async def end_by_refresh_token(kit: Kit, refresh_token: str) -> None:
+    """For a client whose refresh token is its only credential. A token that is none ends nothing."""
+    try:
+        presented = kit.mint.refresh.read(refresh_token)
+    except (InvalidRefreshToken, WrongTokenType):
+        return
+    async with kit.database.transaction() as db:
+        session = await _genuine(db, kit, presented)
+        ended = session is not None and await _end(db, session.id, reason="sign_out", now=kit.clock.now())
+    if ended:
+        await revocations.announce_session(kit.redis, presented.session_id)
+
+
 async def running(db: AsyncSession, user_id: UUID, *, before: UUID | None, limit: int, now: datetime) -> list[Session]:
     """The newest first; one more than `limit` when there are more."""
     query = select(Session).where(Session.user_id == user_id, Session.revoked_at.is_(None))
@@ -203,7 +229,8 @@ _WITHIN_LIMIT = "(s.window_started_at <= :window_start OR s.window_count < :most
 _USABLE = "s.revoked_at IS NULL AND s.idle_expires_at > :now AND s.expires_at > :now AND u.status = 'active'"
 
 _ROTATE = text(f"""
-    UPDATE sessions AS s SET {_COUNTED}, counter = s.counter + 1, rotated_at = :now, last_seen_at = :now,
+    UPDATE sessions AS s SET {_COUNTED}, counter = s.counter + CAST(s.family <> ALL (:staying) AS int),
+        rotated_at = :now, last_seen_at = :now,
         idle_expires_at = least(s.expires_at, :now + CAST(:idle AS interval)),
         ip = :ip, country = :country, user_agent = :user_agent
     FROM users AS u
@@ -228,6 +255,7 @@ async def _rotate(db: AsyncSession, kit: Kit, presented: Presented, *, client: C
         "session": presented.session_id,
         "counter": presented.counter,
         "idle": IDLE,
+        "staying": STAYING,
         "ip": client.ip,
         "country": client.country,
         "user_agent": client.user_agent,
@@ -269,6 +297,11 @@ async def _refuse(db: AsyncSession, session: Session, now: datetime) -> NoReturn
         left = session.window_started_at + _MINUTE - now
         raise RateLimited(max(1, int(left.total_seconds()) + 1))
     raise InvalidRefreshToken
+
+
+async def _genuine(db: AsyncSession, kit: Kit, presented: Presented) -> Session | None:
+    session: Session | None = await db.get(Session, presented.session_id)
+    return session if session is not None and kit.mint.refresh.accepts(presented, session.salt) else None
 
 
 def _require_genuine(kit: Kit, presented: Presented, salt: bytes) -> None:

@@ -26,7 +26,9 @@ class _Known:
     hash: str
 
 
-async def with_password(kit: Kit, name: Name | None, password: str, client: Client) -> Pair:
+async def with_password(
+    kit: Kit, name: Name | None, password: str, client: Client, *, family: str = "canonical"
+) -> Pair:
     """Raises InvalidCredentials, at the same cost, whatever of the two was wrong."""
     known = await _known(kit, name)
     verdict = await kit.hasher.verify(known.hash if known else None, password)
@@ -34,7 +36,7 @@ async def with_password(kit: Kit, name: Name | None, password: str, client: Clie
         log.info("sign_in_refused", known=known is not None)
         raise InvalidCredentials
     async with kit.database.transaction() as db:
-        return await _begin(db, kit, known, verdict, client=client)
+        return await _begin(db, kit, known, verdict, opening=Opening(amr=["pwd"], family=family), client=client)
 
 
 async def _known(kit: Kit, name: Name | None) -> _Known | None:
@@ -48,11 +50,13 @@ async def _known(kit: Kit, name: Name | None) -> _Known | None:
     return _Known(row.user_id, row.hash) if row else None
 
 
-async def _begin(db: AsyncSession, kit: Kit, known: _Known, verdict: Verdict, *, client: Client) -> Pair:
+async def _begin(
+    db: AsyncSession, kit: Kit, known: _Known, verdict: Verdict, *, opening: Opening, client: Client
+) -> Pair:
     current = await db.scalar(select(Password.hash).where(Password.user_id == known.user_id))
     # The password may have been changed while the old one was being checked.
     if current != known.hash:
         raise InvalidCredentials
     if verdict.upgraded:
         await passwords.upgrade(db, known.user_id, old=known.hash, new=verdict.upgraded)
-    return await admission.admit(db, kit, known.user_id, Opening(amr=["pwd"]), client=client)
+    return await admission.admit(db, kit, known.user_id, opening, client=client)

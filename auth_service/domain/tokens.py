@@ -40,6 +40,8 @@ class Family:
     # Access tokens live up to this much shorter, so that sessions which began together do not refresh together.
     jitter: timedelta
     absolute: timedelta
+    # False: the refresh token stays the same for as long as the session lives.
+    rotates: bool = True
 
 
 # A session that is not refreshed for so long ends, whoever opened it.
@@ -50,7 +52,12 @@ FAMILIES = {
         jitter=timedelta(seconds=45),
         absolute=timedelta(days=30),
     ),
+    "sender": Family(access=timedelta(hours=12), jitter=timedelta(0), absolute=timedelta(days=30)),
+    # One of this client's two ways to refresh does not keep a new refresh token.
+    "hub": Family(access=timedelta(minutes=15), jitter=timedelta(0), absolute=timedelta(days=7), rotates=False),
+    "rooms": Family(access=timedelta(minutes=60), jitter=timedelta(0), absolute=timedelta(days=30)),
 }
+STAYING = [name for name, family in FAMILIES.items() if not family.rotates]
 
 
 @dataclass(frozen=True, slots=True)
