@@ -15,6 +15,21 @@ PUBLIC = {
     "POST /api/v1/auth/token": "this is where a token comes from",
     "POST /api/v1/auth/token/refresh": "the refresh token is the credential",
     "POST /api/v1/auth/email/verify": "the token of the mail is the credential",
+    "POST /api/auth/register/": "there is no account yet",
+    "POST /api/auth/register": "there is no account yet",
+    "POST /api/users/register/": "there is no account yet",
+    "POST /api/users/register": "there is no account yet",
+    "POST /api/auth/login/": "this is where a token comes from",
+    "POST /api/auth/login": "this is where a token comes from",
+    "POST /api/users/login/": "this is where a token comes from",
+    "POST /api/users/login": "this is where a token comes from",
+    "POST /api/auth/token/refresh/": "the refresh token is the credential",
+    "POST /api/auth/token/refresh": "the refresh token is the credential",
+    "POST /api/auth/refresh/": "the refresh token is the credential",
+    "POST /api/auth/refresh": "the refresh token is the credential",
+    "POST /api/users/token/refresh/": "the refresh token is the credential",
+    "POST /api/users/token/refresh": "the refresh token is the credential",
+    "POST /api/auth/logout": "the refresh token is the credential",
     "GET /.well-known/jwks.json": "public keys",
     "GET /health/live": "asked by the platform",
     "GET /health/ready": "asked by the platform",
@@ -67,7 +82,8 @@ def test_every_operation_is_described(name: str) -> None:
 @pytest.mark.parametrize("name", APPS)
 def test_paths_follow_the_conventions(name: str) -> None:
     for path in APPS[name].openapi()["paths"]:
-        assert re.fullmatch(r"(/[a-z0-9_.-]+|/\{[a-z_]+_id\}|/\{number\}|/\{seq\})+", path), path
+        assert re.fullmatch(r"(/[a-z0-9_.-]+|/\{[a-z_]+_id\}|/\{number\}|/\{seq\})+/?", path), path
+        assert path.startswith(("/api/auth", "/api/users", "/api/chat", "/api/communications")) or path[-1] != "/"
 
 
 def test_no_two_operations_share_an_id() -> None:
