@@ -169,7 +169,7 @@ async def sign_out(
     await announce(kit, ended)
 
 
-async def sign_out_with(kit: Kit, session_id: UUID, user_id: UUID, refresh_token: str) -> None:
+async def sign_out_with(kit: Kit, session_id: UUID, user_id: UUID, *, refresh_token: str, client: Client) -> None:
     """Ends this session and that of the refresh token. Raises InvalidRefreshToken for one that is not this user's, and
     TokenRevoked when its session has ended before."""
     presented = kit.mint.refresh.read(refresh_token)
@@ -179,10 +179,10 @@ async def sign_out_with(kit: Kit, session_id: UUID, user_id: UUID, refresh_token
             raise InvalidRefreshToken
         if session.revoked_at is not None:
             raise TokenRevoked
-    await sign_out(kit, session_id, user_id, refresh_token=refresh_token)
+    await sign_out(kit, session_id, user_id, refresh_token=refresh_token, client=client)
 
 
-async def end_by_refresh_token(kit: Kit, refresh_token: str) -> None:
+async def end_by_refresh_token(kit: Kit, refresh_token: str, client: Client) -> None:
     """For a client whose refresh token is its only credential. A token that is none ends nothing."""
     try:
         presented = kit.mint.refresh.read(refresh_token)
@@ -190,7 +190,7 @@ async def end_by_refresh_token(kit: Kit, refresh_token: str) -> None:
         return
     async with kit.database.transaction() as db:
         session = await _genuine(db, kit, presented)
-        ended = session is not None and await _end(db, session.id, reason="sign_out", now=kit.clock.now())
+        ended = session is not None and await _end(db, session.id, Ending("sign_out", client), now=kit.clock.now())
     if ended:
         await revocations.announce_session(kit.redis, presented.session_id)
 

@@ -105,9 +105,9 @@ async def refresh_hub(body: GivenRefresh, kit: Tools, device: Device) -> Tokens:
 
 
 @router.post("/logout")
-async def sign_out_hub(body: GivenRefresh, kit: Tools) -> HubSignedOut:
+async def sign_out_hub(body: GivenRefresh, kit: Tools, device: Device) -> HubSignedOut:
     """Ends the session of the refresh token, which is the credential; the answer is the same for any token."""
-    await sessions.end_by_refresh_token(kit, _refresh_token(body))
+    await sessions.end_by_refresh_token(kit, _refresh_token(body), device)
     return HubSignedOut()
 
 

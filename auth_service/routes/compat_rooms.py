@@ -140,11 +140,11 @@ async def refresh_rooms(body: GivenRefresh, kit: Tools, device: Device) -> Rooms
 
 @router.post("/logout", include_in_schema=False)
 @router.post("/logout/")
-async def sign_out_rooms(body: GivenRefresh, me: CurrentUser, kit: Tools) -> RoomsSignedOut:
+async def sign_out_rooms(body: GivenRefresh, me: CurrentUser, kit: Tools, device: Device) -> RoomsSignedOut:
     """Ends the session of the access token, and that of the refresh token."""
     _require(body, ["refresh"])
     with saying(dict.fromkeys(_NOT_A_TOKEN, lambda _: RefreshNotValid())):
-        await sessions.sign_out_with(kit, me.session_id, me.user_id, body.refresh or "")
+        await sessions.sign_out_with(kit, me.session_id, me.user_id, refresh_token=body.refresh or "", client=device)
     return RoomsSignedOut()
 
 

@@ -94,7 +94,7 @@ async def sign_in_sender(body: GivenCredentials, kit: Tools, device: Device) -> 
 
 
 @router.post("/logout/")
-async def sign_out_sender(body: GivenRefresh, me: CurrentUser, kit: Tools) -> SenderSignedOut:
+async def sign_out_sender(body: GivenRefresh, me: CurrentUser, kit: Tools, device: Device) -> SenderSignedOut:
     """Ends the session of the access token, and that of the refresh token."""
     if not body.refresh:
         raise RefreshMissing
@@ -105,7 +105,7 @@ async def sign_out_sender(body: GivenRefresh, me: CurrentUser, kit: Tools) -> Se
             WrongTokenType: lambda _: RefreshNotValid(),
         }
     ):
-        await sessions.sign_out_with(kit, me.session_id, me.user_id, body.refresh)
+        await sessions.sign_out_with(kit, me.session_id, me.user_id, refresh_token=body.refresh, client=device)
     return SenderSignedOut()
 
 
