@@ -2,7 +2,17 @@
 
 from collections.abc import Sequence
 
-from libs.errors import Conflict, FieldError, Forbidden, Gone, Invalid, Unauthenticated, Unavailable
+from libs.errors import (
+    BadGateway,
+    BadRequest,
+    Conflict,
+    FieldError,
+    Forbidden,
+    Gone,
+    Invalid,
+    Unauthenticated,
+    Unavailable,
+)
 
 
 class InvalidCredentials(Unauthenticated):
@@ -102,6 +112,44 @@ class NoEmail(Conflict):
 class LinkSpent(Gone):
     code = "link_spent"
     detail = "This link was already used or has expired."
+
+
+class UrlNotAllowed(Invalid):
+    """An address that this server must not visit for somebody else."""
+
+    code = "url_not_allowed"
+    detail = "This address is not allowed."
+
+
+class ProviderFailed(BadGateway):
+    """A sign-in provider was silent, slow or talked nonsense. What it said stays in our log."""
+
+    code = "provider_failed"
+    detail = "The sign-in provider gave no proper answer. Try again."
+
+
+class ProviderRefused(BadRequest):
+    """The provider does not know the code, or what it said does not belong to this visit."""
+
+    code = "provider_refused"
+    detail = "Signing in with this provider did not succeed. Begin again."
+
+
+class UnknownVisit(BadRequest):
+    """Never begun, begun in another browser, ended already, or more than ten minutes ago: not to be told apart."""
+
+    code = "invalid_state"
+    detail = "This sign-in was not begun in this browser, or is over. Begin again."
+
+
+class IdentityTaken(Conflict):
+    code = "identity_taken"
+    detail = "This account of the provider belongs to another user."
+
+
+class LastMethod(Conflict):
+    code = "last_method"
+    detail = "This is the only way left to sign in. Set a password or add another one first."
 
 
 class NotAllowed(Invalid):
