@@ -49,7 +49,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.gateway = gateway
     app.state.reference = Reference(services, web.API_VERSION)
-    app.state.whole = Whole(services)
+    app.state.whole = Whole(services, lambda: gateway.pipe.connected)
     return app
 
 

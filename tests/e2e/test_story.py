@@ -220,5 +220,5 @@ async def test_internal_routes_are_not_reachable_from_outside(stack: Stack, ada:
 
 async def test_health_tells_of_the_whole(stack: Stack) -> None:
     async with httpx2.AsyncClient(base_url=stack.url, headers={"X-Forwarded-For": fresh_address()}) as http:
-        for path in ("/health", "/api/v1/health", "/api/v1/health/"):
+        for path in ("/health/", "/api/v1/health", "/api/v1/health/"):
             assert (await http.get(path)).json()["status"] == "healthy"

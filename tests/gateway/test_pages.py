@@ -123,7 +123,7 @@ async def test_own_page_keeps_the_connection_and_the_id(door: Door) -> None:
 
 
 @pytest.mark.promise("G28")
-@pytest.mark.parametrize("path", ["/health", "/health/", "/api/v1/health", "/api/v1/health/"])
+@pytest.mark.parametrize("path", ["/api/v1/health", "/api/v1/health/"])
 async def test_whole_is_healthy_when_every_service_is(open_door: Start, path: str) -> None:
     door = await open_door()
     answer = await door.ask(path)
@@ -143,6 +143,51 @@ async def test_whole_is_unhealthy_when_one_service_is_not(open_door: Start) -> N
     body = json.loads(answer.body)
     assert (answer.status, body["status"]) == (503, "unhealthy")
     assert body["services"] == {"auth": "healthy", "chat": "unhealthy", "notify": "unhealthy"}
+    await unready.stop()
+
+
+def ready(database: str) -> bytes:
+    return json.dumps({"status": "ready", "checks": {"database": database}}).encode()
+
+
+@pytest.mark.promise("K22")
+async def test_health_for_the_hub(open_door: Start) -> None:
+    answer = await (await open_door()).ask("/health")
+    services = {"database": "connected", "redis": "connected"}
+    assert (answer.status, json.loads(answer.body)) == (200, {"status": "ok", "services": services})
+
+
+@pytest.mark.promise("K22")
+async def test_health_for_the_hub_without_a_database(open_door: Start) -> None:
+    unready = await service_with(ready("down"), "503 Service Unavailable")
+    answer = await (await open_door(chat_urls=[unready.url])).ask("/health")
+    services = {"database": "disconnected", "redis": "connected"}
+    body = {"status": "error", "error": "Service unavailable", "details": "database", "services": services}
+    assert (answer.status, json.loads(answer.body)) == (503, body)
+    await unready.stop()
+
+
+@pytest.mark.promise("K22")
+async def test_health_for_the_hub_names_a_service_that_is_away(open_door: Start) -> None:
+    answer = await (await open_door(chat_urls=["http://127.0.0.1:9"])).ask("/health")
+    assert (answer.status, json.loads(answer.body)["details"]) == (503, "chat")
+
+
+@pytest.mark.promise("K51")
+async def test_health_for_rooms(open_door: Start) -> None:
+    door = await open_door()
+    answer = await door.ask("/health/")
+    assert (answer.status, json.loads(answer.body)) == (200, {"status": "healthy", "database": True, "redis": True})
+    answer = await door.ask("/health/", Accept="text/plain")
+    assert (answer.status, answer.body) == (200, b"OK")
+
+
+@pytest.mark.promise("K51")
+async def test_health_for_rooms_without_a_database(open_door: Start) -> None:
+    unready = await service_with(ready("down"), "503 Service Unavailable")
+    answer = await (await open_door(auth_urls=[unready.url])).ask("/health/", Accept="text/plain")
+    body = {"status": "unhealthy", "database": False, "redis": True}
+    assert (answer.status, json.loads(answer.body)) == (503, body)
     await unready.stop()
 
 
