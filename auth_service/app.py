@@ -13,6 +13,8 @@ from auth_service.domain.passwords import Policy
 from auth_service.domain.tokens import Mint, RefreshKeys
 from auth_service.routes import (
     accounts,
+    admin,
+    audit,
     compat_hub,
     compat_rooms,
     compat_sender,
@@ -77,7 +79,7 @@ def create_app(settings: Settings, clock: Clock | None = None) -> FastAPI:
         description=_DESCRIPTION,
         settings=settings,
         routers=[
-            *(module.router for module in (accounts, tokens, sessions, users, keys, internal, shared)),
+            *(module.router for module in (accounts, admin, audit, tokens, sessions, users, keys, internal, shared)),
             *(_CLIENTS[name].router for name in settings.existing_clients),
         ],
         lifespan=lifespan,

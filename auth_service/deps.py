@@ -6,11 +6,14 @@ from typing import Annotated, cast
 
 from fastapi import Depends, Request
 
-from auth_service.domain import step_up
+from auth_service.domain import audit, roles, step_up
+from auth_service.domain.audit import Entry
 from auth_service.domain.clients import Client
 from auth_service.domain.kit import Kit
+from auth_service.domain.roles import Staff
 from libs.auth import Caller, CurrentUser
 from libs.deps import Db, Now
+from libs.errors import Forbidden
 from libs.keys import KeyRing
 
 _COUNTRY = re.compile(r"[A-Z]{2}")
@@ -55,3 +58,31 @@ Ring = Annotated[KeyRing, Depends(_ring)]
 Device = Annotated[Client, Depends(_client)]
 # The caller, who has proved within the last five minutes who they are: for changes that a stolen session must not make.
 Confirmed = Annotated[Caller, Depends(_confirmed)]
+
+
+class Permitted:
+    """`Annotated[Staff, Depends(Permitted("users.read"))]`: a caller whose roles allow this; anybody else gets 403.
+
+    The roles of a token are current, for a change of roles outdates it.
+    """
+
+    def __init__(self, permission: str) -> None:
+        self.permission = permission
+
+    async def __call__(self, caller: CurrentUser, kit: Tools, device: Device) -> Staff:
+        if not roles.allows(caller.roles, self.permission):
+            data = {"permission": self.permission}
+            refused = Entry(action="permission.used", result="refused", actor_id=caller.user_id, data=data)
+            await audit.record_alone(kit.database, refused, device, now=kit.clock.now())
+            raise Forbidden
+        return Staff(caller.user_id, caller.session_id, caller.roles, device)
+
+
+class ConfirmedAnd(Permitted):
+    """The same for what cannot be taken back: besides, the caller has proved within five minutes who they are."""
+
+    async def __call__(self, caller: CurrentUser, kit: Tools, device: Device) -> Staff:
+        staff = await super().__call__(caller, kit, device)
+        async with kit.database.transaction() as db:
+            await step_up.require_recent(db, caller.user_id, caller.session_id, now=kit.clock.now())
+        return staff

@@ -80,6 +80,18 @@ class ReauthRequired(Forbidden):
         super().__init__(extra={"methods": list(methods)})
 
 
+class Impersonated(Forbidden):
+    """Staff who act as somebody see what that person sees; proofs and credentials stay the person's own."""
+
+    code = "impersonated"
+    detail = "This cannot be done on behalf of somebody else."
+
+
+class LastAdministrator(Conflict):
+    code = "last_administrator"
+    detail = "This is the last administrator. Make another one first."
+
+
 class Taken(Conflict):
     def __init__(self, field: str) -> None:
         self.field = field

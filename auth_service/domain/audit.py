@@ -9,11 +9,13 @@ from typing import Any, Literal
 from uuid import UUID
 
 import structlog
-from sqlalchemy import insert
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from auth_service.domain.clients import Client
 from auth_service.models import AuditEvent
+from libs.contracts.audit import Audited
+from libs.contracts.events import Event
 from libs.db import Database
 from libs.ids import uuid7
 
@@ -52,3 +54,22 @@ async def record_alone(database: Database, entry: Entry, client: Client, *, now:
     """In a transaction of its own, for what is refused: the error that follows undoes the request's."""
     async with database.transaction() as db:
         await record(db, entry, client, now=now)
+
+
+async def on_audited(db: AsyncSession, data: Audited, event: Event) -> None:
+    """An entry of another service, once, however often it is told."""
+    row = {
+        **{name: _plain(value) for name, value in data.model_dump(exclude={"data"}).items()},
+        "data": dict(data.data),
+        "at": event.occurred_at,
+        "event_id": event.id,
+        "service": event.producer,
+    }
+    await db.execute(insert(AuditEvent).values(row).on_conflict_do_nothing())
+
+
+def _plain(value: object) -> object:
+    """Texts come from outside: a line break or an escape sequence must not look like something else in a terminal."""
+    if isinstance(value, str) and not value.isprintable():
+        return "".join(c if c.isprintable() else repr(c)[1:-1] for c in value)
+    return value

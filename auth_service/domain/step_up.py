@@ -7,7 +7,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from auth_service.domain import factors
-from auth_service.errors import ReauthRequired
+from auth_service.errors import Impersonated, ReauthRequired
 from auth_service.models import Password, Session
 
 RECENT = timedelta(minutes=5)
@@ -15,9 +15,11 @@ RECENT = timedelta(minutes=5)
 
 async def require_recent(db: AsyncSession, user_id: UUID, session_id: UUID, *, now: datetime) -> None:
     """Raises ReauthRequired when the last proof in this session is older than five minutes, or was weaker than the
-    account's factors."""
-    query = select(Session.authenticated_at, Session.aal).where(Session.id == session_id, Session.user_id == user_id)
-    session = (await db.execute(query)).one_or_none()
+    account's factors, and Impersonated for staff who act as the user."""
+    columns = select(Session.authenticated_at, Session.aal, Session.actor_id)
+    session = (await db.execute(columns.where(Session.id == session_id, Session.user_id == user_id))).one_or_none()
+    if session is not None and session.actor_id is not None:
+        raise Impersonated
     second = await factors.methods(db, user_id)
     if session is None or now - session.authenticated_at > RECENT or (second and session.aal < 2):
         raise ReauthRequired(second or await _first_factors(db, user_id))

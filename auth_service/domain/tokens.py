@@ -46,6 +46,7 @@ class Family:
 
 # A session that is not refreshed for so long ends, whoever opened it.
 IDLE = timedelta(days=7)
+IMPERSONATED = "impersonated"
 FAMILIES = {
     "canonical": Family(
         access=timedelta(minutes=15),
@@ -56,6 +57,7 @@ FAMILIES = {
     # One of this client's two ways to refresh does not keep a new refresh token.
     "hub": Family(access=timedelta(minutes=15), jitter=timedelta(0), absolute=timedelta(days=7), rotates=False),
     "rooms": Family(access=timedelta(minutes=60), jitter=timedelta(0), absolute=timedelta(days=30)),
+    IMPERSONATED: Family(access=timedelta(minutes=15), jitter=timedelta(0), absolute=timedelta(minutes=15)),
 }
 STAYING = [name for name, family in FAMILIES.items() if not family.rotates]
 
@@ -97,6 +99,7 @@ class SessionRow(Protocol):
     counter: int
     amr: list[str]
     aal: int
+    actor_id: UUID | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +228,8 @@ class Mint:
                 "roles": list(user.roles),
                 "amr": list(session.amr),
                 "aal": session.aal,
+                # Clients show it: what happens here is done by somebody else.
+                **({"act": {"sub": str(session.actor_id)}} if session.actor_id else {}),
             }
         )
 

@@ -22,7 +22,8 @@ def _known_zone(name: str) -> str:
     return name
 
 
-Name = Annotated[Text, Field(max_length=150), AfterValidator(_one_line)]
+Line = Annotated[Text, AfterValidator(_one_line)]
+Name = Annotated[Line, Field(max_length=150)]
 Login = Annotated[Text, Field(min_length=1, max_length=320)]
 NewPassword = Annotated[
     Text,

@@ -41,6 +41,18 @@ class UserUpdated(EventData):
     profile: Profile
 
 
+class UserSuspended(EventData):
+    """Nobody signs in to this account, and its sessions have ended."""
+
+    type: ClassVar[str] = "UserSuspended"
+    user_id: UUID
+
+
+class UserReinstated(EventData):
+    type: ClassVar[str] = "UserReinstated"
+    user_id: UUID
+
+
 class MessageRequested(EventData):
     """Auth asks notify to send a code, a link or a warning. `kind` names the template, `variables` are its words.
 
