@@ -193,8 +193,9 @@ async def _begin(db: AsyncSession, after: int) -> Link:
 
 
 async def _behind(db: AsyncSession, seen: tuple[int, int]) -> Sequence[Row[Any]]:
-    place = tuple_(AuditEvent.position, AuditEvent.id)
-    query = select(*_ALL).where(AuditEvent.position >= literal(seen[0], BigInteger), place > tuple_(*(literal(each, BigInteger) for each in seen)))
+    position, row = (literal(each, BigInteger) for each in seen)
+    behind = tuple_(AuditEvent.position, AuditEvent.id) > tuple_(position, row)
+    query = select(*_ALL).where(AuditEvent.position >= position, behind)
     return (await db.execute(query.order_by(AuditEvent.position, AuditEvent.id).limit(_BATCH))).all()
 
 

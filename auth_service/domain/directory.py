@@ -77,7 +77,7 @@ async def read(db: AsyncSession, user_id: UUID, *, now: datetime) -> Dossier:
     )
 
 
-def _named(query: Select[tuple[User]], wanted: Wanted) -> Select[tuple[User]]:
+def _named(query: Select[User], wanted: Wanted) -> Select[User]:
     kind: Kind
     for kind, field in FIELDS.items():
         given = getattr(wanted, field)

@@ -82,9 +82,8 @@ async def _spans(db: AsyncSession, names: Sequence[str]) -> list[Span]:
 def _joined(spans: Sequence[Span]) -> list[Span]:
     joined: list[Span] = []
     for span in sorted(spans, key=lambda each: each.first):
-        if joined and joined[-1].last + 1 == span.first:
-            span = Span(joined.pop().first, span.last, span.hash)
-        joined.append(span)
+        adjoins = joined and joined[-1].last + 1 == span.first
+        joined.append(Span(joined.pop().first, span.last, span.hash) if adjoins else span)
     return joined
 
 
@@ -107,7 +106,7 @@ async def _move(db: AsyncSession, months: Sequence[datetime]) -> None:
     for month in months:
         moving = {"start": month, "end": _later(month, 1)}
         within = f"FROM {_REST} WHERE at >= :start AND at < :end"
-        await db.execute(text(f"INSERT INTO {_name(month)} OVERRIDING SYSTEM VALUE SELECT * {within}"), moving)  # noqa: S608
+        await db.execute(text(f"INSERT INTO {_name(month)} OVERRIDING SYSTEM VALUE SELECT * {within}"), moving)
         # The trigger that refuses this went with the attachment, and comes back with it.
         await db.execute(text(f"DELETE {within}"), moving)
 

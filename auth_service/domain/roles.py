@@ -94,7 +94,9 @@ async def change(kit: Kit, user_id: UUID, wanted: Sequence[str], *, staff: Staff
         if before != given:
             await users.save(db, user, now=now)
             await revocations.record_user(db, user_id, now=now)
-            await audit.record(db, staff.entry("roles.changed", user_id, before=before, after=given), staff.client, now=now)
+            await audit.record(
+                db, staff.entry("roles.changed", user_id, before=before, after=given), staff.client, now=now
+            )
     if before != given:
         await revocations.announce_user(kit.redis, user_id, now)
         log.info("roles_changed", user_id=str(user_id), roles=given)
@@ -102,7 +104,7 @@ async def change(kit: Kit, user_id: UUID, wanted: Sequence[str], *, staff: Staff
 
 
 async def lock_administrators(db: AsyncSession) -> None:
-    """Before the account is locked. Of two who take away each other's role the second then finds that it is the last."""
+    """Before the account is locked: of two who take away each other's role the second finds that it is the last."""
     await db.execute(_ADMINISTRATORS)
 
 

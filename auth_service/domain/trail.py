@@ -49,9 +49,7 @@ async def own(
     return await _page(db, query, before=before, limit=limit)
 
 
-async def _page(
-    db: AsyncSession, query: Select[tuple[AuditEvent]], *, before: int | None, limit: int
-) -> Sequence[AuditEvent]:
+async def _page(db: AsyncSession, query: Select[AuditEvent], *, before: int | None, limit: int) -> Sequence[AuditEvent]:
     if before is not None:
         query = query.where(AuditEvent.id < before)
     return (await db.scalars(query.order_by(AuditEvent.id.desc()).limit(limit + 1))).all()

@@ -1,7 +1,7 @@
 """Staff at work on accounts. What each role may do is in `docs/roles.md`."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query, status
@@ -30,7 +30,7 @@ from libs.paging import Page, PageRequest, keyset
 router = APIRouter(prefix="/api/v1/admin/auth", tags=["admin"])
 Paging = Annotated[PageRequest, keyset(str)]
 Reader = Annotated[Staff, Depends(Permitted("users.read"))]
-_CONFLICT = {409: {"description": "The account's state does not allow it."}}
+_CONFLICT: dict[int | str, dict[str, Any]] = {409: {"description": "The account's state does not allow it."}}
 
 
 def _before(paging: PageRequest) -> UUID | None:
@@ -124,9 +124,7 @@ async def restrict_account(
 ) -> Account:
     """Says from which countries the account may be used."""
     countries = body.allowed_countries
-    return Account.model_validate(
-        await interventions.restrict(db, user_id, countries, staff=staff, now=clock.now())
-    )
+    return Account.model_validate(await interventions.restrict(db, user_id, countries, staff=staff, now=clock.now()))
 
 
 @router.post("/users/{user_id}/impersonate", status_code=status.HTTP_201_CREATED, responses=_CONFLICT)
@@ -138,7 +136,7 @@ async def impersonate(
     db: Db,
     kit: Tools,
 ) -> Impersonation:
-    """An access token with which staff sees what the user sees, for 15 minutes. It proves and changes no credentials."""
+    """An access token with which staff sees what the user sees, for 15 minutes. It changes no credentials."""
     pair = await impersonation.begin(db, kit, user_id, body.reason, staff=staff)
     seconds = int(FAMILIES[IMPERSONATED].access.total_seconds())
     return Impersonation(access=pair.access, expires_in=seconds, user_id=user_id, actor_id=staff.id)
