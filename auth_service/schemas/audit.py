@@ -109,8 +109,6 @@ class AuditVerdict(BaseModel):
             intact=broken is None,
             checked=verdict.checked,
             end=ChainEnd(position=verdict.end.position, hash=verdict.end.hash.hex()),
-            first_bad=FirstBad(position=broken.position, id=broken.row, problem=broken.problem)
-            if broken
-            else None,
+            first_bad=FirstBad(position=broken.position, id=broken.row, problem=broken.problem) if broken else None,
             continue_after=verdict.after,
         )

@@ -4,7 +4,7 @@ import asyncio
 import base64
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -102,6 +102,13 @@ class Api:
         async with self.db.transaction() as db:
             result: Any = await db.execute(text(statement), values)
             return list(result.all()) if result.returns_rows else []
+
+    async def audit(self, action: str, **who: UUID) -> list[Any]:
+        """The entries of an action, oldest first; `who` is `actor_id` or `subject_id`."""
+        ((column, value),) = who.items()
+        return await self.sql(
+            f"SELECT * FROM audit WHERE action = :a AND {column} = :id ORDER BY id", a=action, id=value
+        )
 
     async def events(self, user_id: UUID | str) -> list[tuple[str, dict[str, Any]]]:
         """What auth has told others about a user, oldest first."""

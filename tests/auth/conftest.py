@@ -1,5 +1,6 @@
 """Auth as a whole app, on the servers of the run."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -9,10 +10,12 @@ import pytest
 
 from auth_service.app import create_app
 from auth_service.settings import Settings
+from deploy.local.servers import PostgresServer
+from libs import migrations
 from libs.keys import Algorithm, KeyRing
 from libs.testing.clients import client
 from libs.testing.clock import FakeClock
-from tests.auth.api import Api
+from tests.auth.api import Api, unique
 
 OpenApi = Callable[..., AbstractAsyncContextManager[Api]]
 SettingsFor = Callable[..., Awaitable[Settings]]
@@ -81,3 +84,13 @@ async def either(
     KeyRing.create(path, request.param)
     async with open_api(key_ring=path) as opened:
         yield opened
+
+
+@pytest.fixture
+async def alone(postgres: PostgresServer, redis_url: str, open_api: OpenApi) -> AsyncIterator[Api]:
+    """An app with a database and a Redis that no other test uses: for what concerns everybody in them."""
+    url = await postgres.create_database(unique())
+    await asyncio.to_thread(migrations.upgrade, "auth", url)
+    async with open_api(database_url=url, redis_url=redis_url.replace("/0", "/7")) as opened:
+        yield opened
+        await opened.app.state.redis.flushdb()

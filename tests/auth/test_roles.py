@@ -36,8 +36,8 @@ ROUTES = sorted(staff_routes())
 
 
 @pytest.fixture(scope="module")
-async def people(api: Api) -> dict[str, Account]:
-    return {role: await api.staff(role) for role in ROLES}
+async def people(shared: Api) -> dict[str, Account]:
+    return {role: await shared.staff(role) for role in ROLES}
 
 
 @pytest.mark.promise("A42")
@@ -79,7 +79,9 @@ def test_the_page_is_the_table() -> None:
 async def test_a_refusal_is_in_the_audit_log(api: Api) -> None:
     made = await api.register()
     await api.get(f"{ADMIN}/users", made.access)
-    rows = await api.sql("SELECT result, data FROM audit WHERE actor_id = :id AND action = 'permission.used'", id=made.id)
+    rows = await api.sql(
+        "SELECT result, data FROM audit WHERE actor_id = :id AND action = 'permission.used'", id=made.id
+    )
     assert [(row.result, row.data) for row in rows] == [("refused", {"permission": "users.read"})]
 
 
@@ -112,7 +114,9 @@ async def test_others_are_told_of_a_change(api: Api) -> None:
     await put_roles(api, admin, made, "moderator")
     kind, data = (await api.events(made.id))[-1]
     assert (kind, data["profile"]["roles"]) == ("UserUpdated", ["user", "moderator"])
-    rows = await api.sql("SELECT actor_id, data FROM audit WHERE subject_id = :id AND action = 'roles.changed'", id=made.id)
+    rows = await api.sql(
+        "SELECT actor_id, data FROM audit WHERE subject_id = :id AND action = 'roles.changed'", id=made.id
+    )
     assert [(row.actor_id, row.data["after"]) for row in rows] == [(admin.id, ["user", "moderator"])]
 
 
@@ -132,3 +136,18 @@ async def test_a_change_of_roles_needs_a_fresh_proof(aging: Api) -> None:
 async def test_there_are_no_other_roles(api: Api) -> None:
     admin, made = await api.staff("admin"), await api.register()
     assert (await put_roles(api, admin, made, "root")).status_code == 422
+
+
+async def test_the_last_administrator_stays(alone: Api) -> None:
+    admin = await alone.staff("admin")
+    answer = await put_roles(alone, admin, admin, "support")
+    assert (answer.status_code, answer.json()["code"]) == (409, "last_administrator")
+    assert (await alone.get(f"{ADMIN}/users", admin.access)).status_code == 200
+
+
+async def test_two_administrators_cannot_take_each_other_away(alone: Api) -> None:
+    one, two = [await alone.staff("admin") for _ in range(2)]
+    answers = await asyncio.gather(put_roles(alone, one, two), put_roles(alone, two, one))
+    assert sorted(answer.status_code for answer in answers) == [200, 409]
+    left = await alone.sql("SELECT id FROM users WHERE 'admin' = ANY (roles)")
+    assert len(left) == 1
