@@ -49,6 +49,7 @@ async def open_kit(runtime: Runtime, settings: Settings) -> AsyncIterator[Kit]:
             mint=Mint(runtime.ring, refresh_keys, runtime.clock),
             cipher=runtime.cipher,
             must_verify=settings.email_verification == "required",
+            avatar_hosts=frozenset(settings.avatar_hosts),
         )
     finally:
         hasher.close()

@@ -12,6 +12,11 @@ class Settings(ServiceSettings):
 
     port: int = Field(8001, description="Port to listen on.")
 
+    chat_url: str = Field(
+        "http://127.0.0.1:8002",
+        validation_alias="PARLEY_CHAT_URL",
+        description="Address of chat for internal calls.",
+    )
     email_verification: Literal["optional", "required"] = Field(
         "optional",
         description="`optional`: accounts work at once. `required`: nobody signs in before following the link in the"
@@ -41,6 +46,11 @@ class Settings(ServiceSettings):
         ge=0,
         le=256,
         description="Threads that hash passwords, about 19 MiB of memory each while at work. 0: one a core.",
+    )
+    avatar_hosts: CommaList = Field(
+        default_factory=list,
+        description="Comma separated hosts at which pictures of people may lie, as `images.example.com`. They are never"
+        " fetched by the server. Default: none, so nobody sets a picture.",
     )
 
     @field_validator("existing_clients")

@@ -25,3 +25,5 @@ class Kit:
     cipher: FieldCipher
     must_verify: bool
     """Whether nobody signs in before the e-mail address is confirmed."""
+    avatar_hosts: frozenset[str] = frozenset()
+    """Hosts at which pictures of people may lie."""

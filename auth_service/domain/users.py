@@ -1,7 +1,8 @@
 """People as others see them and as they see themselves."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from dataclasses import asdict
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -9,12 +10,17 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import selectinload
 
-from auth_service.domain import identifiers
+from auth_service.domain import avatars, identifiers, visibility
+from auth_service.domain.kit import Kit
 from auth_service.domain.tokens import Holder
+from auth_service.domain.visibility import Viewer
+from auth_service.errors import NotAllowed
 from auth_service.models import User
 from libs import outbox
 from libs.contracts.accounts import Profile, UserUpdated
-from libs.errors import InvalidToken, NotFound, PreconditionFailed
+from libs.errors import Forbidden, InvalidToken, NotFound, PreconditionFailed
+
+_MERGED = frozenset({"privacy", "preferences"})
 
 
 async def find(db: AsyncSession, user_id: UUID, *, lock: bool = False) -> User | None:
@@ -30,17 +36,24 @@ async def find(db: AsyncSession, user_id: UUID, *, lock: bool = False) -> User |
 
 
 async def myself(db: AsyncSession, user_id: UUID, *, lock: bool = False) -> User:
-    """Raises InvalidToken when the account behind a token is gone or suspended."""
+    """Raises InvalidToken when the account behind a token is gone, about to leave or suspended."""
     user = await find(db, user_id, lock=lock)
-    if user is None or user.status != "active":
+    if user is None or user.status != "active" or user.deletion_at is not None:
         raise InvalidToken
     return user
 
 
-async def visible(db: AsyncSession, user_id: UUID) -> User:
-    user = await find(db, user_id)
-    if user is None or user.status != "active":
+async def addressed(db: AsyncSession, caller: Viewer, user_id: UUID, *, lock: bool = False) -> User:
+    """The account that the caller may change: their own or, for staff, one that ranks below them. Raises Forbidden."""
+    if user_id == caller.user_id:
+        return await myself(db, user_id, lock=lock)
+    if not caller.is_staff:
+        raise Forbidden
+    user = await find(db, user_id, lock=lock)
+    if user is None or user.status not in ("active", "suspended"):
         raise NotFound
+    if not caller.is_admin and Viewer.of(user_id, user.roles).is_staff:
+        raise Forbidden
     return user
 
 
@@ -51,21 +64,35 @@ async def profiles(db: AsyncSession, user_ids: Sequence[UUID]) -> list[Profile]:
     return [profile(user) for user in users]
 
 
-async def change(
-    db: AsyncSession, user_id: UUID, changes: Mapping[str, Any], *, if_match: str | None, now: datetime
-) -> User:
+def require_current(user: User, if_match: str | None) -> None:
     """Raises PreconditionFailed when `if_match` (an entity tag, a list of them, or `*`) names another version."""
-    user = await myself(db, user_id, lock=True)
     if if_match is not None and not _matches(if_match, etag(user)):
         raise PreconditionFailed
-    for field, value in changes.items():
+
+
+async def change(db: AsyncSession, kit: Kit, user: User, changes: Mapping[str, Any]) -> None:
+    """Of a locked user. Of `privacy` and `preferences` only what is named changes."""
+    now = kit.clock.now()
+    _require_possible(kit, changes, now)
+    merged = {field: {**getattr(user, field), **changes[field]} for field in _MERGED & changes.keys()}
+    news = {field: value for field, value in {**changes, **merged}.items() if getattr(user, field) != value}
+    for field, value in news.items():
         if field == "username":
-            await identifiers.rename(db, user_id, identifiers.username(value), now=now)
+            await identifiers.rename(db, user.id, identifiers.username(value), now=now)
         else:
             setattr(user, field, value)
-    if changes:
+    if news:
         await save(db, user, now=now)
-    return user
+
+
+def _require_possible(kit: Kit, changes: Mapping[str, Any], now: datetime) -> None:
+    born = changes.get("date_of_birth")
+    # Wherever on earth it already is tomorrow.
+    if born is not None and born > now.date() + timedelta(days=1):
+        raise NotAllowed("date_of_birth", "Use a date in the past.")
+    avatar = changes.get("avatar_url")
+    if avatar is not None and not avatars.allowed(avatar, kit.avatar_hosts):
+        raise NotAllowed("avatar_url", "Pictures must lie at https and at a host that is allowed here.")
 
 
 async def save(db: AsyncSession, user: User, *, now: datetime) -> None:
@@ -97,6 +124,8 @@ def profile(user: User) -> Profile:
         timezone=user.timezone,
         roles=user.roles,
         version=user.version,
+        privacy=asdict(visibility.privacy(user.privacy)),
+        direct_messages=user.direct_messages,
     )
 
 

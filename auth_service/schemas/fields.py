@@ -1,9 +1,10 @@
 """Fields that several requests have."""
 
+from datetime import date
 from typing import Annotated
 from zoneinfo import available_timezones
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from auth_service.domain.passwords import MAX_LENGTH, MIN_LENGTH
 from libs.shapes import Text
@@ -22,6 +23,14 @@ def _known_zone(name: str) -> str:
     return name
 
 
+def _iso(day: object) -> object:
+    # A number would be taken for seconds since 1970.
+    if not isinstance(day, str):
+        raise ValueError("Use a date as 1815-12-10.")  # noqa: TRY004  -- pydantic reports ValueErrors
+    return day
+
+
+BirthDate = Annotated[date, BeforeValidator(_iso), Field(ge=date(1800, 1, 1), examples=["1815-12-10"])]
 Line = Annotated[Text, AfterValidator(_one_line)]
 Name = Annotated[Line, Field(max_length=150)]
 Login = Annotated[Text, Field(min_length=1, max_length=320)]

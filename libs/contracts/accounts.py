@@ -27,6 +27,11 @@ class Profile(BaseModel):
     language: str = "en"
     timezone: str = "UTC"
     roles: list[str] = []
+    direct_messages: Literal["everyone", "contacts"] = "everyone"
+    """Who may open a direct conversation with this user."""
+    privacy: Mapping[str, str | bool] = Field(default_factory=dict)
+    """Who sees what: `last_seen`, `online`, `email`, `phone`, `profile` are `everyone`, `contacts` or `nobody`;
+    `read_receipts` is true or false."""
     version: int = 1
     """Grows with every change: a projection never replaces a newer profile by an older one."""
 
@@ -50,6 +55,13 @@ class UserSuspended(EventData):
 
 class UserReinstated(EventData):
     type: ClassVar[str] = "UserReinstated"
+    user_id: UUID
+
+
+class UserDeleted(EventData):
+    """The account was erased. Whatever is kept of the person elsewhere goes as well."""
+
+    type: ClassVar[str] = "UserDeleted"
     user_id: UUID
 
 

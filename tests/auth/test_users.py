@@ -6,11 +6,13 @@ from uuid import uuid4
 import pytest
 
 from tests.auth.api import Api, fields, unique
+from tests.auth.conftest import OpenApi
+from tests.auth.people import staff
 
 ME = "/api/v1/users/me"
 USER_KEYS = {
-    "id", "number", "username", "email", "first_name", "last_name", "display_name", "avatar_url", "bio", "is_verified",
-    "is_online", "last_seen_at", "language", "timezone", "created_at", "updated_at",
+    "id", "number", "username", "email", "phone_number", "first_name", "last_name", "display_name", "avatar_url", "bio",
+    "is_verified", "is_online", "last_seen_at", "language", "timezone", "created_at", "updated_at",
 }  # fmt: skip
 
 
@@ -20,11 +22,14 @@ async def test_ones_own_profile_has_more_than_others_see(api: Api) -> None:
     seen = (await api.get(f"/api/v1/users/{made.id}", other.access)).json()
     assert seen.keys() == USER_KEYS
     assert own.keys() == USER_KEYS | {
-        "phone_number",
         "phone_verified",
         "email_verified",
         "date_of_birth",
         "roles",
+        "preferences",
+        "privacy",
+        "direct_messages",
+        "mfa_enabled",
         "version",
     }
     assert seen["username"] == own["username"] == made.username
@@ -125,6 +130,10 @@ async def test_of_simultaneous_changes_of_one_version_one_wins(api: Api) -> None
         {"timezone": "Mars/Olympus"},
         {"timezone": "../../etc/passwd"},
         {"timezone": ""},
+        {"date_of_birth": "tomorrow"},
+        {"date_of_birth": "2999-01-01"},
+        {"date_of_birth": 0},
+        {"direct_messages": "nobody"},
     ],
 )
 async def test_values_that_cannot_be_are_refused(api: Api, change: dict[str, object]) -> None:
@@ -144,7 +153,7 @@ async def test_values_that_cannot_be_are_refused(api: Api, change: dict[str, obj
 async def test_nobody_gives_themselves_anything(api: Api, field: str) -> None:
     made = await api.register()
     before = (await api.me(made.access)).json()
-    for value in ("admin", ["admin"], True, 1, {"role": "admin"}, str(uuid4())):
+    for value in ("admin", ["admin"], True, 7, {"role": "admin"}, str(uuid4())):
         answer = await api.call("PATCH", ME, made.access, json={field: value, "first_name": "Eve"})
         assert answer.status_code == 422
         assert field in fields(answer)
@@ -158,3 +167,137 @@ async def test_nobody_registers_as_somebody_special(api: Api, field: str) -> Non
     body = {"email": email, "password": "correct horse battery", field: "admin"}
     assert (await api.post("/api/v1/auth/register", body)).status_code == 422
     assert (await api.sign_in(email=email)).status_code == 401
+
+
+@pytest.mark.promise("K25")
+async def test_a_profile_has_its_whole_shape(api: Api) -> None:
+    made = await api.register(first_name="Ada")
+    me = (await api.me(made.access)).json()
+    assert me["privacy"] == {
+        "last_seen": "everyone", "online": "everyone", "email": "nobody", "phone": "nobody", "profile": "everyone",
+        "read_receipts": True,
+    }  # fmt: skip
+    assert me["preferences"]["theme"] == "system"
+    assert (me["direct_messages"], me["mfa_enabled"], me["date_of_birth"]) == ("everyone", False, None)
+    assert (me["is_online"], me["last_seen_at"], me["roles"]) == (False, None, ["user"])
+
+
+@pytest.mark.promise("A52")
+async def test_of_privacy_and_preferences_only_what_is_named_changes(api: Api) -> None:
+    made = await api.register()
+    await api.call("PATCH", ME, made.access, json={"privacy": {"online": "contacts"}, "preferences": {"theme": "dark"}})
+    await api.call("PATCH", ME, made.access, json={"privacy": {"email": "everyone"}, "preferences": {}})
+    me = (await api.me(made.access)).json()
+    assert (me["privacy"]["online"], me["privacy"]["email"]) == ("contacts", "everyone")
+    assert me["preferences"]["theme"] == "dark"
+
+
+@pytest.mark.promise("A52", "Z3")
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"privacy": {"online": "friends"}},
+        {"privacy": {"role": "admin"}},
+        {"privacy": {"read_receipts": None}},
+        {"privacy": None},
+        {"privacy": []},
+        {"preferences": {"theme": "x" * 10_000}},
+        {"preferences": {"anything": {"nested": 1}}},
+    ],
+)
+async def test_privacy_and_preferences_are_bounded(api: Api, change: dict[str, object]) -> None:
+    made = await api.register()
+    before = (await api.me(made.access)).json()
+    assert (await api.call("PATCH", ME, made.access, json=change)).status_code == 422
+    assert (await api.me(made.access)).json() == before
+
+
+async def test_other_services_hear_of_privacy(api: Api) -> None:
+    made = await api.register()
+    await api.call("PATCH", ME, made.access, json={"privacy": {"read_receipts": False}, "direct_messages": "contacts"})
+    profile = (await api.events(made.id))[-1][1]["profile"]
+    assert profile["direct_messages"] == "contacts"
+    assert (profile["privacy"]["read_receipts"], profile["privacy"]["online"]) == (False, "everyone")
+
+
+@pytest.mark.promise("A53", "K30")
+async def test_a_whole_account_may_be_sent_back(api: Api) -> None:
+    made = await api.register()
+    me = (await api.me(made.access)).json()
+    answer = await api.call("PATCH", ME, made.access, json={**me, "bio": "new"})
+    assert answer.status_code == 200, answer.text
+    assert (answer.json()["bio"], answer.json()["version"]) == ("new", 2)
+    again = await api.call("PATCH", ME, made.access, json=answer.json())
+    assert (again.status_code, again.json()["version"]) == (200, 2)
+
+
+@pytest.mark.promise("K30")
+@pytest.mark.parametrize("change", [{"is_verified": True}, {"is_active": False}, {"password": "another password"}])
+async def test_what_cannot_be_changed_here_stays(api: Api, change: dict[str, object]) -> None:
+    made = await api.register()
+    answer = await api.call("PATCH", f"/api/v1/users/{made.id}", made.access, json={**change, "bio": "x"})
+    assert answer.status_code == 422
+    me = (await api.me(made.access)).json()
+    assert (me["is_verified"], me["bio"]) == (False, "")
+    assert (await api.sign_in(username=made.username)).status_code == 200
+
+
+@pytest.mark.promise("K30", "Z1")
+async def test_nobody_changes_another_person(api: Api) -> None:
+    made, other = await api.register(), await api.register()
+    answer = await api.call("PATCH", f"/api/v1/users/{made.id}", other.access, json={"bio": "mine"})
+    assert (answer.status_code, answer.json()["code"]) == (403, "permission_denied")
+    assert (await api.call("PATCH", f"/api/v1/users/{uuid4()}", other.access, json={})).status_code == 403
+    assert (await api.me(made.access)).json()["bio"] == ""
+    assert (await api.call("PATCH", f"/api/v1/users/{made.id}", made.access, json={"bio": "mine"})).status_code == 200
+
+
+@pytest.mark.promise("K30")
+async def test_staff_change_people_and_not_each_other(api: Api) -> None:
+    made, support, admin = await api.register(), await staff(api, "support"), await staff(api, "admin")
+    path = f"/api/v1/users/{made.id}"
+    assert (await api.call("PATCH", path, support.access, json={"bio": "x"})).json()["bio"] == "x"
+    assert (await api.call("PATCH", f"/api/v1/users/{admin.id}", support.access, json={"bio": "x"})).status_code == 403
+    assert (await api.call("PATCH", f"/api/v1/users/{support.id}", admin.access, json={"bio": "x"})).status_code == 200
+    assert (await api.call("PATCH", f"/api/v1/users/{uuid4()}", admin.access, json={})).status_code == 404
+
+
+ELSEWHERE = [
+    "http://images.example.com/a.png",
+    "https://127.0.0.1/a.png",
+    "https://[::1]/a.png",
+    "https://169.254.169.254/latest/meta-data",
+    "https://images.example.com.evil.example/a.png",
+    "https://images.example.com@evil.example/a.png",
+    "https://images.example.com:22/a.png",
+    "https://images.example.com./a.png",
+    "https://IMAGES.example.com/a.png",
+    "https:/images.example.com/a.png",
+    "//images.example.com/a.png",
+    "https://images.example.com/a.png#x",
+    'https://images.example.com/"><script>',
+    "https://images.example.com/\r\nSet-Cookie: a=b",
+    "https://evil.example\\images.example.com/a.png",
+    "javascript:alert(1)",
+    "data:image/svg+xml,<svg onload=alert(1)>",
+    "file:///etc/passwd",
+    "gopher://images.example.com/",
+]
+
+
+@pytest.mark.promise("Z4", "Z6")
+async def test_pictures_lie_only_where_the_operator_allows(open_api: OpenApi) -> None:
+    async with open_api(avatar_hosts=["images.example.com"]) as api:
+        made = await api.register()
+        for url in ELSEWHERE:
+            answer = await api.call("PATCH", ME, made.access, json={"avatar_url": url})
+            assert (answer.status_code, list(fields(answer))) == (422, ["avatar_url"]), url
+        good = "https://images.example.com/u/7.png?size=2"
+        assert (await api.call("PATCH", ME, made.access, json={"avatar_url": good})).json()["avatar_url"] == good
+        assert (await api.call("PATCH", ME, made.access, json={"avatar_url": None})).json()["avatar_url"] is None
+
+
+async def test_without_allowed_hosts_nobody_sets_a_picture(api: Api) -> None:
+    made = await api.register()
+    answer = await api.call("PATCH", ME, made.access, json={"avatar_url": "https://images.example.com/a.png"})
+    assert answer.status_code == 422
