@@ -1,6 +1,7 @@
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 
 from libs.settings import ServiceSettings, config
 
@@ -32,10 +33,11 @@ class Settings(ServiceSettings):
     mail_from: str = Field(
         "Parley <parley@localhost>", description="Sender of all mails, as `Name <address>` or an address alone."
     )
-    verify_page: str | None = Field(
+    link_base: str | None = Field(
         None,
-        description="The page of your client that confirms e-mail addresses; mails link to it with `#token=...`. "
-        "Without it they show the code itself.",
+        description="Where your client's account pages are, as `https://app.example.com/account`. Mails link to"
+        " `verify-email`, `reset-password`, `confirm-email`, `undo-email` and `undo-phone` below it, each with"
+        " `#token=...`. Without it mails show the code itself.",
     )
 
     retry_base_seconds: float = Field(
@@ -52,3 +54,14 @@ class Settings(ServiceSettings):
     lease_seconds: float = Field(
         10, ge=1, le=15, description="How long after the death of a worker another one takes over its deliveries."
     )
+
+    @field_validator("link_base")
+    @classmethod
+    def _require_plain_address(cls, value: str | None) -> str | None:
+        """Something that a page and a fragment can be appended to."""
+        if not value:
+            return None
+        parts = urlsplit(value)
+        if parts.scheme not in ("https", "http") or not parts.hostname or parts.query or parts.fragment or "@" in value:
+            raise ValueError("Give an address as https://app.example.com/account, without a query and a fragment.")
+        return value.rstrip("/")

@@ -22,12 +22,13 @@ from libs.ids import uuid7
 from libs.outbox import Relay
 from libs.runtime import Runtime, open_runtime
 from libs.tasks import every, supervise
-from notify_service.domain import deliveries, idempotency, notifications, preferences, profiles
+from notify_service.domain import deliveries, idempotency, notifications, preferences, profiles, templates
 from notify_service.domain.channels.email import Email, account
 from notify_service.domain.deliveries import HIGH, MAIL_ACCOUNT, Order
 from notify_service.domain.notifications import Draft
 from notify_service.domain.sender import Sender
 from notify_service.domain.signals import WAKE_CHANNEL, Signals
+from notify_service.domain.templates.kinds import PAGES
 from notify_service.domain.verdicts import Policy
 from notify_service.models import Notification, Profile
 from notify_service.schemas import notification_json
@@ -44,7 +45,8 @@ async def main(settings: Settings, clock: Clock | None = None) -> None:
     async with open_runtime("notify", settings, clock=clock) as runtime:
         chat = InternalClient(settings.chat_url, "chat", runtime.service_tokens)
         signals = Signals(runtime.db, runtime.redis)
-        heard = Heard(runtime, signals, verify_page=settings.verify_page)
+        heard = Heard(runtime, signals, link_base=settings.link_base)
+        templates.prepare()
         policy = policy_of(settings)
         sender = Sender(
             runtime.db,
@@ -124,11 +126,11 @@ async def forget_keys(db: Database, clock: Clock) -> None:
 class Heard:
     """What follows from each event. All of it in the transaction that also moves the position in the stream."""
 
-    def __init__(self, runtime: Runtime, signals: Signals, *, verify_page: str | None) -> None:
+    def __init__(self, runtime: Runtime, signals: Signals, *, link_base: str | None) -> None:
         self._clock = runtime.clock
         self._ask = partial(calls.profiles, runtime.auth)
         self._signals = signals
-        self._verify_page = verify_page
+        self._link_base = link_base
 
     def of_auth(self) -> dict[str, Any]:
         return dict(
@@ -157,9 +159,14 @@ class Heard:
         await profiles.keep(session, [data.profile])
 
     async def requested(self, session: AsyncSession, data: MessageRequested, event: Event) -> None:
-        variables = {**data.variables, "name": data.name}
-        if data.kind == "verify_email" and self._verify_page:
-            variables["page"] = self._verify_page
+        page = PAGES.get(data.kind) if self._link_base else None
+        variables = {
+            **data.variables,
+            "name": data.name,
+            "language": data.language,
+            # Where links lead is configured and nothing else: no header, no event can name another host.
+            "page": f"{self._link_base}/{page}" if page else None,
+        }
         order = Order(
             id=data.id,
             owner="auth",
@@ -231,6 +238,7 @@ def _message_order(data: MessageSent, told: Notification, profile: Profile, *, a
         template="message",
         variables={
             "name": profiles.shown_name(profile),
+            "language": profile.language,
             "sender": data.sender_name,
             "conversation": None if data.conversation_type == "direct" else data.conversation_name,
             "excerpt": data.excerpt,

@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 from deploy.sandbox.faults import Fault
 from deploy.sandbox.server import Options, Sandbox
 from deploy.sandbox.smtp import SmtpOptions
-from notify_service.domain import templates
 from notify_service.domain.channels import CannotOpen, CannotRender, ErrorClass, Message
 from notify_service.domain.channels.email import Account, Connection, Email, account, classify
 from notify_service.domain.letters import Sender, compose, deliverable
@@ -282,11 +281,6 @@ def test_mail_server_is_read_from_its_url(tmp_path: Path) -> None:
 def test_sender_without_an_address_is_refused(sender: str) -> None:
     with pytest.raises(ValueError, match="sender"):
         account("smtp://h", mail_from=sender, **LIMITS)
-
-
-def test_link_of_a_verification_mail_hides_its_token_from_servers(reach: Any) -> None:
-    mail = templates.verify_email("Ada", "a/b+c", page="https://app.example.test/verify")
-    assert "https://app.example.test/verify#token=a%2Fb%2Bc" in mail.text
 
 
 @pytest.mark.parametrize(("template", "variables"), [("nothing", {}), ("message", {"name": "x"})])

@@ -13,6 +13,7 @@ from aiosmtplib import SMTPException, SMTPResponseException
 from notify_service.domain import templates
 from notify_service.domain.channels import CannotOpen, Capability, ErrorClass, Line, Message, Outcome
 from notify_service.domain.letters import Sender, compose, deliverable
+from notify_service.domain.templates.kinds import safe_name
 
 _ENHANCED = re.compile(r"\s*([245]\.\d{1,3}\.\d{1,3})\b")
 _HERE = ("127.0.0.1", "::1", "localhost")
@@ -99,7 +100,7 @@ class Email:
 
     def render(self, message: Message) -> bytes:
         mail = templates.render(message.template, message.variables, message.secret)
-        name = str(message.variables.get("name", ""))
+        name = safe_name(str(message.variables.get("name", "")))
         return compose(message.id, self._account.sender, to=(name, message.address), mail=mail, at=message.at)
 
     def line(self) -> Line:
