@@ -48,6 +48,7 @@ async def open_kit(runtime: Runtime, settings: Settings) -> AsyncIterator[Kit]:
             passwords=Policy(nist=settings.password_profile == "nist", breaches=breaches),  # noqa: S105
             mint=Mint(runtime.ring, refresh_keys, runtime.clock),
             cipher=runtime.cipher,
+            sessions_per_user=settings.sessions_per_user,
             must_verify=settings.email_verification == "required",
             avatar_hosts=frozenset(settings.avatar_hosts),
         )

@@ -41,6 +41,13 @@ class Settings(ServiceSettings):
         description="A range API of Have I Been Pwned, as `https://api.pwnedpasswords.com/range`: new passwords that"
         " were in a breach are refused. It sees five hex digits of a hash, and its failure refuses nobody.",
     )
+    sessions_per_user: int = Field(
+        20,
+        ge=1,
+        le=1000,
+        description="Most sessions of one user. A sign-in beyond ends the one that was idle longest, and a mail"
+        " tells its owner.",
+    )
     hashing_threads: int = Field(
         0,
         ge=0,

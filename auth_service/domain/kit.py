@@ -23,6 +23,7 @@ class Kit:
     passwords: Policy
     mint: Mint
     cipher: FieldCipher
+    sessions_per_user: int
     must_verify: bool
     """Whether nobody signs in before the e-mail address is confirmed."""
     avatar_hosts: frozenset[str] = frozenset()

@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Response, status
 
 from auth_service.deps import Device, Tools
-from auth_service.domain import accounts, identifiers, sessions, sign_in, users
+from auth_service.domain import accounts, identifiers, rotation, sessions, sign_in, users
 from auth_service.domain.accounts import Registration
 from auth_service.errors import (
     EmailTaken,
@@ -101,7 +101,7 @@ async def refresh_hub(body: GivenRefresh, kit: Tools, device: Device) -> Tokens:
     """A new access token. The refresh token of this client stays the same for its seven days: one of its ways to
     refresh does not keep a new one."""
     with saying(_REFRESHING):
-        return Tokens.of(await sessions.refresh(kit, _refresh_token(body), device))
+        return Tokens.of(await rotation.refresh(kit, _refresh_token(body), device))
 
 
 @router.post("/logout")

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from fastapi import APIRouter, status
 
 from auth_service.deps import Device, Tools
-from auth_service.domain import accounts, identifiers, sessions, sign_in, users
+from auth_service.domain import accounts, identifiers, rotation, sessions, sign_in, users
 from auth_service.domain.accounts import Registration
 from auth_service.domain.kit import Kit
 from auth_service.errors import (
@@ -134,7 +134,7 @@ async def refresh_rooms(body: GivenRefresh, kit: Tools, device: Device) -> Rooms
     """Exchanges a refresh token; the lifetimes of the sign-in stay."""
     _require(body, ["refresh"])
     with saying(dict.fromkeys(_NOT_A_TOKEN, lambda _: NotValid())):
-        pair = await sessions.refresh(kit, body.refresh or "", device)
+        pair = await rotation.refresh(kit, body.refresh or "", device)
     return RoomsTokens.of(Tokens.of(pair), pair.user)
 
 

@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Response, status
 
 from auth_service.deps import Device, Tools
-from auth_service.domain import accounts, identifiers, sessions, sign_in
+from auth_service.domain import accounts, identifiers, rotation, sessions, sign_in
 from auth_service.domain.accounts import Registration
 from auth_service.errors import (
     EmailTaken,
@@ -117,4 +117,4 @@ async def refresh_sender(body: GivenRefresh, kit: Tools, device: Device) -> Toke
         raise Invalid(errors=[FieldError("refresh", "This field is required.")])
     refused = (InvalidRefreshToken, RefreshReused, SessionExpired, TokenRevoked, WrongTokenType)
     with saying(dict.fromkeys(refused, lambda _: NotValid())):
-        return Tokens.of(await sessions.refresh(kit, body.refresh, device))
+        return Tokens.of(await rotation.refresh(kit, body.refresh, device))

@@ -6,7 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, status
 
 from auth_service.deps import Device, Tools
-from auth_service.domain import sessions
+from auth_service.domain import sessions, user_agents
 from auth_service.domain.sessions import Ending
 from auth_service.models import Session
 from auth_service.schemas.sessions import SessionShown, SignedOut, SignedOutEverywhere, SignOut
@@ -20,11 +20,15 @@ Paging = Annotated[PageRequest, keyset(str)]
 
 
 def _shown(session: Session, current: UUID) -> SessionShown:
+    agent = user_agents.described(session.user_agent)
     return SessionShown(
         id=session.id,
         current=session.id == current,
         ip=sessions.coarse(session.ip),
         country=session.country,
+        device=agent.device,
+        os=agent.os,
+        app=agent.app,
         user_agent=session.user_agent,
         amr=session.amr,
         aal=session.aal,

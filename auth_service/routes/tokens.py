@@ -3,7 +3,7 @@
 from fastapi import APIRouter
 
 from auth_service.deps import Device, Tools
-from auth_service.domain import identifiers, sessions, sign_in
+from auth_service.domain import identifiers, rotation, sign_in
 from auth_service.domain.identifiers import Name
 from auth_service.schemas.tokens import Credentials, RefreshRequest, Tokens
 
@@ -33,4 +33,4 @@ async def refresh_tokens(body: RefreshRequest, kit: Tools, device: Device) -> To
     An answer that got lost can be asked for again with the same token for 30 seconds, and is the same. After that a
     token that was exchanged already ends the session. At most 120 a minute.
     """
-    return Tokens.of(await sessions.refresh(kit, body.refresh or "", device))
+    return Tokens.of(await rotation.refresh(kit, body.refresh or "", device))

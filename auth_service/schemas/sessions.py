@@ -26,12 +26,15 @@ class SignedOutEverywhere(SignedOut):
 
 
 class SessionShown(Resource):
-    """A running session. `ip` is shortened to its network."""
+    """A running session. `ip` is shortened to its network; `device`, `os` and `app` are what its program said it is."""
 
     id: UUID
     current: bool
     ip: str | None
     country: str | None
+    device: str
+    os: str | None
+    app: str | None
     user_agent: str
     amr: list[str]
     aal: int

@@ -188,3 +188,73 @@ async def test_the_end_of_a_session_is_in_the_audit_log(api: Api) -> None:
         "sign_out",
         session_of(made.access),
     )
+
+
+AGENTS = {
+    "Mozilla/5.0 (Windows NT 10.0; rv:128.0) Gecko/20100101 Firefox/128.0": ("computer", "Windows", "Firefox 128"),
+    "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0.0.0 Safari/537.36"
+    " Edg/126.0.2592.87": ("computer", "Windows", "Edge 126"),
+    "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/17.5"
+    " Safari/605.1.15": ("computer", "macOS", "Safari 17"),
+    "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0.0.0 Safari/537.36": (
+        "computer", "Linux", "Chrome 126",
+    ),
+    "Mozilla/5.0 (iPhone; CPU iPhone OS 17_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/17.5"
+    " Mobile/15E148 Safari/604.1": ("phone", "iOS 17", "Safari 17"),
+    "Mozilla/5.0 (iPad; CPU OS 17_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) CriOS/126.0 Mobile/15E148"
+    " Safari/604.1": ("tablet", "iPadOS 17", "Chrome 126"),
+    "Mozilla/5.0 (Linux; Android 14; Pixel 8) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0.0.0 Mobile"
+    " Safari/537.36": ("phone", "Android 14", "Chrome 126"),
+    "ParleyPhone/3 CFNetwork/1496 Darwin/23.5.0": ("phone", "iOS", "ParleyPhone 3"),
+    "curl/8.5.0": ("unknown", None, "curl 8"),
+    "": ("unknown", None, None),
+    "(" * 300: ("unknown", None, None),
+}  # fmt: skip
+
+
+@pytest.mark.promise("A24")
+@pytest.mark.parametrize("agent", AGENTS)
+async def test_a_session_shows_device_system_and_app(api: Api, agent: str) -> None:
+    body = {"email": f"{unique()}@example.com", "password": PASSWORD}
+    made = account(await api.post("/api/v1/auth/register", body, headers={"User-Agent": agent}))
+    shown = (await api.get(SESSIONS, made.access)).json()["results"][0]
+    assert (shown["device"], shown["os"], shown["app"]) == AGENTS[agent]
+    assert shown["amr"] == ["pwd"]
+    assert shown["created_at"] <= shown["last_seen_at"]
+
+
+@pytest.mark.promise("A25")
+async def test_beyond_twenty_sessions_the_longest_idle_one_ends(aging: Api) -> None:
+    made = await aging.register()
+    aging.clock.advance(60)
+    second = account(await aging.sign_in(email=made.email))
+    aging.clock.advance(60)
+    kept = (await aging.refresh(made.refresh)).json()
+    for _ in range(18):
+        await aging.sign_in(email=made.email)
+    assert (await aging.me(second.access)).status_code == 200
+    await aging.sign_in(email=made.email)
+    assert (await aging.refresh(second.refresh)).json()["code"] == "token_revoked"
+    assert (await aging.refresh(kept["refresh"])).status_code == 200
+    mail = (await aging.mails(made.email))[-1]
+    assert (mail.kind, set(mail.variables)) == ("session_limit", {"device"})
+
+
+@pytest.mark.promise("A25")
+async def test_simultaneous_sign_ins_respect_the_limit(open_api: OpenApi) -> None:
+    async with open_api(sessions_per_user=3) as api:
+        made = await api.register()
+        other = await api.register()
+        answers = await asyncio.gather(*(api.sign_in(email=made.email) for _ in range(8)))
+        assert {a.status_code for a in answers} == {200}
+        still = [(await api.refresh(account(a).refresh)).status_code for a in answers]
+        assert sorted(still) == [200] * 3 + [401] * 5
+        assert (await api.refresh(other.refresh)).status_code == 200
+
+
+async def test_an_expired_session_takes_no_place(open_api: OpenApi) -> None:
+    async with open_api(sessions_per_user=1) as api:
+        made = await api.register()
+        api.clock.advance(8 * 86_400)
+        await api.sign_in(email=made.email)
+        assert [mail.kind for mail in await api.mails(made.email)] == ["verify_email"]
