@@ -11,6 +11,21 @@ class Settings(ServiceSettings):
     model_config = config("AUTH_")
 
     port: int = Field(8001, description="Port to listen on.")
+    chat_url: str = Field(
+        "http://127.0.0.1:8002",
+        validation_alias="PARLEY_CHAT_URL",
+        description="Address of chat for internal calls.",
+    )
+    notify_url: str = Field(
+        "http://127.0.0.1:8003",
+        validation_alias="PARLEY_NOTIFY_URL",
+        description="Address of notify for internal calls.",
+    )
+    audit_keep_days: int = Field(
+        400,
+        ge=92,
+        description="How long the audit log is kept; whole months are dropped. Users see their own last 90 days.",
+    )
 
     chat_url: str = Field(
         "http://127.0.0.1:8002",

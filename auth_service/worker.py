@@ -8,11 +8,12 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from auth_service.domain import housekeeping, presence, revocations
+from auth_service.domain import audit, chain, housekeeping, months, presence, revocations
 from auth_service.settings import Settings
 from libs import revocation
 from libs.clock import Clock
-from libs.consumer import Consumer
+from libs.consumer import Consumer, handles
+from libs.contracts.audit import Audited
 from libs.db import Database
 from libs.http import InternalClient
 from libs.outbox import Relay
@@ -21,6 +22,8 @@ from libs.runtime import open_runtime
 from libs.tasks import every, supervise
 
 _HOUR = timedelta(hours=1).total_seconds()
+_SEAL_SECONDS = 1.0
+_HEARD = dict([handles(Audited, audit.on_audited)])
 
 log = structlog.get_logger()
 
@@ -30,13 +33,29 @@ async def main(settings: Settings, clock: Clock | None = None) -> None:
     async with open_runtime("auth", settings, clock=clock, pull=revocations.active_at(clock)) as runtime:
         relay = Relay(runtime.db, runtime.redis, "auth", clock)
         chat = InternalClient(settings.chat_url, "chat", runtime.service_tokens)
-        await supervise(
-            relay.run(),
-            Consumer(runtime.db, runtime.redis, chat, presence.handlers(), service="auth").run(),
-            every(HEARTBEAT_SECONDS, partial(beat, runtime.db, runtime.redis, clock, epoch=str(uuid4()))),
-            every(_HOUR, relay.forget),
-            every(_HOUR, partial(housekeeping.forget, runtime.db, clock)),
-        )
+        notify = InternalClient(settings.notify_url, "notify", runtime.service_tokens)
+        consumer = partial(Consumer, runtime.db, runtime.redis, service="auth")
+        keep = timedelta(days=settings.audit_keep_days)
+        try:
+            await supervise(
+                relay.run(),
+                consumer(chat, {**presence.handlers(), **_HEARD}).run(),
+                consumer(notify, _HEARD).run(),
+                every(HEARTBEAT_SECONDS, partial(beat, runtime.db, runtime.redis, clock, epoch=str(uuid4()))),
+                every(_HOUR, relay.forget),
+                every(_HOUR, partial(housekeeping.forget, runtime.db, clock)),
+                every(_SEAL_SECONDS, partial(chain.seal, runtime.db)),
+                every(_HOUR, partial(chain.tell_head, runtime.db)),
+                every(_HOUR, partial(keep_months, runtime.db, clock, keep=keep)),
+            )
+        finally:
+            await chat.close()
+            await notify.close()
+
+
+async def keep_months(database: Database, clock: Clock, *, keep: timedelta) -> None:
+    await months.prepare(database, clock)
+    await months.forget(database, clock, keep=keep)
 
 
 async def beat(database: Database, redis: Redis, clock: Clock, *, epoch: str) -> None:

@@ -1,6 +1,5 @@
 """Staff at work on accounts. What each role may do is in `docs/roles.md`."""
 
-from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -23,6 +22,7 @@ from auth_service.schemas.admin import (
     Unlocked,
     UserQuery,
 )
+from auth_service.schemas.fields import Instant
 from libs.deps import Db, Now
 from libs.errors import FieldError, Invalid
 from libs.paging import Page, PageRequest, keyset
@@ -47,8 +47,8 @@ async def search_accounts(
     db: Db,
     paging: Paging,
     filters: Annotated[UserQuery, Depends()],
-    since: Annotated[datetime | None, Query(alias="created_at__gte")] = None,
-    until: Annotated[datetime | None, Query(alias="created_at__lte")] = None,
+    since: Annotated[Instant | None, Query(alias="created_at__gte")] = None,
+    until: Annotated[Instant | None, Query(alias="created_at__lte")] = None,
 ) -> Page[Account]:
     """Accounts by what identifies them, the newest first."""
     wanted = Wanted(**filters.model_dump(), since=since, until=until)

@@ -1,6 +1,5 @@
 """The audit log."""
 
-from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
@@ -11,6 +10,7 @@ from auth_service.domain.chain import Link
 from auth_service.domain.roles import Staff
 from auth_service.domain.trail import Wanted
 from auth_service.schemas.audit import AuditQuery, AuditRow, AuditVerdict, OwnAuditRow
+from auth_service.schemas.fields import Instant
 from libs.auth import CurrentUser
 from libs.deps import Db, Now
 from libs.errors import FieldError, Invalid
@@ -43,8 +43,8 @@ async def search_audit(
     db: Db,
     paging: Paging,
     filters: Annotated[AuditQuery, Depends()],
-    since: Annotated[datetime | None, Query(alias="from")] = None,
-    until: Annotated[datetime | None, Query(alias="to")] = None,
+    since: Annotated[Instant | None, Query(alias="from")] = None,
+    until: Annotated[Instant | None, Query(alias="to")] = None,
 ) -> Page[AuditRow]:
     """Who did what to whom, the newest first."""
     wanted = Wanted(

@@ -1,10 +1,10 @@
 """Fields that several requests have."""
 
-from datetime import date
+from datetime import date, datetime
 from typing import Annotated
 from zoneinfo import available_timezones
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field
 
 from auth_service.domain.passwords import MAX_LENGTH, MIN_LENGTH
 from libs.shapes import Text
@@ -31,6 +31,16 @@ def _iso(day: object) -> object:
 
 
 BirthDate = Annotated[date, BeforeValidator(_iso), Field(ge=date(1800, 1, 1), examples=["1815-12-10"])]
+
+
+def _in_range(moment: datetime) -> datetime:
+    # Nearer to the ends of the calendar another zone lies beyond them.
+    if not 1 < moment.year < 9999:
+        raise ValueError("This is too far away.")
+    return moment
+
+
+Instant = Annotated[AwareDatetime, AfterValidator(_in_range)]
 Line = Annotated[Text, AfterValidator(_one_line)]
 Name = Annotated[Line, Field(max_length=150)]
 Login = Annotated[Text, Field(min_length=1, max_length=320)]

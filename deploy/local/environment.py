@@ -151,6 +151,7 @@ class World:
             "REDIS_URL": self.redis_url,
             "PARLEY_AUTH_URL": self.addresses.url("auth"),
             "PARLEY_CHAT_URL": self.addresses.url("chat"),
+            "PARLEY_NOTIFY_URL": self.addresses.url("notify"),
         }
 
     def _auth(self) -> dict[str, str]:

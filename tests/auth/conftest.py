@@ -6,6 +6,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any, get_args
 
+import asyncpg
 import pytest
 
 from auth_service.app import create_app
@@ -86,11 +87,21 @@ async def either(
         yield opened
 
 
-@pytest.fixture
-async def alone(postgres: PostgresServer, redis_url: str, open_api: OpenApi) -> AsyncIterator[Api]:
-    """An app with a database and a Redis that no other test uses: for what concerns everybody in them."""
-    url = await postgres.create_database(unique())
+@pytest.fixture(scope="session")
+async def template(postgres: PostgresServer) -> str:
+    """The name of an empty database, to be copied: faster than migrating again."""
+    url = await postgres.create_database("auth_template")
     await asyncio.to_thread(migrations.upgrade, "auth", url)
-    async with open_api(database_url=url, redis_url=redis_url.replace("/0", "/7")) as opened:
+    return "auth_template"
+
+
+@pytest.fixture
+async def alone(postgres: PostgresServer, template: str, redis_url: str, open_api: OpenApi) -> AsyncIterator[Api]:
+    """An app with a database and a Redis that no other test uses: for what concerns everybody in them."""
+    name = unique()
+    connection = await asyncpg.connect(postgres.url)
+    await connection.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
+    await connection.close()
+    async with open_api(database_url=postgres.database_url(name), redis_url=redis_url.replace("/0", "/7")) as opened:
         yield opened
         await opened.app.state.redis.flushdb()
