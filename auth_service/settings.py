@@ -27,11 +27,6 @@ class Settings(ServiceSettings):
         description="How long the audit log is kept; whole months are dropped. Users see their own last 90 days.",
     )
 
-    chat_url: str = Field(
-        "http://127.0.0.1:8002",
-        validation_alias="PARLEY_CHAT_URL",
-        description="Address of chat for internal calls.",
-    )
     email_verification: Literal["optional", "required"] = Field(
         "optional",
         description="`optional`: accounts work at once. `required`: nobody signs in before following the link in the"
