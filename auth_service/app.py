@@ -1,15 +1,17 @@
 """The HTTP side of auth: where everything concrete is made."""
 
+import hmac
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
-from auth_service.domain import revocations
+from auth_service.domain import phone_limits, revocations
 from auth_service.domain.breaches import Breaches
 from auth_service.domain.hashing import Hasher
 from auth_service.domain.kit import Kit
 from auth_service.domain.passwords import Policy
+from auth_service.domain.phone_limits import Texting
 from auth_service.domain.tokens import Mint, RefreshKeys
 from auth_service.routes import (
     accounts,
@@ -20,6 +22,8 @@ from auth_service.routes import (
     compat_sender,
     internal,
     keys,
+    phone_change,
+    phone_codes,
     sessions,
     tokens,
     users,
@@ -31,6 +35,19 @@ from libs.clock import Clock
 from libs.runtime import Runtime, open_runtime
 
 _CLIENTS = {"sender": compat_sender, "hub": compat_hub, "rooms": compat_rooms}
+_OWN = (
+    accounts,
+    admin,
+    audit,
+    tokens,
+    phone_codes,
+    phone_change,
+    sessions,
+    users,
+    keys,
+    internal,
+    shared,
+)
 _DESCRIPTION = "Accounts, sign-in, sessions and tokens."
 
 
@@ -46,6 +63,7 @@ async def open_kit(runtime: Runtime, settings: Settings) -> AsyncIterator[Kit]:
             clock=runtime.clock,
             hasher=hasher,
             passwords=Policy(nist=settings.password_profile == "nist", breaches=breaches),  # noqa: S105
+            texting=_texting(settings),
             mint=Mint(runtime.ring, refresh_keys, runtime.clock),
             cipher=runtime.cipher,
             sessions_per_user=settings.sessions_per_user,
@@ -56,6 +74,19 @@ async def open_kit(runtime: Runtime, settings: Settings) -> AsyncIterator[Kit]:
         hasher.close()
         if breaches is not None:
             await breaches.close()
+
+
+def _texting(settings: Settings) -> Texting:
+    # A key of its own, made from the keys of encrypted fields: when those change, codes on their way are lost.
+    key = hmac.digest(settings.field_keys.get_secret_value().encode(), b"phone codes", "sha256")
+    return Texting(
+        key=key,
+        digits=settings.code_digits,
+        countries=phone_limits.allowed(settings.sms_countries),
+        prefix_budget=settings.sms_prefix_budget,
+        global_budget=settings.sms_global_budget,
+        network_budget=settings.sms_network_budget,
+    )
 
 
 def create_app(settings: Settings, clock: Clock | None = None) -> FastAPI:
@@ -81,7 +112,7 @@ def create_app(settings: Settings, clock: Clock | None = None) -> FastAPI:
         description=_DESCRIPTION,
         settings=settings,
         routers=[
-            *(module.router for module in (accounts, admin, audit, tokens, sessions, users, keys, internal, shared)),
+            *(module.router for module in _OWN),
             *(_CLIENTS[name].router for name in settings.existing_clients),
         ],
         lifespan=lifespan,

@@ -44,6 +44,12 @@ class InvalidCode(Unauthenticated):
     detail = "This link or code is not valid."
 
 
+class WrongCode(InvalidCode):
+    """Wrong, expired, used, somebody else's and of nobody: one and the same answer."""
+
+    detail = "Invalid or expired code."
+
+
 class EmailNotVerified(Forbidden):
     """Said only to somebody who knows the password."""
 

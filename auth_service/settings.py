@@ -76,3 +76,17 @@ class Settings(ServiceSettings):
         if set(names) - {"sender", "hub", "rooms"}:
             raise ValueError("Existing clients are sender, hub and rooms.")
         return names
+
+    code_digits: int = Field(6, ge=6, le=8, description="Digits of a code that is texted to a phone.")
+    sms_countries: CommaList = Field(
+        default_factory=list,
+        description="Comma separated countries whose phones get codes: regions as `DE`, calling codes as `+49`."
+        " Default: all. To others nothing is sent, and nobody is told.",
+    )
+    sms_prefix_budget: int = Field(
+        1000, ge=0, description="Codes an hour to one calling code; more are not sent, and nobody is told."
+    )
+    sms_global_budget: int = Field(5000, ge=0, description="Codes an hour in all; more are not sent.")
+    sms_network_budget: int = Field(
+        50, ge=0, description="Codes an hour for one network (IPv4 /24, IPv6 /48); more are not sent."
+    )

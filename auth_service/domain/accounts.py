@@ -1,6 +1,6 @@
 """Accounts: registering, confirming the e-mail address, and those that are made on the command line."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -45,6 +45,12 @@ class Standing:
     status: str = "active"
     roles: Sequence[str] = ("user",)
     email_verified: bool = False
+    phone_verified: bool = False
+    direct_messages: str = "everyone"
+
+    @property
+    def verified(self) -> Mapping[str, bool]:
+        return {"email": self.email_verified, "phone": self.phone_verified}
 
 
 _ORDINARY = Standing()
@@ -101,7 +107,7 @@ async def confirm_email(db: AsyncSession, token: str, *, now: datetime) -> None:
 async def create(
     db: AsyncSession,
     new: Registration,
-    password_hash: str,
+    password_hash: str | None,
     *,
     now: datetime,
     standing: Standing = _ORDINARY,
@@ -116,6 +122,7 @@ async def create(
         bio="",
         language="en",
         timezone="UTC",
+        direct_messages=standing.direct_messages,
         version=1,
         created_at=now,
         updated_at=now,
@@ -126,9 +133,10 @@ async def create(
         await identifiers.claim_numbered(db, user.id, user.number, now=now)
     for name in (new.username, new.email, new.phone):
         if name is not None:
-            verified = standing.email_verified and name.kind == "email"
+            verified = standing.verified.get(name.kind, False)
             await identifiers.claim(db, user.id, name, now=now, verified=verified)
-    await passwords.keep(db, user.id, password_hash, now=now)
+    if password_hash is not None:
+        await passwords.keep(db, user.id, password_hash, now=now)
     await db.refresh(user, ["number", "identifiers"])
     log.info("account_created", user_id=str(user.id), status=standing.status)
     return user

@@ -4,20 +4,24 @@ from datetime import timedelta
 
 from sqlalchemy import delete
 
-from auth_service.models import OneTimeToken, Revocation, Session, User
+from auth_service.models import OneTimeToken, PhoneCode, Quota, Revocation, Session, User
 from libs.clock import Clock
 from libs.db import Database
 from libs.revocation import KEEP_SECONDS
 
 # For so long a used link still says that it was used, and an ended session can be looked into.
 _KEEP = timedelta(days=7)
+# What a phone and an address may still do is counted over a day.
+_KEEP_CODES = timedelta(days=2)
 
 
 async def forget(database: Database, clock: Clock) -> None:
-    """What is over for a week: links, sessions, registrations without a confirmation; and revocations of tokens that
-    have expired since."""
+    """What is over for a week: links, sessions, registrations without a confirmation; codes of the day before
+    yesterday; revocations of tokens that have expired since."""
     now = clock.now()
     doomed = (
+        delete(Quota).where(Quota.ends_at < now),
+        delete(PhoneCode).where(PhoneCode.created_at < now - _KEEP_CODES),
         delete(OneTimeToken).where(OneTimeToken.expires_at < now - _KEEP),
         delete(Session).where(Session.expires_at < now - _KEEP),
         delete(User).where(User.status == "pending", User.created_at < now - _KEEP),

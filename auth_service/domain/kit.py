@@ -6,6 +6,7 @@ from redis.asyncio import Redis
 
 from auth_service.domain.hashing import Hasher
 from auth_service.domain.passwords import Policy
+from auth_service.domain.phone_limits import Texting
 from auth_service.domain.tokens import Mint
 from libs.clock import Clock
 from libs.crypto import FieldCipher
@@ -21,6 +22,7 @@ class Kit:
     clock: Clock
     hasher: Hasher
     passwords: Policy
+    texting: Texting
     mint: Mint
     cipher: FieldCipher
     sessions_per_user: int

@@ -32,6 +32,7 @@ VERIFY_EMAIL = Purpose("verify_email", timedelta(hours=24))
 RESET_PASSWORD = Purpose("reset_password", timedelta(minutes=30))
 CHANGE_EMAIL = Purpose("change_email", timedelta(hours=24))
 UNDO_EMAIL = Purpose("undo_email", timedelta(days=7))
+UNDO_PHONE = Purpose("undo_phone", timedelta(days=7))
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,7 +48,8 @@ _HOLDER_COLUMNS = """
     u.id AS user_id, u.number, u.first_name, u.last_name, u.roles, u.created_at AS user_created_at,
     (SELECT value FROM identifiers WHERE user_id = u.id AND kind = 'username') AS username,
     (SELECT value FROM identifiers WHERE user_id = u.id AND kind = 'email') AS email,
-    (SELECT verified_at IS NOT NULL FROM identifiers WHERE user_id = u.id AND kind = 'email') AS email_verified
+    (SELECT verified_at IS NOT NULL FROM identifiers WHERE user_id = u.id AND kind = 'email') AS email_verified,
+    EXISTS (SELECT FROM identifiers WHERE user_id = u.id AND verified_at IS NOT NULL) AS is_verified
 """
 _SESSION_COLUMNS = "s.id, s.family, s.salt, s.counter, s.amr, s.aal, s.actor_id"
 # `window_*` count refreshes in spans of a minute that begin with the first refresh after the last span.
@@ -166,6 +167,7 @@ def _holder(row: Row[Any]) -> Holder:
         username=row.username,
         email=row.email,
         email_verified=bool(row.email_verified),
+        is_verified=row.is_verified,
         first_name=row.first_name,
         last_name=row.last_name,
         roles=row.roles,

@@ -71,6 +71,7 @@ class Holder:
     username: str
     email: str | None
     email_verified: bool
+    is_verified: bool
     first_name: str
     last_name: str
     roles: Sequence[str]

@@ -136,6 +136,7 @@ def holder(user: User) -> Holder:
         username=user.username,
         email=user.email,
         email_verified=user.email_verified,
+        is_verified=user.is_verified,
         first_name=user.first_name,
         last_name=user.last_name,
         roles=user.roles,

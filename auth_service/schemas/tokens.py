@@ -72,7 +72,7 @@ class SignedInUser(BaseModel):
             first_name=user.first_name,
             last_name=user.last_name,
             display_name=user.display_name,
-            is_verified=user.email_verified,
+            is_verified=user.is_verified,
             created_at=user.created_at,
             createdAt=user.created_at,
         )

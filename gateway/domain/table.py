@@ -60,7 +60,7 @@ ROUTES: tuple[Route, ...] = (
     *_signing_in("/api/v1/auth", "token login otp", "login"),
     *_signing_in("/api/v1/auth", "register", "register"),
     *_signing_in("/api/v1/auth", "token/refresh refresh", "refresh"),
-    *_signing_in("/api/v1/auth", "password/forgot password/reset verify-email", "recover"),
+    *_signing_in("/api/v1/auth", "password/forgot password/reset verify-email phone/undo", "recover"),
     *_signing_in("/api/auth", "login", "login"),
     *_signing_in("/api/auth", "register", "register"),
     *_signing_in("/api/auth", "token/refresh refresh", "refresh"),

@@ -1,0 +1,183 @@
+"""Codes that are texted to a phone: each proves who holds it, for one purpose, once, and for five minutes.
+
+A code is six digits, so what keeps it safe is how rarely it may be guessed: five times, and ten times a day for one
+phone over all its codes. Rows and counters are in PostgreSQL, where no flush forgets them, and every failure is
+committed before it is told.
+"""
+
+import hashlib
+import hmac
+import secrets
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import structlog
+from prometheus_client import Counter
+from sqlalchemy import func, select, text, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from auth_service.domain import messages, phone_limits
+from auth_service.domain.clients import Client
+from auth_service.domain.identifiers import Name
+from auth_service.domain.kit import Kit
+from auth_service.domain.phone_limits import DAY
+from auth_service.errors import WrongCode
+from auth_service.models import PhoneCode
+
+LIFETIME = timedelta(minutes=5)
+RESEND = phone_limits.RESEND
+_TRIES = 5
+_TRIES_A_DAY = 10
+
+SENT = Counter("parley_phone_codes_sent_total", "Codes that were texted.", ["purpose"])
+WITHHELD = Counter("parley_phone_codes_withheld_total", "Codes that were asked for and not texted.", ["reason"])
+VERIFIED = Counter("parley_phone_codes_verified_total", "Codes that were right. Sent ones far above: SMS pumping.")
+REFUSED = Counter("parley_phone_codes_refused_total", "Codes that were refused.", ["reason"])
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Purpose:
+    """`kind` names the template of the message."""
+
+    name: str
+    kind: str
+
+
+LOGIN = Purpose("login", "phone_code")
+CHANGE_PHONE = Purpose("change_phone", "phone_change")
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What somebody brings back. `phone` and `user_id` must be the challenge's, where they are given."""
+
+    challenge_id: UUID
+    code: str
+    phone: str | None = None
+    user_id: UUID | None = None
+
+
+async def send(
+    db: AsyncSession, kit: Kit, purpose: Purpose, phone: Name, *, client: Client, user_id: UUID | None = None
+) -> UUID:
+    """The challenge that the code belongs to. Raises RateLimited for a whole address only.
+
+    Whether anything was sent shows nowhere: not for a phone that had its share, not for a number that would be
+    expensive, and no account is looked up. A challenge without a message is one that no code opens, and leaves the
+    earlier code good.
+    """
+    now = kit.clock.now()
+    await phone_limits.require_room(db, client, phone.norm, now=now)
+    await _lock(db, phone.norm)
+    challenge = PhoneCode(
+        id=uuid4(),
+        phone=phone.norm,
+        purpose=purpose.name,
+        user_id=user_id,
+        failures=0,
+        prefix=phone_limits.calling_code(phone.norm),
+        ip=phone_limits.network(client),
+        created_at=now,
+        expires_at=now + LIFETIME,
+    )
+    code = f"{secrets.randbelow(10**kit.texting.digits):0{kit.texting.digits}}"
+    mac = _mac(kit, challenge, code)
+    withheld = await _reason_to_withhold(db, kit, phone.norm, client=client)
+    if withheld is None:
+        challenge.code = mac
+        await _end_earlier(db, purpose, phone.norm, now)
+        await messages.text(db, kit, purpose.kind, to=phone.norm, secret=code, user_id=user_id)
+        SENT.labels(purpose.name).inc()
+    else:
+        WITHHELD.labels(withheld).inc()
+        log.warning("phone_code_withheld", reason=withheld, prefix=challenge.prefix)
+    db.add(challenge)
+    await db.flush()
+    return challenge.id
+
+
+async def redeem(kit: Kit, purpose: Purpose, attempt: Attempt, *, client: Client) -> str:
+    """The phone that the code proves; it is used up, whatever comes next. Raises WrongCode, always the same, and
+    RateLimited for an address that tries too many phones.
+
+    In transactions of its own: a failure counts although it is refused.
+    """
+    now = kit.clock.now()
+    async with kit.database.transaction() as db:
+        phone = await db.scalar(select(PhoneCode.phone).where(PhoneCode.id == attempt.challenge_id))
+        if phone is not None:
+            await phone_limits.require_phone(db, client, phone, now=now)
+            await _lock(db, phone)
+        reason = await _judge(db, kit, purpose, attempt, now=now) if phone is not None else "unknown"
+    if phone is None or reason is not None:
+        REFUSED.labels(reason).inc()
+        log.info("phone_code_refused", reason=reason, purpose=purpose.name)
+        raise WrongCode
+    VERIFIED.inc()
+    return str(phone)
+
+
+async def _judge(db: AsyncSession, kit: Kit, purpose: Purpose, attempt: Attempt, *, now: datetime) -> str | None:
+    """Why the code is refused; None for the right one, which is used up by it. Needs the lock of the phone."""
+    query = select(PhoneCode).where(PhoneCode.id == attempt.challenge_id)
+    challenge: PhoneCode | None = await db.scalar(query)
+    if challenge is None or challenge.code is None:
+        return "unknown"
+    reason = _unusable(challenge, purpose, attempt, now)
+    if reason is not None:
+        return reason
+    if await _failures(db, challenge.phone, now) >= _TRIES_A_DAY:
+        return "blocked"
+    mac = _mac(kit, challenge, attempt.code)
+    fits = attempt.phone in (None, challenge.phone) and hmac.compare_digest(mac, challenge.code)
+    values: dict[str, Any] = {"ended_at": now} if fits else {"failures": PhoneCode.failures + 1}
+    running = update(PhoneCode).where(PhoneCode.id == challenge.id, PhoneCode.ended_at.is_(None))
+    running = running.execution_options(synchronize_session=False)
+    if await db.scalar(running.values(values).returning(PhoneCode.id)) is None:
+        return "used"
+    return None if fits else "wrong"
+
+
+def _unusable(challenge: PhoneCode, purpose: Purpose, attempt: Attempt, now: datetime) -> str | None:
+    if challenge.purpose != purpose.name or challenge.user_id != attempt.user_id:
+        return "foreign"
+    if challenge.ended_at is not None:
+        return "used"
+    if challenge.expires_at <= now:
+        return "expired"
+    return "dead" if challenge.failures >= _TRIES else None
+
+
+async def _reason_to_withhold(db: AsyncSession, kit: Kit, phone: str, *, client: Client) -> str | None:
+    now = kit.clock.now()
+    if await _failures(db, phone, now) >= _TRIES_A_DAY:
+        return "blocked"
+    return await phone_limits.reason_not_to_send(db, kit.texting, phone, client=client, now=now)
+
+
+async def _failures(db: AsyncSession, phone: str, now: datetime) -> int:
+    """Of the last day, whichever code was meant: many codes must not mean many tries."""
+    counting = select(func.coalesce(func.sum(PhoneCode.failures), 0))
+    recent = PhoneCode.phone == phone, PhoneCode.created_at > now - DAY
+    return int((await db.execute(counting.where(*recent))).scalar_one())
+
+
+async def _end_earlier(db: AsyncSession, purpose: Purpose, phone: str, now: datetime) -> None:
+    same = PhoneCode.phone == phone, PhoneCode.purpose == purpose.name
+    ending = update(PhoneCode).where(*same, PhoneCode.ended_at.is_(None))
+    await db.execute(ending.values(ended_at=now).execution_options(synchronize_session=False))
+
+
+async def _lock(db: AsyncSession, phone: str) -> None:
+    """Until the transaction ends. Everything that is counted for a phone is counted by one at a time."""
+    await db.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:phone, 70404))"), {"phone": phone})
+
+
+def _mac(kit: Kit, challenge: PhoneCode, code: str) -> bytes:
+    """Who reads the table, or a copy of it, has no use for it: without the key six digits cannot be tried out."""
+    said = f"{challenge.id}|{challenge.purpose}|{challenge.phone}|{code}"
+    return hmac.digest(kit.texting.key, said.encode(), hashlib.sha256)

@@ -1,0 +1,53 @@
+"""Signing in with a code that was texted. The first time makes the account."""
+
+from uuid import UUID
+
+import structlog
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from auth_service.domain import accounts, admission, audit, identifiers, phone_codes, phones, sessions, users
+from auth_service.domain.accounts import Registration, Standing
+from auth_service.domain.audit import Entry
+from auth_service.domain.clients import Client
+from auth_service.domain.kit import Kit
+from auth_service.domain.phone_codes import Attempt
+from auth_service.domain.sessions import Opening
+from auth_service.domain.tokens import Pair
+from auth_service.errors import InvalidCredentials, WrongCode
+from libs import outbox
+from libs.contracts.accounts import UserRegistered
+
+log = structlog.get_logger()
+# Strangers know a phone number sooner than an address of one's choice.
+_NEWCOMER = Standing(phone_verified=True, direct_messages="contacts")
+_OPENING = Opening(amr=["otp", "sms"])
+
+
+async def with_code(
+    kit: Kit, attempt: Attempt, client: Client, *, first_name: str, last_name: str
+) -> tuple[Pair, bool]:
+    """Tokens, and whether the account is new; the names are for a new one. Raises WrongCode for whatever is wrong with
+    the code, and for an account that is suspended."""
+    proved = await phone_codes.redeem(kit, phone_codes.LOGIN, attempt, client=client)
+    phone = identifiers.phone(proved)
+    async with kit.database.transaction() as db:
+        user_id, ended = await phones.owner_by_proof(db, kit, phone, client=client)
+        created = user_id is None
+        if user_id is None:
+            new = Registration("", phone=phone, first_name=first_name, last_name=last_name)
+            user_id = await _register(db, kit, new, client)
+        try:
+            pair = await admission.admit(db, kit, user_id, _OPENING, client=client)
+        except InvalidCredentials:
+            raise WrongCode from None
+    await sessions.announce(kit, ended)
+    return pair, created
+
+
+async def _register(db: AsyncSession, kit: Kit, new: Registration, client: Client) -> UUID:
+    now = kit.clock.now()
+    user = await accounts.create(db, new, None, now=now, standing=_NEWCOMER)
+    await outbox.add(db, UserRegistered(profile=users.profile(user)), now)
+    entry = Entry(action="account.created", actor_id=user.id, subject_id=user.id, data={"by": "phone_code"})
+    await audit.record(db, entry, client, now=now)
+    return user.id

@@ -1,0 +1,89 @@
+"""Whose a phone number is. A number that was only claimed belongs to whoever proves it."""
+
+from uuid import UUID
+
+from sqlalchemy import delete, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from auth_service.domain import audit, identifiers, sessions, users
+from auth_service.domain.audit import Entry
+from auth_service.domain.clients import Client
+from auth_service.domain.identifiers import Name
+from auth_service.domain.kit import Kit
+from auth_service.models import (
+    ApiToken,
+    Device,
+    ExternalIdentity,
+    Identifier,
+    OneTimeToken,
+    Passkey,
+    Password,
+    RecoveryCode,
+    Totp,
+    User,
+)
+
+_KEYS = (Password, Totp, RecoveryCode, Passkey, ApiToken, OneTimeToken, Device)
+
+
+async def owner_by_proof(db: AsyncSession, kit: Kit, phone: Name, *, client: Client) -> tuple[UUID | None, list[UUID]]:
+    """Whose account a code for this phone opens, and sessions that have ended by it, to be announced after the commit.
+
+    Anybody can register with a number that is not theirs, keep the password, and wait for its owner. So an account that
+    nothing else proves becomes the owner's alone: what opened it before opens it no more. An account that its owner has
+    proved otherwise only loses the number.
+    """
+    claim = select(Identifier.user_id, Identifier.verified_at).where(Identifier.value_norm == phone.norm)
+    row = (await db.execute(claim)).one_or_none()
+    if row is None:
+        return None, []
+    if row.verified_at is not None:
+        return row.user_id, []
+    user = await users.find(db, row.user_id, lock=True)
+    if user is None or user.status == "pending" or await _is_proved(db, user):
+        await release_unproved(db, kit, phone, client=client)
+        return None, []
+    if user.status != "active":
+        return user.id, []
+    return user.id, await _hand_over(db, kit, user, phone, client=client)
+
+
+async def release_unproved(
+    db: AsyncSession, kit: Kit, phone: Name, *, client: Client, keep: UUID | None = None
+) -> None:
+    """Takes a number that was never proved away from whoever claims it, for somebody has proved it now."""
+    claimed = Identifier.value_norm == phone.norm, Identifier.verified_at.is_(None)
+    user_id = await db.scalar(select(Identifier.user_id).where(*claimed))
+    user = await users.find(db, user_id, lock=True) if user_id and user_id != keep else None
+    if user is None:
+        return
+    await drop(db, user.id)
+    entry = Entry(action="phone.lost", subject_id=user.id, reason="proved_by_another")
+    await audit.record(db, entry, client, now=kit.clock.now())
+    if user.status != "pending":
+        await users.save(db, user, now=kit.clock.now())
+
+
+async def drop(db: AsyncSession, user_id: UUID) -> None:
+    await db.execute(delete(Identifier).where(Identifier.user_id == user_id, Identifier.kind == "phone"))
+
+
+async def _is_proved(db: AsyncSession, user: User) -> bool:
+    linked = await db.scalar(select(ExternalIdentity.id).where(ExternalIdentity.user_id == user.id).limit(1))
+    # Staff were made so by somebody who knew them.
+    return user.email_verified or linked is not None or user.roles != ["user"]
+
+
+async def _hand_over(db: AsyncSession, kit: Kit, user: User, phone: Name, *, client: Client) -> list[UUID]:
+    now = kit.clock.now()
+    for table in _KEYS:
+        theirs = delete(table).where(table.user_id == user.id)
+        await db.execute(theirs.execution_options(synchronize_session=False))
+    unproved = Identifier.user_id == user.id, Identifier.kind == "email", Identifier.verified_at.is_(None)
+    await db.execute(delete(Identifier).where(*unproved).execution_options(synchronize_session=False))
+    ended = await sessions.end_all(db, user.id, reason="phone_proved", now=now, client=client)
+    await identifiers.verify(db, user.id, phone.norm, now=now)
+    await users.save(db, user, now=now)
+    entry = Entry(action="phone.verified", actor_id=user.id, subject_id=user.id)
+    await audit.record(db, entry, client, now=now)
+    return ended

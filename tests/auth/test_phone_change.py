@@ -1,0 +1,197 @@
+"""Giving an account another phone number."""
+
+from typing import Any
+
+import httpx2
+import pytest
+
+from tests.auth.api import PASSWORD, Account, Api
+from tests.auth.phones import Phone, new_address, new_phone, together
+
+CHANGE = "/api/v1/users/me/phone"
+CONFIRM = "/api/v1/users/me/phone/confirm"
+UNDO = "/api/v1/auth/phone/undo"
+DAY = 24 * 3600
+
+
+@pytest.fixture
+def phone(aging: Api) -> Phone:
+    return Phone.new(aging)
+
+
+async def member(api: Api, **changed: Any) -> Account:
+    """Somebody with an address that is proved."""
+    made = await api.register(**changed)
+    await api.post("/api/v1/auth/email/verify", {"token": await api.link_token(made.email)})
+    return made
+
+
+async def ask(phone: Phone, token: str) -> httpx2.Response:
+    return await phone.post(CHANGE, {"phone_number": phone.number}, token)
+
+
+async def confirm(phone: Phone, token: str, challenge: str, code: str | None = None) -> httpx2.Response:
+    body = {"challenge_id": challenge, "code": code or await phone.code()}
+    return await phone.post(CONFIRM, body, token)
+
+
+async def change(phone: Phone, token: str) -> httpx2.Response:
+    asked = await ask(phone, token)
+    assert asked.status_code == 202, asked.text
+    return await confirm(phone, token, asked.json()["challenge_id"])
+
+
+async def renewed(api: Api, account: Account) -> str:
+    """A fresh sign-in, as after the clock was advanced."""
+    return str((await api.sign_in(email=account.email)).json()["access"])
+
+
+async def undo_token(api: Api, email: str) -> str:
+    """The token of the newest link that takes a change back, as the mail has it."""
+    mail = [m for m in await api.mails(email) if m.kind == "phone_change_undo"][-1]
+    assert mail.secret is not None
+    opened: str = api.app.state.cipher.decrypt(mail.secret, f"message:{mail.id}")
+    return opened
+
+
+@pytest.mark.promise("A41")
+async def test_code_makes_the_number_ones_own(phone: Phone) -> None:
+    ada = await member(phone.api)
+    answer = await change(phone, ada.access)
+    assert answer.status_code == 200
+    assert (answer.json()["phone_number"], answer.json()["phone_verified"]) == (phone.number, True)
+    assert answer.headers["ETag"] == f'"{answer.json()["version"]}"'
+    kind, data = (await phone.api.events(ada.id))[-1]
+    assert (kind, data["profile"]["phone_number"]) == ("UserUpdated", phone.number)
+    assert (await phone.texts())[0].kind == "phone_change"
+
+
+@pytest.mark.promise("A41")
+async def test_nothing_changes_before_the_code_comes_back(phone: Phone) -> None:
+    ada = await member(phone.api)
+    await ask(phone, ada.access)
+    assert (await phone.api.me(ada.access)).json()["phone_number"] is None
+
+
+@pytest.mark.promise("A41")
+async def test_change_needs_a_recent_proof(phone: Phone) -> None:
+    ada = await member(phone.api)
+    phone.api.clock.advance(301)
+    answer = await ask(phone, ada.access)
+    assert (answer.status_code, answer.json()["code"]) == (403, "reauth_required")
+    assert await phone.texts() == []
+    assert (await phone.post(CHANGE, {"phone_number": phone.number})).status_code == 401
+
+
+@pytest.mark.promise("A41")
+async def test_old_number_comes_back_by_a_link_and_everybody_is_signed_out(phone: Phone) -> None:
+    ada, thief = await member(phone.api, phone_number=new_phone()), Phone.new(phone.api)
+    await change(phone, ada.access)
+    phone.api.clock.advance(61)
+    assert (await change(thief, ada.access)).json()["phone_number"] == thief.number
+    kinds = [mail.kind for mail in await phone.api.mails(ada.email)]
+    assert kinds[-2:] == ["phone_changed", "phone_change_undo"]
+    answer = await phone.post(UNDO, {"token": await undo_token(phone.api, ada.email)})
+    assert (answer.status_code, answer.json()) == (200, {"status": "restored"})
+    assert (await phone.api.refresh(ada.refresh)).status_code == 401
+    me = (await phone.api.me(await renewed(phone.api, ada))).json()
+    assert (me["phone_number"], me["phone_verified"]) == (phone.number, True)
+
+
+@pytest.mark.promise("A41")
+async def test_link_works_for_seven_days_and_once(phone: Phone) -> None:
+    ada, late = await member(phone.api, phone_number=new_phone()), await member(phone.api, phone_number=new_phone())
+    await change(phone, ada.access)
+    await change(Phone.new(phone.api), late.access)
+    phone.api.clock.advance(6.9 * DAY)
+    token = await undo_token(phone.api, ada.email)
+    answers = await together(*(phone.post(UNDO, {"token": token}) for _ in range(5)))
+    assert sorted(a.status_code for a in answers) == [200] + [410] * 4
+    phone.api.clock.advance(0.2 * DAY)
+    assert (await phone.post(UNDO, {"token": await undo_token(phone.api, late.email)})).status_code == 410
+
+
+@pytest.mark.promise("A41")
+async def test_later_change_ends_the_link_of_the_one_before(phone: Phone) -> None:
+    ada = await member(phone.api, phone_number=new_phone())
+    await change(phone, ada.access)
+    token = await undo_token(phone.api, ada.email)
+    await change(Phone.new(phone.api), ada.access)
+    assert (await phone.post(UNDO, {"token": token})).status_code == 410
+    assert (await phone.post(UNDO, {"token": "nobody's"})).status_code == 401
+
+
+async def test_address_that_was_never_proved_gets_no_link(phone: Phone) -> None:
+    ada = await phone.api.register(phone_number=new_phone())
+    await change(phone, ada.access)
+    assert [m.kind for m in await phone.api.mails(ada.email)][-1] == "phone_changed"
+
+
+@pytest.mark.promise("A41", "L6")
+async def test_code_for_a_sign_in_changes_no_number_and_the_other_way_round(phone: Phone) -> None:
+    ada, other = await member(phone.api), Phone.new(phone.api)
+    login = await phone.challenge()
+    changing = (await ask(other, ada.access)).json()["challenge_id"]
+    assert (await confirm(phone, ada.access, login)).json()["code"] == "invalid_code"
+    assert (await other.verify(changing, await other.code())).json()["code"] == "invalid_code"
+    assert (await phone.verify(login, await phone.code())).status_code == 200
+    assert (await confirm(other, ada.access, changing)).status_code == 200
+
+
+@pytest.mark.promise("L6")
+async def test_code_of_somebody_else_changes_nothing(phone: Phone) -> None:
+    ada, mallory = await member(phone.api), await member(phone.api)
+    challenge = (await ask(phone, ada.access)).json()["challenge_id"]
+    assert (await confirm(phone, mallory.access, challenge)).status_code == 401
+    assert (await confirm(phone, ada.access, challenge)).status_code == 200
+
+
+@pytest.mark.promise("A41")
+async def test_number_that_was_taken_meanwhile_is_refused(phone: Phone) -> None:
+    ada = await member(phone.api)
+    challenge = (await ask(phone, ada.access)).json()["challenge_id"]
+    code = await phone.code()
+    phone.api.clock.advance(61)
+    await phone.sign_in()
+    answer = await confirm(phone, ada.access, challenge, code)
+    assert (answer.status_code, answer.json()["code"]) == (409, "phone_number_taken")
+
+
+@pytest.mark.promise("A41")
+async def test_asking_does_not_say_whose_a_number_is(phone: Phone) -> None:
+    ada = await member(phone.api)
+    await phone.sign_in()
+    phone.api.clock.advance(61)
+    known, unknown = await ask(phone, ada.access), await ask(Phone.new(phone.api), ada.access)
+    assert known.status_code == unknown.status_code == 202
+    assert known.json().keys() == unknown.json().keys()
+
+
+async def test_number_that_was_only_claimed_goes_to_who_proves_it(phone: Phone) -> None:
+    squatter, ada = await member(phone.api, phone_number=phone.number), await member(phone.api)
+    assert (await change(phone, ada.access)).status_code == 200
+    assert (await phone.api.me(squatter.access)).json()["phone_number"] is None
+    kind, data = (await phone.api.events(squatter.id))[-1]
+    assert (kind, data["profile"]["phone_number"]) == ("UserUpdated", None)
+
+
+async def test_number_of_ones_own_is_verified_and_the_password_stays(phone: Phone) -> None:
+    ada = await phone.api.register(phone_number=phone.number)
+    answer = await change(phone, ada.access)
+    assert answer.json()["phone_verified"]
+    assert (await phone.api.sign_in(phone_number=phone.number, password=PASSWORD)).status_code == 200
+
+
+async def test_change_is_in_the_log(phone: Phone) -> None:
+    ada = await member(phone.api)
+    await change(phone, ada.access)
+    rows = await phone.api.sql("SELECT action, data::text AS data FROM audit WHERE subject_id = :id", id=ada.id)
+    assert "phone.changed" in {row.action for row in rows}
+    assert all(phone.number not in row.data for row in rows)
+
+
+async def test_limits_of_an_address_hold_for_changes_as_well(phone: Phone) -> None:
+    ada, ip = await member(phone.api), new_address()
+    body = [{"phone_number": new_phone()} for _ in range(11)]
+    answers = [await phone.post(CHANGE, each, ada.access, ip=ip) for each in body]
+    assert [a.status_code for a in answers] == [202] * 10 + [429]

@@ -1,0 +1,409 @@
+"""Signing in with a code that is texted to a phone."""
+
+import pytest
+from prometheus_client import REGISTRY
+
+from auth_service.domain import housekeeping
+from tests.auth.api import PASSWORD, Api, claims, unique
+from tests.auth.conftest import OpenApi
+from tests.auth.phones import VERIFY, Phone, at, new_address, other_than, refusal, together
+
+HOUR = 3600
+
+
+def count(name: str, **labels: str) -> float:
+    return REGISTRY.get_sample_value(f"parley_phone_codes_{name}_total", labels) or 0.0
+
+
+@pytest.fixture
+def phone(aging: Api) -> Phone:
+    return Phone.new(aging)
+
+
+@pytest.mark.promise("A12", "K35")
+async def test_new_phone_makes_an_account_and_the_next_time_signs_in(phone: Phone) -> None:
+    first = await phone.sign_in(first_name="Ada", last_name="Lovelace")
+    phone.api.clock.advance(61)
+    second = await phone.sign_in(first_name="Grace")
+    assert (first.status_code, second.status_code) == (200, 200)
+    assert (first.json()["created"], second.json()["created"]) == (True, False)
+    assert first.json()["user"] == second.json()["user"]
+    assert first.json()["user"]["display_name"] == "Ada Lovelace"
+    assert first.json()["user"]["is_verified"]
+
+
+@pytest.mark.promise("A12", "K35")
+async def test_account_of_a_phone_is_verified_and_told_to_others(phone: Phone) -> None:
+    body = (await phone.sign_in()).json()
+    me = (await phone.api.me(body["access"])).json()
+    assert (me["phone_number"], me["phone_verified"], me["is_verified"]) == (phone.number, True, True)
+    assert me["email"] is None
+    assert me["username"] == f"user{me['number']}"
+    [(_, data)] = [event for event in await phone.api.events(me["id"]) if event[0] == "UserRegistered"]
+    assert data["profile"]["phone_verified"]
+    [row] = await phone.api.sql("SELECT direct_messages FROM users WHERE id = :id", id=me["id"])
+    assert row.direct_messages == "contacts"
+    assert await phone.api.sql("SELECT 1 FROM passwords WHERE user_id = :id", id=me["id"]) == []
+
+
+@pytest.mark.promise("K35")
+async def test_answer_has_all_names_of_the_tokens(phone: Phone) -> None:
+    body = (await phone.sign_in()).json()
+    assert body["access"] == body["accessToken"] == body["tokens"]["accessToken"] == body["data"]["access"]
+    assert claims(body["access"])["amr"] == ["otp", "sms"]
+    assert (await phone.api.refresh(body["refresh"])).json()["user"]["is_verified"]
+
+
+@pytest.mark.promise("A14", "K35")
+async def test_asking_says_the_same_for_every_phone(phone: Phone) -> None:
+    await phone.sign_in()
+    known, unknown = await phone.ask(), await Phone.new(phone.api).ask()
+    blocked = Phone.new(phone.api)
+    body = (await blocked.sign_in()).json()
+    await phone.api.sql("UPDATE users SET status = 'suspended' WHERE id = :id", id=body["user"]["id"])
+    for answer in (known, unknown, await blocked.ask()):
+        assert answer.status_code == 202
+        assert answer.json() == {**answer.json(), "expires_in": 300, "resend_after": 60}
+        assert answer.json().keys() == {"challenge_id", "expires_in", "resend_after"}
+
+
+async def test_same_work_is_done_for_every_phone(phone: Phone) -> None:
+    await phone.sign_in()
+    phone.api.clock.advance(61)
+    known, unknown = await phone.ask(), await Phone.new(phone.api).ask()
+    assert known.headers["X-Database-Queries"] == unknown.headers["X-Database-Queries"]
+
+
+@pytest.mark.parametrize("number", ["", "12345", "0151 2345678", "+1", "hello"])
+async def test_what_is_no_phone_number_is_refused(api: Api, number: str) -> None:
+    answer = await Phone(api, number).ask()
+    assert (answer.status_code, answer.json()["code"]) == (422, "validation_error")
+
+
+@pytest.mark.promise("A12")
+async def test_code_has_six_digits_and_only_its_keyed_hash_is_kept(phone: Phone) -> None:
+    challenge = await phone.challenge()
+    code = await phone.code()
+    assert len(code) == 6
+    assert code.isdecimal()
+    [row] = await phone.api.sql("SELECT code FROM phone_codes WHERE id = :id", id=challenge)
+    assert len(row.code) == 32
+    [sent] = await phone.texts()
+    assert (sent.kind, sent.channel) == ("phone_code", "sms")
+    assert code not in sent.model_dump_json(exclude={"id", "phone_number"})
+
+
+async def test_codes_may_be_longer(open_api: OpenApi) -> None:
+    async with open_api(code_digits=8) as api:
+        phone = Phone.new(api)
+        assert (await phone.sign_in()).status_code == 200
+        assert len(await phone.code()) == 8
+
+
+@pytest.mark.promise("A12", "L5", "K36")
+async def test_code_is_dead_after_five_tries(phone: Phone) -> None:
+    challenge = await phone.challenge()
+    assert {a.status_code for a in await phone.fail(challenge, 5)} == {401}
+    assert (await phone.verify(challenge, await phone.code())).status_code == 401
+
+
+@pytest.mark.promise("A12")
+async def test_fifth_try_may_be_right(phone: Phone) -> None:
+    challenge = await phone.challenge()
+    await phone.fail(challenge, 4)
+    assert (await phone.verify(challenge, await phone.code())).status_code == 200
+
+
+@pytest.mark.promise("L5")
+async def test_parallel_tries_are_no_more_tries(phone: Phone) -> None:
+    challenge = await phone.challenge()
+    wrong = other_than(await phone.code())
+    await together(*(phone.verify(challenge, wrong) for _ in range(20)))
+    [row] = await phone.api.sql("SELECT failures FROM phone_codes WHERE id = :id", id=challenge)
+    assert row.failures == 5
+
+
+@pytest.mark.promise("A13", "L5", "K37")
+async def test_ten_failures_block_a_phone_over_all_its_codes_for_a_day(phone: Phone) -> None:
+    await phone.fail_all_day()
+    challenge = await phone.challenge()
+    assert len(await phone.texts()) == 3
+    assert (await phone.verify(challenge, await phone.code())).status_code == 401
+    phone.api.clock.advance(24 * HOUR)
+    assert (await phone.sign_in()).status_code == 200
+
+
+@pytest.mark.promise("A13", "K37")
+async def test_right_code_is_refused_on_a_blocked_phone(phone: Phone) -> None:
+    for times in (5, 4):
+        await phone.fail(await phone.challenge(), times)
+        phone.api.clock.advance(61)
+    challenge = await phone.challenge()
+    await phone.fail(challenge, 1)
+    assert (await phone.verify(challenge, await phone.code())).status_code == 401
+
+
+@pytest.mark.promise("A13")
+async def test_blocked_phone_blocks_nobody_else(phone: Phone) -> None:
+    await phone.fail_all_day()
+    assert (await Phone.new(phone.api).sign_in()).status_code == 200
+
+
+@pytest.mark.promise("A11")
+async def test_codes_and_passwords_are_counted_apart(phone: Phone) -> None:
+    user_id = (await phone.sign_in()).json()["user"]["id"]
+    by_mail = await phone.api.register()
+    await phone.api.sql("UPDATE identifiers SET user_id = :to WHERE user_id = :id AND kind = 'phone'",
+                        to=by_mail.id, id=user_id)  # fmt: skip
+    phone.api.clock.advance(61)
+    await phone.fail_all_day()
+    assert (await phone.api.sign_in(phone_number=phone.number)).status_code == 200
+
+
+@pytest.mark.promise("L5")
+async def test_address_that_tries_many_phones_is_stopped(phone: Phone) -> None:
+    sprayer, codes = new_address(), []
+    for _ in range(22):
+        other = Phone.new(phone.api)
+        codes.append((other, await other.challenge()))
+    answers = [await each.verify(challenge, "000000", ip=sprayer) for each, challenge in codes]
+    assert [a.status_code for a in answers[-2:]] == [429, 429]
+    assert {a.status_code for a in answers[:20]} <= {200, 401}
+
+
+@pytest.mark.promise("A12", "L6", "K36")
+async def test_code_lives_five_minutes(phone: Phone) -> None:
+    late = Phone.new(phone.api)
+    challenge, too_late = await phone.challenge(), await late.challenge()
+    phone.api.clock.advance(290)
+    assert (await phone.verify(challenge, await phone.code())).status_code == 200
+    phone.api.clock.advance(11)
+    assert (await late.verify(too_late, await late.code())).status_code == 401
+
+
+@pytest.mark.promise("A12", "L6", "K36")
+async def test_code_works_once(phone: Phone) -> None:
+    challenge = await phone.challenge()
+    answers = [await phone.verify(challenge, await phone.code()) for _ in range(2)]
+    assert [a.status_code for a in answers] == [200, 401]
+
+
+@pytest.mark.promise("A12", "L6", "K36")
+async def test_of_parallel_uses_one_succeeds(phone: Phone) -> None:
+    challenge, code = await phone.challenge(), await phone.code()
+    answers = await together(*(phone.verify(challenge, code) for _ in range(10)))
+    assert sorted(a.status_code for a in answers) == [200] + [401] * 9
+
+
+@pytest.mark.promise("A12", "L6", "K36")
+async def test_code_belongs_to_its_challenge_and_its_phone(phone: Phone) -> None:
+    other = Phone.new(phone.api)
+    challenge, foreign = await phone.challenge(), await other.challenge()
+    code = await phone.code()
+    if code != await other.code():
+        assert (await phone.verify(foreign, code)).status_code == 401
+    assert (await phone.verify(challenge, code, phone_number=other.number)).status_code == 401
+    assert (await phone.verify(challenge, code, phone_number=phone.number)).status_code == 200
+
+
+@pytest.mark.promise("A12", "L6")
+async def test_new_code_ends_the_one_before(phone: Phone) -> None:
+    first = await phone.challenge()
+    phone.api.clock.advance(61)
+    second = await phone.challenge()
+    assert (await phone.verify(first, await phone.code(0))).status_code == 401
+    assert (await phone.verify(second, await phone.code(1))).status_code == 200
+
+
+@pytest.mark.promise("L6", "K36")
+async def test_every_refusal_is_the_same(phone: Phone) -> None:
+    wrong, used = await phone.challenge(), Phone.new(phone.api)
+    answers = await phone.fail(wrong, 6)
+    spent = await used.challenge()
+    await used.verify(spent, await used.code())
+    answers.append(await used.verify(spent, await used.code()))
+    answers.append(await phone.verify("0190a1b2-0000-4000-8000-000000000000", "123456"))
+    answers.append(await phone.verify(await phone.challenge(), "123456"))
+    answers.append(await phone.verify(wrong, "x"))
+    phone.api.clock.advance(301)
+    answers.append(await phone.verify(wrong, await phone.code()))
+    assert len({str(refusal(answer)) for answer in answers}) == 1
+    assert answers[0].json()["code"] == "invalid_code"
+    assert answers[0].json()["detail"] == "Invalid or expired code."
+
+
+async def test_suspended_account_is_not_told_of(phone: Phone) -> None:
+    body = (await phone.sign_in()).json()
+    await phone.api.sql("UPDATE users SET status = 'suspended' WHERE id = :id", id=body["user"]["id"])
+    phone.api.clock.advance(61)
+    answer = await phone.sign_in()
+    assert (answer.status_code, answer.json()["code"]) == (401, "invalid_code")
+
+
+async def test_second_factor_is_asked_for(phone: Phone) -> None:
+    user_id = (await phone.sign_in()).json()["user"]["id"]
+    await phone.api.sql(
+        "INSERT INTO totp (user_id, secret, last_counter, created_at, confirmed_at) VALUES (:id, 'x', 0, now(), now())",
+        id=user_id,
+    )
+    phone.api.clock.advance(61)
+    challenge = await phone.challenge()
+    answer = await phone.verify(challenge, await phone.code())
+    assert (answer.status_code, answer.json()["code"]) == (403, "mfa_required")
+    assert claims(answer.json()["mfa_token"])["amr"] == ["otp", "sms"]
+    assert (await phone.verify(challenge, await phone.code())).status_code == 401
+
+
+@pytest.mark.promise("A14", "K37")
+async def test_second_request_within_a_minute_sends_nothing_and_leaves_the_code(phone: Phone) -> None:
+    first, second = await phone.challenge(), await phone.challenge()
+    assert len(await phone.texts()) == 1
+    assert (await phone.verify(second, await phone.code())).status_code == 401
+    assert (await phone.verify(first, await phone.code())).status_code == 200
+
+
+@pytest.mark.promise("A14", "K37")
+async def test_five_codes_an_hour_and_ten_a_day(phone: Phone) -> None:
+    for expected in (5, 10, 10):
+        for _ in range(7):
+            await phone.challenge()
+            phone.api.clock.advance(61)
+        assert len(await phone.texts()) == expected
+        phone.api.clock.advance(HOUR)
+    phone.api.clock.advance(24 * HOUR)
+    await phone.challenge()
+    assert len(await phone.texts()) == 11
+
+
+@pytest.mark.promise("A14")
+async def test_twenty_requests_at_once_send_one_code(phone: Phone) -> None:
+    answers = await together(*(phone.ask() for _ in range(20)))
+    assert {a.status_code for a in answers} == {202}
+    assert len(await phone.texts()) == 1
+
+
+@pytest.mark.promise("A14", "K37")
+async def test_eleventh_request_of_an_address_is_refused(phone: Phone) -> None:
+    ip = new_address()
+    answers = await together(*(Phone.new(phone.api).ask(ip=ip) for _ in range(12)))
+    assert sorted(a.status_code for a in answers) == [202] * 10 + [429] * 2
+    wait = int(next(a for a in answers if a.status_code == 429).headers["Retry-After"])
+    assert 0 < wait <= HOUR + 1
+    phone.api.clock.advance(wait)
+    assert (await phone.ask(ip=ip)).status_code == 202
+
+
+@pytest.mark.promise("A14")
+async def test_address_of_version_six_counts_as_its_network(phone: Phone) -> None:
+    network = new_address().rsplit(":", 4)[0]
+    answers = [await Phone.new(phone.api).ask(ip=f"{network}:1:2:3:{n:x}") for n in range(1, 12)]
+    assert [a.status_code for a in answers] == [202] * 10 + [429]
+
+
+@pytest.mark.promise("A14", "L7")
+@pytest.mark.parametrize("number", ["+499001234567", "+18005550100", "+97912345678", "+881612345678", "+441134960000"])
+async def test_expensive_number_gets_no_message(open_api: OpenApi, number: str) -> None:
+    async with open_api(sms_countries="DE,+1") as api:
+        before = count("withheld", reason="expensive") + count("withheld", reason="country")
+        answer = await Phone(api, number).ask()
+        assert answer.status_code == 202
+        assert await Phone(api, number).texts() == []
+        assert count("withheld", reason="expensive") + count("withheld", reason="country") == before + 1
+
+
+@pytest.mark.promise("A14", "L7")
+async def test_country_that_is_not_listed_gets_no_message(open_api: OpenApi) -> None:
+    async with open_api(sms_countries="+44, us") as api:
+        unlisted = Phone.new(api)
+        assert (await unlisted.ask()).status_code == 202
+        assert await unlisted.texts() == []
+        for number in ("+447400123456", "+12015550123"):
+            await api.sql("DELETE FROM phone_codes WHERE phone = :phone", phone=number)
+            assert (await Phone(api, number).sign_in()).status_code == 200
+
+
+@pytest.mark.parametrize("country", ["Germany", "+0", "49", "+999"])
+async def test_country_that_does_not_exist_stops_the_start(open_api: OpenApi, country: str) -> None:
+    with pytest.raises(ValueError, match="region"):
+        async with open_api(sms_countries=country):
+            pass
+
+
+@pytest.mark.promise("A14", "L7")
+async def test_many_phones_from_neighbours_get_no_more_messages(open_api: OpenApi) -> None:
+    async with open_api(sms_network_budget=8) as api:
+        network = new_address().rsplit(":", 5)[0]
+        phones = [Phone.new(api) for _ in range(12)]
+        answers = [await each.ask(ip=f"{network}:{n:x}:1:1:1:1") for n, each in enumerate(phones, start=1)]
+        assert {a.status_code for a in answers} == {202}
+        assert [len(await each.texts()) for each in phones] == [1] * 8 + [0] * 4
+
+
+@pytest.mark.promise("A14", "L7")
+@pytest.mark.parametrize(("budget", "reason"), [("sms_prefix_budget", "prefix"), ("sms_global_budget", "budget")])
+async def test_spent_budget_stops_messages(open_api: OpenApi, budget: str, reason: str) -> None:
+    async with open_api(**{budget: 0}) as api:
+        before = count("withheld", reason=reason)
+        # A window of its own: other tests have sent messages.
+        api.clock.advance(30 * 24 * HOUR)
+        phone = Phone.new(api)
+        assert (await phone.ask()).status_code == 202
+        assert await phone.texts() == []
+        assert count("withheld", reason=reason) == before + 1
+
+
+@pytest.mark.promise("A60")
+async def test_sent_and_verified_codes_are_counted(phone: Phone) -> None:
+    sent, verified, refused = count("sent", purpose="login"), count("verified"), count("refused", reason="wrong")
+    challenge = await phone.challenge()
+    await phone.fail(challenge, 2)
+    await phone.verify(challenge, await phone.code())
+    assert count("sent", purpose="login") == sent + 1
+    assert count("verified") == verified + 1
+    assert count("refused", reason="wrong") == refused + 2
+
+
+async def test_password_of_who_registered_somebody_elses_phone_opens_nothing(phone: Phone) -> None:
+    body = {"phone_number": phone.number, "password": PASSWORD}
+    squatter = (await phone.api.post("/api/v1/auth/register", body)).json()
+    owner = await phone.sign_in()
+    assert (owner.status_code, owner.json()["created"]) == (200, False)
+    assert (await phone.api.sign_in(phone_number=phone.number)).status_code == 401
+    assert (await phone.api.refresh(squatter["refresh"])).status_code == 401
+    assert (await phone.api.me(owner.json()["access"])).json()["phone_verified"]
+
+
+async def test_account_with_another_proof_only_loses_an_unproved_phone(phone: Phone) -> None:
+    other = await phone.api.register(phone_number=phone.number)
+    await phone.api.post("/api/v1/auth/email/verify", {"token": await phone.api.link_token(other.email)})
+    owner = await phone.sign_in()
+    assert owner.json()["created"]
+    assert owner.json()["user"]["id"] != str(other.id)
+    assert (await phone.api.me(other.access)).json()["phone_number"] is None
+    assert (await phone.api.sign_in(email=other.email)).status_code == 200
+
+
+async def test_registration_that_nobody_confirmed_keeps_no_phone(strict: Api) -> None:
+    phone = Phone.new(strict)
+    body = {"email": f"{unique()}@example.com", "phone_number": phone.number, "password": PASSWORD}
+    await strict.post("/api/v1/auth/register", body)
+    answer = await phone.sign_in()
+    assert (answer.status_code, answer.json()["created"]) == (200, True)
+
+
+async def test_codes_are_forgotten_after_two_days(phone: Phone) -> None:
+    challenge = await phone.challenge()
+    phone.api.clock.advance(47 * HOUR)
+    await housekeeping.forget(phone.api.db, phone.api.clock)
+    assert await phone.api.sql("SELECT 1 FROM phone_codes WHERE id = :id", id=challenge)
+    phone.api.clock.advance(2 * HOUR)
+    await housekeeping.forget(phone.api.db, phone.api.clock)
+    assert not await phone.api.sql("SELECT 1 FROM phone_codes WHERE id = :id", id=challenge)
+
+
+async def test_names_beyond_reason_are_refused(phone: Phone) -> None:
+    body = {"challenge_id": await phone.challenge(), "code": "1" * 21, "roles": ["admin"], "first_name": "x" * 151}
+    async with at(phone.api, new_address()) as api:
+        answer = await api.post(VERIFY, body)
+    assert answer.status_code == 422
+    assert {e["field"] for e in answer.json()["errors"]} == {"code", "roles", "first_name"}
