@@ -14,20 +14,19 @@ from auth_service.errors import LinkSpent
 from auth_service.models import Identifier, User
 
 
-async def confirm(kit: Kit, attempt: Attempt, user_id: UUID, client: Client) -> User:
+async def confirm(db: AsyncSession, kit: Kit, attempt: Attempt, user_id: UUID, *, client: Client) -> User:
     """Raises WrongCode, and PhoneTaken when somebody else has proved the number: whoever only claims it loses it."""
     phone = identifiers.phone(await phone_codes.redeem(kit, phone_codes.CHANGE_PHONE, attempt, client=client))
-    async with kit.database.transaction() as db:
-        user = await users.myself(db, user_id, lock=True)
-        await phones.release_unproved(db, kit, phone, client=client, keep=user.id)
-        old = user.identifier("phone")
-        if old is not None and old.value_norm == phone.norm:
-            await identifiers.verify(db, user.id, phone.norm, now=kit.clock.now())
-            old = None
-        else:
-            await _replace(db, kit, user, phone, verified=True)
-        await _tell(db, kit, user, phone, old=old)
-        await _save(db, kit, user, "phone.changed", client=client)
+    user = await users.myself(db, user_id, lock=True)
+    await phones.release_unproved(db, kit, phone, client=client, keep=user.id)
+    old = user.identifier("phone")
+    if old is not None and old.value_norm == phone.norm:
+        await identifiers.verify(db, user.id, phone.norm, now=kit.clock.now())
+        old = None
+    else:
+        await _replace(db, kit, user, phone, verified=True)
+    await _tell(db, kit, user, phone, old=old)
+    await _save(db, kit, user, "phone.changed", client=client)
     return user
 
 

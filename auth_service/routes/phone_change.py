@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Response, status
 
 from auth_service.deps import Confirmed, Device, Tools
-from auth_service.domain import identifiers, phone_change, phone_codes, users
+from auth_service.domain import identifiers, people, phone_change, phone_codes, users
 from auth_service.domain.phone_codes import Attempt
 from auth_service.schemas.phones import Challenge, CodeGiven, PhoneNumber, PhoneRestored, UndoPhone
 from auth_service.schemas.users import Me
@@ -31,13 +31,15 @@ async def change_phone(*, body: PhoneNumber, me: Confirmed, db: Db, kit: Tools, 
         409: {"description": "The number is another account's."},
     },
 )
-async def confirm_phone(*, body: CodeGiven, me: CurrentUser, kit: Tools, device: Device, response: Response) -> Me:
+async def confirm_phone(
+    *, body: CodeGiven, me: CurrentUser, db: Db, kit: Tools, device: Device, response: Response
+) -> Me:
     """Makes the number one's own, verified. The e-mail address is told, with a link that takes a change back for 7
     days."""
     attempt = Attempt(body.challenge_id, body.code.strip(), user_id=me.user_id)
-    user = await phone_change.confirm(kit, attempt, me.user_id, device)
+    user = await phone_change.confirm(db, kit, attempt, me.user_id, client=device)
     response.headers["ETag"] = users.etag(user)
-    return Me.model_validate(user)
+    return Me.model_validate(await people.own(db, user))
 
 
 @router.post("/api/v1/auth/phone/undo", responses={410: {"description": "The link was used or has expired."}})
