@@ -20,6 +20,7 @@ from auth_service.routes import (
     compat_hub,
     compat_rooms,
     compat_sender,
+    email,
     internal,
     keys,
     phone_change,
@@ -37,6 +38,7 @@ from libs.runtime import Runtime, open_runtime
 _CLIENTS = {"sender": compat_sender, "hub": compat_hub, "rooms": compat_rooms}
 _OWN = (
     accounts,
+    email,
     admin,
     audit,
     tokens,

@@ -15,6 +15,8 @@ PUBLIC = {
     "POST /api/v1/auth/token": "this is where a token comes from",
     "POST /api/v1/auth/token/refresh": "the refresh token is the credential",
     "POST /api/v1/auth/email/verify": "the token of the mail is the credential",
+    "POST /api/v1/auth/email/confirm": "the token of the mail is the credential",
+    "POST /api/v1/auth/email/undo": "the token of the mail is the credential",
     "POST /api/auth/register/": "there is no account yet",
     "POST /api/auth/register": "there is no account yet",
     "POST /api/users/register/": "there is no account yet",
