@@ -69,6 +69,7 @@ async def open_kit(runtime: Runtime, settings: Settings) -> AsyncIterator[Kit]:
             mint=Mint(runtime.ring, refresh_keys, runtime.clock),
             cipher=runtime.cipher,
             sessions_per_user=settings.sessions_per_user,
+            adaptive=settings.adaptive,
             must_verify=settings.email_verification == "required",
             avatar_hosts=frozenset(settings.avatar_hosts),
         )

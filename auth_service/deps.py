@@ -18,6 +18,9 @@ from libs.keys import KeyRing
 
 _COUNTRY = re.compile(r"[A-Z]{2}")
 _USER_AGENT_CHARS = 256
+_DEVICE_TOKEN_CHARS = 200
+DEVICE_HEADER = "X-Device-Token"
+DEVICE_COOKIE = "__Host-device"
 
 
 def _kit(request: Request) -> Kit:
@@ -34,16 +37,19 @@ def _client(request: Request) -> Client:
     # The server puts the forwarded address, which has no port, in the place of a trusted proxy's own. So port 0 says
     # that a proxy we trust has spoken; a country from anybody else is only a claim.
     country = request.headers.get("x-client-country", "") if port == 0 else ""
+    device = request.headers.get(DEVICE_HEADER) or request.cookies.get(DEVICE_COOKIE) or ""
     return Client(
         ip=_address(host),
         country=country if _COUNTRY.fullmatch(country) else None,
         user_agent="".join(c for c in agent if c.isprintable())[:_USER_AGENT_CHARS],
+        device_token=device[:_DEVICE_TOKEN_CHARS] or None,
     )
 
 
 def _address(host: str) -> str | None:
     try:
-        return str(ipaddress.ip_address(host))
+        # Without the zone of a link-local address, which PostgreSQL does not know.
+        return str(ipaddress.ip_address(host.partition("%")[0]))
     except ValueError:
         return None
 

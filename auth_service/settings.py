@@ -58,6 +58,11 @@ class Settings(ServiceSettings):
         description="Most sessions of one user. A sign-in beyond ends the one that was idle longest, and a mail"
         " tells its owner.",
     )
+    adaptive: Literal["off", "mail", "step_up"] = Field(
+        "mail",
+        description="What follows a sign-in from a country that the account was not used from in the last 90 days."
+        " `mail`: its owner is told. `step_up`: an account without a second factor needs a code from its mailbox.",
+    )
     hashing_threads: int = Field(
         0,
         ge=0,

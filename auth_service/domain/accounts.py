@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import structlog
 from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from auth_service.domain import identifiers, links, passwords, sessions, users, verification
+from auth_service.domain import admission, identifiers, links, passwords, quotas, users, verification
 from auth_service.domain.clients import Client
 from auth_service.domain.identifiers import Name
 from auth_service.domain.kit import Kit
@@ -19,6 +19,8 @@ from auth_service.models import Identifier, User
 from libs import outbox
 from libs.contracts.accounts import UserRegistered
 from libs.ids import uuid7
+
+_HOUR = timedelta(hours=1)
 
 log = structlog.get_logger()
 
@@ -71,7 +73,7 @@ async def register(
         await _register_unseen(db, kit, new, password_hash)
         return None
     user = await _create_and_tell(db, kit, new, password_hash)
-    return await sessions.start(db, kit, users.holder(user), Opening(amr=["pwd"], family=family), client=client)
+    return await admission.begin(db, kit, user, Opening(amr=["pwd"], family=family), client=client)
 
 
 async def open_account(db: AsyncSession, kit: Kit, new: Registration) -> User:
@@ -169,5 +171,7 @@ async def _register_unseen(db: AsyncSession, kit: Kit, new: Registration, passwo
 async def _tell_owner(db: AsyncSession, kit: Kit, name: Name | None) -> None:
     owner_id = await identifiers.owner(db, name) if name else None
     owner = await users.find(db, owner_id) if owner_id else None
-    if owner is not None and owner.status != "pending":
+    if owner is None or owner.status == "pending":
+        return
+    if await quotas.allows(db, f"account_exists:{owner.id}", most=1, window=_HOUR, now=kit.clock.now()):
         await verification.send_account_exists(db, kit, owner)

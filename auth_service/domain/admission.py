@@ -1,10 +1,11 @@
 """The one way in: whatever proved who somebody is, a session begins here or does not begin."""
 
+from dataclasses import replace
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from auth_service.domain import factors, sessions, users
+from auth_service.domain import devices, factors, familiarity, sessions, users
 from auth_service.domain.clients import Client
 from auth_service.domain.kit import Kit
 from auth_service.domain.sessions import Opening
@@ -26,7 +27,18 @@ async def admit(db: AsyncSession, kit: Kit, user_id: UUID, opening: Opening, *, 
         methods = await factors.methods(db, user.id)
         if methods:
             raise MfaRequired(kit.mint.pending(user.id, opening), methods)
-    return await sessions.start(db, kit, users.holder(user), opening, client=client)
+    return await begin(db, kit, user, opening, client=client)
+
+
+async def begin(db: AsyncSession, kit: Kit, user: User, opening: Opening, *, client: Client) -> Pair:
+    """The owner's session, on a device that the account knows from now on."""
+    device = await devices.remember(db, user.id, client, now=kit.clock.now())
+    news = await familiarity.news(db, kit, user.id, client, known_device=device.token is None)
+    if news.device or news.country:
+        await familiarity.tell(db, kit, user, client)
+    opening = replace(opening, device_id=device.id)
+    pair = await sessions.start(db, kit, users.holder(user), opening, client=client)
+    return replace(pair, device_token=device.token)
 
 
 def _require_country(user: User, client: Client) -> None:

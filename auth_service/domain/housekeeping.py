@@ -4,7 +4,8 @@ from datetime import timedelta
 
 from sqlalchemy import delete
 
-from auth_service.models import OneTimeToken, PhoneCode, Quota, Revocation, Session, User
+from auth_service.domain import devices, throttles
+from auth_service.models import OneTimeToken, PhoneCode, Quota, Revocation, Session, Throttle, User
 from libs.clock import Clock
 from libs.db import Database
 from libs.revocation import KEEP_SECONDS
@@ -13,11 +14,13 @@ from libs.revocation import KEEP_SECONDS
 _KEEP = timedelta(days=7)
 # What a phone and an address may still do is counted over a day.
 _KEEP_CODES = timedelta(days=2)
+_KEEP_DEVICES = timedelta(days=365)
 
 
 async def forget(database: Database, clock: Clock) -> None:
     """What is over for a week: links, sessions, registrations without a confirmation; codes of the day before
-    yesterday; revocations of tokens that have expired since."""
+    yesterday; revocations of tokens that have expired since; what was counted and counts no longer; devices that did
+    not come back."""
     now = clock.now()
     doomed = (
         delete(Quota).where(Quota.ends_at < now),
@@ -28,8 +31,11 @@ async def forget(database: Database, clock: Clock) -> None:
         delete(Revocation).where(
             Revocation.created_at < now - timedelta(seconds=KEEP_SECONDS), Revocation.published_at.is_not(None)
         ),
+        delete(Throttle).where(Throttle.last_at < now - throttles.LONGEST_MEMORY),
     )
     for statement in doomed:
         # One transaction each: a long one would hold back the cleaning of PostgreSQL itself.
         async with database.transaction() as db:
             await db.execute(statement.execution_options(synchronize_session=False))
+    async with database.transaction() as db:
+        await devices.prune(db, before=now - _KEEP_DEVICES)

@@ -1,6 +1,7 @@
 """What the rules of auth work with besides a transaction. Put together once, where a process starts."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from redis.asyncio import Redis
 
@@ -26,6 +27,8 @@ class Kit:
     mint: Mint
     cipher: FieldCipher
     sessions_per_user: int
+    adaptive: Literal["off", "mail", "step_up"]
+    """What a sign-in from a new country leads to."""
     must_verify: bool
     """Whether nobody signs in before the e-mail address is confirmed."""
     avatar_hosts: frozenset[str] = frozenset()

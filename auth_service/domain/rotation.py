@@ -44,8 +44,10 @@ async def refresh(kit: Kit, token: str, client: Client) -> Pair:
     return pair
 
 
+# Who still has a password that somebody else chose can do with it what everybody can.
 _HOLDER_COLUMNS = """
-    u.id AS user_id, u.number, u.first_name, u.last_name, u.roles, u.created_at AS user_created_at,
+    u.id AS user_id, u.number, u.first_name, u.last_name, u.created_at AS user_created_at,
+    CASE WHEN u.must_change_password THEN ARRAY['user'] ELSE u.roles END AS roles,
     (SELECT value FROM identifiers WHERE user_id = u.id AND kind = 'username') AS username,
     (SELECT value FROM identifiers WHERE user_id = u.id AND kind = 'email') AS email,
     (SELECT verified_at IS NOT NULL FROM identifiers WHERE user_id = u.id AND kind = 'email') AS email_verified,

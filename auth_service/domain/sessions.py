@@ -36,6 +36,7 @@ class Opening:
     family: str = "canonical"
     cookie: bool = False
     actor_id: UUID | None = None
+    device_id: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,7 @@ async def start(db: AsyncSession, kit: Kit, user: Holder, opening: Opening, *, c
         aal=opening.aal,
         authenticated_at=now,
         cookie=opening.cookie,
+        device_id=opening.device_id,
         actor_id=opening.actor_id,
         ip=client.ip,
         country=client.country,

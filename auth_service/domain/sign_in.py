@@ -1,62 +1,166 @@
 """Signing in with a name and a password."""
 
+import hashlib
 from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 import structlog
-from sqlalchemy import select
+from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from auth_service.domain import admission, passwords
+from auth_service.domain import admission, audit, devices, messages, passwords, quotas, throttles, users
+from auth_service.domain.audit import Entry
 from auth_service.domain.clients import Client
 from auth_service.domain.hashing import Verdict
 from auth_service.domain.identifiers import Name
 from auth_service.domain.kit import Kit
 from auth_service.domain.sessions import Opening
+from auth_service.domain.throttles import Counter
 from auth_service.domain.tokens import Pair
-from auth_service.errors import InvalidCredentials
-from auth_service.models import Identifier, Password
+from auth_service.errors import CountryBlocked, EmailNotVerified, InvalidCredentials, MfaRequired
+from libs.errors import RateLimited, ServiceError
+
+_DAY = timedelta(days=1)
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
-    user_id: UUID
-    hash: str
+class _Attempt:
+    """Somebody who claims a name. `who` names the account in the counters, or the name that nobody has."""
+
+    name: Name | None
+    client: Client
+    user_id: UUID | None = None
+    hash: str | None = None
+    device_id: UUID | None = None
+    until: datetime | None = None
+
+    @property
+    def who(self) -> str | None:
+        return throttles.subject(self.user_id, _digest(self.name)) if self.name else None
+
+    def counters(self, now: datetime) -> list[Counter]:
+        """What a failure counts in."""
+        if self.device_id is not None:
+            return [throttles.device(self.device_id)]
+        counters = [throttles.network(self.client, now)]
+        if self.who is not None:
+            counters += [throttles.account(self.who), throttles.place(self.who, self.client)]
+        return counters
 
 
 async def with_password(
     kit: Kit, name: Name | None, password: str, client: Client, *, family: str = "canonical"
 ) -> Pair:
-    """Raises InvalidCredentials, at the same cost, whatever of the two was wrong."""
-    known = await _known(kit, name)
-    verdict = await kit.hasher.verify(known.hash if known else None, password)
-    if known is None or not verdict.matches:
-        log.info("sign_in_refused", known=known is not None)
+    """Raises InvalidCredentials, at the same cost, whatever of the two was wrong, and RateLimited after failures,
+    whether or not the name is anybody's."""
+    attempt = await _look(kit, name, client)
+    wait = throttles.seconds_until(attempt.until, kit.clock.now())
+    # Who must wait costs a hash too: the time would tell whether the password was looked at.
+    verdict = await kit.hasher.verify(None if wait else attempt.hash, password)
+    if wait:
+        log.info("sign_in_throttled", known=attempt.user_id is not None)
+        raise RateLimited(wait)
+    if attempt.user_id is None or not verdict.matches:
+        await _fail(kit, attempt)
         raise InvalidCredentials
+    try:
+        async with kit.database.transaction() as db:
+            return await _begin(db, kit, attempt, verdict, opening=Opening(amr=["pwd"], family=family))
+    except InvalidCredentials:
+        # A suspended account is slowed down like any other, or its owner's password could be told by that.
+        await _fail(kit, attempt)
+        raise
+    except (CountryBlocked, EmailNotVerified, MfaRequired) as refusal:
+        await _record(kit, attempt, refusal)
+        raise
+
+
+# Whose name it is, what proves it, whether the device is known and how long to wait: one round trip for every sign-in,
+# and in a transaction of its own, over before the hashing begins. A queue of sign-ins must not hold every connection.
+_LOOK = text(
+    """
+    SELECT who.user_id, p.hash, d.id AS device_id,
+        CASE WHEN d.id IS NULL THEN greatest(account.until, place.until, network.until) END AS until
+    FROM (
+        SELECT found.user_id, 'password:' || coalesce(CAST(found.user_id AS text), :nobody) AS key FROM (
+            SELECT (SELECT user_id FROM identifiers WHERE value_norm = :norm AND kind = :kind) AS user_id
+        ) AS found
+    ) AS who
+    LEFT JOIN passwords AS p ON p.user_id = who.user_id
+    LEFT JOIN devices AS d ON d.user_id = who.user_id AND d.hash = :device
+    LEFT JOIN throttles AS account ON account.key = who.key
+    LEFT JOIN throttles AS place ON place.key = who.key || :place
+    LEFT JOIN throttles AS network ON network.key = :network
+    """
+)
+
+
+async def _look(kit: Kit, name: Name | None, client: Client) -> _Attempt:
     async with kit.database.transaction() as db:
-        return await _begin(db, kit, known, verdict, opening=Opening(amr=["pwd"], family=family), client=client)
+        row = await _row(db, name, client, now=kit.clock.now())
+    return _Attempt(name, client, row.user_id, row.hash, row.device_id, row.until)
 
 
-async def _known(kit: Kit, name: Name | None) -> _Known | None:
-    if name is None:
-        return None
-    query = select(Password.user_id, Password.hash).join(Identifier, Identifier.user_id == Password.user_id)
-    query = query.where(Identifier.value_norm == name.norm, Identifier.kind == name.kind)
-    # A transaction of its own, over before the hashing begins: a queue of sign-ins must not hold every connection.
-    async with kit.database.transaction() as db:
-        row = (await db.execute(query)).one_or_none()
-    return _Known(row.user_id, row.hash) if row else None
+async def _row(db: AsyncSession, name: Name | None, client: Client, *, now: datetime) -> Row[Any]:
+    values = {
+        "norm": name.norm if name else "",
+        "kind": name.kind if name else "",
+        "nobody": throttles.subject(None, _digest(name)),
+        "device": devices.digest(client.device_token),
+        "place": f"@{client.network}",
+        "network": throttles.network(client, now).key,
+    }
+    return (await db.execute(_LOOK, values)).one()
 
 
-async def _begin(
-    db: AsyncSession, kit: Kit, known: _Known, verdict: Verdict, *, opening: Opening, client: Client
-) -> Pair:
-    current = await db.scalar(select(Password.hash).where(Password.user_id == known.user_id))
-    # The password may have been changed while the old one was being checked.
-    if current != known.hash:
+async def _begin(db: AsyncSession, kit: Kit, attempt: _Attempt, verdict: Verdict, *, opening: Opening) -> Pair:
+    now = kit.clock.now()
+    # The password may have been changed while the old one was being checked, and of a thousand guesses at once all but
+    # the first few come too late.
+    row = await _row(db, attempt.name, attempt.client, now=now)
+    if row.user_id != attempt.user_id or row.hash != attempt.hash:
         raise InvalidCredentials
+    if wait := throttles.seconds_until(row.until, now):
+        raise RateLimited(wait)
     if verdict.upgraded:
-        await passwords.upgrade(db, known.user_id, old=known.hash, new=verdict.upgraded)
-    return await admission.admit(db, kit, known.user_id, opening, client=client)
+        await passwords.upgrade(db, row.user_id, old=row.hash, new=verdict.upgraded)
+    return await admission.admit(db, kit, row.user_id, opening, client=attempt.client)
+
+
+async def _fail(kit: Kit, attempt: _Attempt) -> None:
+    """Counts, in a transaction of its own: the refusal that follows must not undo it."""
+    now = kit.clock.now()
+    async with kit.database.transaction() as db:
+        failures = await throttles.fail(db, attempt.counters(now), now=now)
+        await audit.record(db, _refused(attempt, InvalidCredentials.code), attempt.client, now=now)
+        if attempt.device_id is not None and max(failures.values()) >= throttles.DEVICE_TRIES:
+            await devices.drop(db, attempt.device_id)
+        if attempt.who and failures.get(throttles.account(attempt.who).key, 0) >= throttles.MOST_IN_A_ROW:
+            await _tell_attacked(db, kit, attempt)
+    log.info("sign_in_refused", known=attempt.user_id is not None)
+
+
+async def _tell_attacked(db: AsyncSession, kit: Kit, attempt: _Attempt) -> None:
+    """Once a day: from now on only devices that the account knows can sign in to it with a password."""
+    user = await users.find(db, attempt.user_id) if attempt.user_id else None
+    if user is None or user.status != "active":
+        return
+    if await quotas.allows(db, f"attacked:{user.id}", most=1, window=_DAY, now=kit.clock.now()):
+        await messages.mail(db, kit, user, "password_attacked")
+
+
+async def _record(kit: Kit, attempt: _Attempt, refusal: ServiceError) -> None:
+    entry = _refused(attempt, refusal.code)
+    await audit.record_alone(kit.database, entry, attempt.client, now=kit.clock.now())
+
+
+def _refused(attempt: _Attempt, reason: str) -> Entry:
+    return Entry(action="sign_in.refused", result="refused", reason=reason, subject_id=attempt.user_id)
+
+
+def _digest(name: Name | None) -> str:
+    return hashlib.sha256(name.norm.encode()).hexdigest() if name else ""

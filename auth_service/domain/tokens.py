@@ -89,6 +89,8 @@ class Pair:
     user: Holder
     access: str
     refresh: str
+    device_token: str | None = None
+    """For the client to keep, when the account did not know its device."""
 
 
 class SessionRow(Protocol):

@@ -139,7 +139,8 @@ def holder(user: User) -> Holder:
         is_verified=user.is_verified,
         first_name=user.first_name,
         last_name=user.last_name,
-        roles=user.roles,
+        # Who still has a password that somebody else chose can do with it what everybody can.
+        roles=["user"] if user.must_change_password else user.roles,
         created_at=user.created_at,
     )
 

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Depends, Response, status
 from auth_service.deps import Device, Tools
 from auth_service.domain import accounts, identifiers, users, verification
 from auth_service.domain.accounts import Registration
+from auth_service.routes.answers import signed_in
 from auth_service.schemas.accounts import Register, VerificationSent, Verified, VerifyEmail
 from auth_service.schemas.tokens import Tokens
 from libs.auth import CurrentUser
@@ -48,7 +49,7 @@ async def register(
     if pair is None:
         response.status_code = status.HTTP_202_ACCEPTED
         return VerificationSent()
-    return Tokens.of(pair)
+    return signed_in(pair, response)
 
 
 @router.post("/email/verify", responses={410: {"description": "The link was used or has expired."}})

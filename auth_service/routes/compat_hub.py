@@ -14,6 +14,7 @@ from auth_service.errors import (
     RefreshReused,
     SessionExpired,
 )
+from auth_service.routes.answers import signed_in
 from auth_service.routes.translation import Words, saying
 from auth_service.schemas.compat import GivenCredentials, GivenRefresh, HubMe, HubSignedOut, VerificationAsked
 from auth_service.schemas.tokens import Tokens
@@ -83,16 +84,16 @@ async def register_hub(
     if pair is None:
         response.status_code = status.HTTP_202_ACCEPTED
         return VerificationAsked()
-    return Tokens.of(pair)
+    return signed_in(pair, response)
 
 
 @router.post("/login")
-async def sign_in_hub(body: GivenCredentials, kit: Tools, device: Device) -> Tokens:
+async def sign_in_hub(body: GivenCredentials, kit: Tools, device: Device, response: Response) -> Tokens:
     """Signs in with an e-mail address, for a quarter of an hour."""
     name, password = _credentials(body)
     with saying({InvalidCredentials: lambda _: AuthenticationFailed()}):
         pair = await sign_in.with_password(kit, identifiers.known_as(name), password, device, family=FAMILY)
-    return Tokens.of(pair)
+    return signed_in(pair, response)
 
 
 @router.post("/refresh")

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from fastapi import APIRouter, status
+from fastapi import APIRouter, Response, status
 
 from auth_service.deps import Device, Tools
 from auth_service.domain import accounts, identifiers, rotation, sessions, sign_in, users
@@ -17,6 +17,7 @@ from auth_service.errors import (
     Taken,
     UsernameTaken,
 )
+from auth_service.routes.answers import signed_in
 from auth_service.routes.translation import saying
 from auth_service.schemas.compat import (
     GivenAccount,
@@ -119,13 +120,13 @@ async def register_rooms(body: GivenAccount, db: Db, kit: Tools) -> RoomsPerson:
 
 @router.post("/login", include_in_schema=False)
 @router.post("/login/")
-async def sign_in_rooms(body: GivenAccount, kit: Tools, device: Device) -> RoomsTokens:
+async def sign_in_rooms(body: GivenAccount, kit: Tools, device: Device, response: Response) -> RoomsTokens:
     """Signs in with a username, for an hour."""
     _require(body, ("username", "password"))
     name = identifiers.known_as(body.username or "")
     with saying({InvalidCredentials: lambda _: NoActiveAccount()}):
         pair = await sign_in.with_password(kit, name, body.password or "", device, family=FAMILY)
-    return RoomsTokens.of(Tokens.of(pair), pair.user)
+    return RoomsTokens.of(signed_in(pair, response), pair.user)
 
 
 @router.post("/token/refresh", include_in_schema=False)

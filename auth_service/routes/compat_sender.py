@@ -13,6 +13,7 @@ from auth_service.errors import (
     RefreshReused,
     SessionExpired,
 )
+from auth_service.routes.answers import signed_in
 from auth_service.routes.translation import saying
 from auth_service.schemas.compat import GivenCredentials, GivenRefresh, SenderSignedOut, VerificationAsked
 from auth_service.schemas.tokens import Tokens
@@ -81,16 +82,16 @@ async def register_sender(
     if pair is None:
         response.status_code = status.HTTP_202_ACCEPTED
         return VerificationAsked()
-    return Tokens.of(pair)
+    return signed_in(pair, response)
 
 
 @router.post("/login/")
-async def sign_in_sender(body: GivenCredentials, kit: Tools, device: Device) -> Tokens:
+async def sign_in_sender(body: GivenCredentials, kit: Tools, device: Device, response: Response) -> Tokens:
     """Signs in with an e-mail address or a username, for twelve hours."""
     name, password = _credentials(body)
     with saying({InvalidCredentials: lambda _: WrongCredentials()}):
         pair = await sign_in.with_password(kit, identifiers.known_as(name), password, device, family=FAMILY)
-    return Tokens.of(pair)
+    return signed_in(pair, response)
 
 
 @router.post("/logout/")

@@ -1,10 +1,11 @@
 """Signing in with a code that is texted to a phone."""
 
-from fastapi import APIRouter, status
+from fastapi import APIRouter, Response, status
 
 from auth_service.deps import Device, Tools
 from auth_service.domain import identifiers, phone_codes, phone_sign_in
 from auth_service.domain.phone_codes import Attempt
+from auth_service.routes.answers import remember_device
 from auth_service.schemas.phones import Challenge, CodeSignIn, CodeTokens, PhoneNumber
 from libs.deps import Db
 
@@ -23,7 +24,7 @@ async def request_code(body: PhoneNumber, db: Db, kit: Tools, device: Device) ->
 
 
 @router.post("/verify", responses={401: {"description": "The code is wrong, used or expired: `invalid_code`."}})
-async def verify_code(body: CodeSignIn, kit: Tools, device: Device) -> CodeTokens:
+async def verify_code(body: CodeSignIn, kit: Tools, device: Device, response: Response) -> CodeTokens:
     """Signs in with the code. A phone that is new gets an account.
 
     A code works once, for five minutes and for five tries. After ten wrong ones within a day no code for that phone
@@ -37,4 +38,5 @@ async def verify_code(body: CodeSignIn, kit: Tools, device: Device) -> CodeToken
     pair, created = await phone_sign_in.with_code(
         kit, attempt, device, first_name=body.first_name, last_name=body.last_name
     )
+    remember_device(pair.device_token, response)
     return CodeTokens.of_code(pair, created=created)

@@ -1,10 +1,11 @@
 """Signing in and staying signed in."""
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
 
 from auth_service.deps import Device, Tools
 from auth_service.domain import identifiers, rotation, sign_in
 from auth_service.domain.identifiers import Name
+from auth_service.routes.answers import signed_in
 from auth_service.schemas.tokens import Credentials, RefreshRequest, Tokens
 
 router = APIRouter(prefix="/api/v1/auth/token", tags=["tokens"])
@@ -20,10 +21,20 @@ def _name(body: Credentials) -> Name | None:
     return identifiers.known_as(body.phone_number or "", "phone")
 
 
-@router.post("", responses={401: {"description": "Name or password is wrong."}})
-async def obtain_tokens(body: Credentials, kit: Tools, device: Device) -> Tokens:
-    """Signs in with a name and a password: 15 minutes of access, and a refresh token for 7 days without use."""
-    return Tokens.of(await sign_in.with_password(kit, _name(body), body.password, device))
+@router.post(
+    "",
+    responses={
+        401: {"description": "Name or password is wrong."},
+        429: {"description": "After wrong passwords: the next try must wait."},
+    },
+)
+async def obtain_tokens(body: Credentials, kit: Tools, device: Device, response: Response) -> Tokens:
+    """Signs in with a name and a password: 15 minutes of access, and a refresh token for 7 days without use.
+
+    On a device that the account does not know yet the answer has an `X-Device-Token`, which browsers get as a cookie.
+    Who sends it with later sign-ins is not slowed down by other people's wrong passwords.
+    """
+    return signed_in(await sign_in.with_password(kit, _name(body), body.password, device), response)
 
 
 @router.post("/refresh", responses={401: {"description": "The token is invalid, expired or was used before."}})

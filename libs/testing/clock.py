@@ -14,3 +14,14 @@ class FakeClock(Clock):
 
     def advance(self, seconds: float) -> None:
         self._shift += seconds
+
+
+class StillClock(FakeClock):
+    """Moves by nothing but what a test advances it, from the beginning of an hour."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._start = (super().seconds() // 3600 + 1) * 3600
+
+    def seconds(self) -> float:
+        return self._start + self._shift

@@ -15,7 +15,7 @@ from deploy.local.servers import PostgresServer
 from libs import migrations
 from libs.keys import Algorithm, KeyRing
 from libs.testing.clients import client
-from libs.testing.clock import FakeClock
+from libs.testing.clock import FakeClock, StillClock
 from tests.auth.api import Api, unique
 
 OpenApi = Callable[..., AbstractAsyncContextManager[Api]]
@@ -66,6 +66,13 @@ def api(shared: Api) -> Api:
 async def aging(open_api: OpenApi) -> AsyncIterator[Api]:
     """An app whose clock a test may advance."""
     async with open_api() as opened:
+        yield opened
+
+
+@pytest.fixture
+async def still(open_api: OpenApi) -> AsyncIterator[Api]:
+    """An app whose clock stands unless a test advances it."""
+    async with open_api(clock=StillClock()) as opened:
         yield opened
 
 
