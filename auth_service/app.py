@@ -12,6 +12,7 @@ from auth_service.domain.hashing import Hasher
 from auth_service.domain.kit import Kit
 from auth_service.domain.passwords import Policy
 from auth_service.domain.phone_limits import Texting
+from auth_service.domain.relying_party import RelyingParty
 from auth_service.domain.tokens import Mint, RefreshKeys
 from auth_service.routes import (
     accounts,
@@ -23,8 +24,11 @@ from auth_service.routes import (
     email,
     internal,
     keys,
+    mfa,
+    passkeys,
     phone_change,
     phone_codes,
+    reauth,
     sessions,
     tokens,
     users,
@@ -42,6 +46,9 @@ _OWN = (
     admin,
     audit,
     tokens,
+    mfa,
+    passkeys,
+    reauth,
     phone_codes,
     phone_change,
     sessions,
@@ -70,6 +77,9 @@ async def open_kit(runtime: Runtime, settings: Settings) -> AsyncIterator[Kit]:
             cipher=runtime.cipher,
             sessions_per_user=settings.sessions_per_user,
             adaptive=settings.adaptive,
+            relying_party=RelyingParty(
+                settings.webauthn_rp_id, settings.product_name, tuple(settings.webauthn_origins)
+            ),
             must_verify=settings.email_verification == "required",
             avatar_hosts=frozenset(settings.avatar_hosts),
         )

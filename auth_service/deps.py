@@ -12,7 +12,6 @@ from auth_service.domain.clients import Client
 from auth_service.domain.kit import Kit
 from auth_service.domain.roles import Staff
 from libs.auth import Caller, CurrentUser
-from libs.deps import Db, Now
 from libs.errors import Forbidden
 from libs.keys import KeyRing
 
@@ -54,8 +53,15 @@ def _address(host: str) -> str | None:
         return None
 
 
-async def _confirmed(caller: CurrentUser, db: Db, clock: Now) -> Caller:
-    await step_up.require_recent(db, caller.user_id, caller.session_id, now=clock.now())
+async def _require_recent(kit: Kit, caller: Caller) -> None:
+    # A transaction of its own, over before the route begins: what follows may hash, and holds no connection meanwhile.
+    async with kit.database.transaction() as db:
+        issued_ms, now = caller.claims.iat_ms, kit.clock.now()
+        await step_up.require_recent(db, caller.user_id, caller.session_id, issued_ms=issued_ms, now=now)
+
+
+async def _confirmed(request: Request, caller: CurrentUser) -> Caller:
+    await _require_recent(_kit(request), caller)
     return caller
 
 
@@ -89,6 +95,5 @@ class ConfirmedAnd(Permitted):
 
     async def __call__(self, caller: CurrentUser, kit: Tools, device: Device) -> Staff:
         staff = await super().__call__(caller, kit, device)
-        async with kit.database.transaction() as db:
-            await step_up.require_recent(db, caller.user_id, caller.session_id, now=kit.clock.now())
+        await _require_recent(kit, caller)
         return staff

@@ -1,6 +1,7 @@
 """Every way auth says no, beyond what `libs.errors` has."""
 
 from collections.abc import Sequence
+from uuid import UUID
 
 from libs.errors import (
     BadGateway,
@@ -48,6 +49,21 @@ class WrongCode(InvalidCode):
     """Wrong, expired, used, somebody else's and of nobody: one and the same answer."""
 
     detail = "Invalid or expired code."
+
+
+class InvalidPasskey(Unauthenticated):
+    """Whatever was wrong: who tries with a forged answer learns nothing from the refusal."""
+
+    code = "invalid_passkey"
+    detail = "This passkey was not accepted."
+
+
+class PasskeyCloned(InvalidPasskey):
+    """The signature is right and the counter is not: the key is in two places. Answered like any other refusal."""
+
+    def __init__(self, user_id: UUID) -> None:
+        self.user_id = user_id
+        super().__init__()
 
 
 class EmailNotVerified(Forbidden):
@@ -168,6 +184,21 @@ class IdentityTaken(Conflict):
 class LastMethod(Conflict):
     code = "last_method"
     detail = "This is the only way left to sign in. Set a password or add another one first."
+
+
+class AlreadyEnrolled(Conflict):
+    code = "already_enrolled"
+    detail = "An authenticator app is set up already. Remove it first."
+
+
+class TooManyPasskeys(Conflict):
+    code = "too_many_passkeys"
+    detail = "An account has ten passkeys at most. Remove one first."
+
+
+class NoSecondFactor(Conflict):
+    code = "no_second_factor"
+    detail = "Recovery codes stand in for a second factor. Set one up first."
 
 
 class NotAllowed(Invalid):

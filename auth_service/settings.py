@@ -63,6 +63,16 @@ class Settings(ServiceSettings):
         description="What follows a sign-in from a country that the account was not used from in the last 90 days."
         " `mail`: its owner is told. `step_up`: an account without a second factor needs a code from its mailbox.",
     )
+    product_name: str = Field("Parley", description="What authenticator apps and passkey dialogs call this product.")
+    webauthn_rp_id: str = Field(
+        "localhost",
+        description="The domain that passkeys are bound to, as `example.com`. Changing it makes all passkeys useless.",
+    )
+    webauthn_origins: CommaList = Field(
+        default_factory=lambda: ["http://localhost:8000"],
+        description="Comma separated origins of the pages that may ask for passkeys, as `https://app.example.com`; each"
+        " below `AUTH_WEBAUTHN_RP_ID`.",
+    )
     hashing_threads: int = Field(
         0,
         ge=0,

@@ -12,14 +12,14 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Any, Protocol
 from uuid import UUID
 
 from auth_service.errors import InvalidRefreshToken
 from libs.clock import Clock
 from libs.errors import WrongTokenType
 from libs.keys import KeyRing
-from libs.tokens import AUDIENCE, ISSUER, Issuer
+from libs.tokens import AUDIENCE, ISSUER, Issuer, Verifier
 
 _VERSION = 1
 _MAC_BYTES = 16
@@ -169,6 +169,18 @@ class FirstFactor(Protocol):
     def cookie(self) -> bool: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A sign-in that waits for its second factor."""
+
+    token_id: str
+    user_id: UUID
+    issued_ms: int
+    amr: Sequence[str]
+    family: str
+    cookie: bool
+
+
 class Mint:
     """Makes both tokens of a session."""
 
@@ -176,6 +188,7 @@ class Mint:
         self.refresh = refresh
         self._issuer = Issuer(ring)
         self._pending = Issuer(ring, typ=MFA)
+        self._pending_verifier = Verifier(ring, clock, typ=MFA, audience=MFA_AUDIENCE)
         self._clock = clock
 
     def pair(self, user: Holder, session: SessionRow, *, counter: int) -> Pair:
@@ -201,6 +214,20 @@ class Mint:
                 "family": first.family,
                 "cookie": first.cookie,
             }
+        )
+
+    def read_pending(self, token: str) -> Pending:
+        """Raises InvalidToken, TokenExpired or WrongTokenType."""
+        values = self._pending_verifier.verify(token).values
+        # Signed by us, with our own types.
+        claims: Any = values
+        return Pending(
+            token_id=claims["jti"],
+            user_id=UUID(claims["sub"]),
+            issued_ms=claims["iat_ms"],
+            amr=claims["amr"],
+            family=claims["family"],
+            cookie=claims["cookie"],
         )
 
     def _access(self, user: Holder, session: SessionRow) -> str:
