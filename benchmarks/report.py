@@ -44,6 +44,15 @@ class Table:
 
 
 @dataclass
+class Part:
+    """One comparison of a section that has several."""
+
+    outcomes: list[Outcome] = field(default_factory=list)
+    figures: list[tuple[str, Table]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass
 class Section:
     name: str
     title: str

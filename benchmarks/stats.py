@@ -1,6 +1,7 @@
 """The arithmetic of a comparison. Rounds are compared pair by pair, so that a slow minute hurts both sides alike."""
 
 import math
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -64,3 +65,17 @@ class Outcome:
         if not self.ratios:
             return "not measured"
         return "yes" if self.goal.reached(median(self.ratios)) else "no"
+
+
+def same_distribution(one: Sequence[float], other: Sequence[float]) -> float:
+    """The p-value of the two-sample Kolmogorov-Smirnov test: how likely two samples of one distribution differ so."""
+    first, second = sorted(one), sorted(other)
+    distance = max(
+        abs(bisect_right(first, value) / len(first) - bisect_right(second, value) / len(second))
+        for value in (*first, *second)
+    )
+    size = math.sqrt(len(first) * len(second) / (len(first) + len(second)))
+    x = (size + 0.12 + 0.11 / size) * distance
+    if x < 0.2:
+        return 1.0
+    return max(0.0, min(1.0, 2 * sum((-1) ** (k - 1) * math.exp(-2 * (k * x) ** 2) for k in range(1, 101))))

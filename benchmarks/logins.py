@@ -1,0 +1,88 @@
+"""Logins beside the limit that no login can pass: the same cores doing nothing but argon2id."""
+
+import os
+
+from benchmarks.harness import Options, Sample, Subject, alternate, run_load
+from benchmarks.processes import HOST
+from benchmarks.report import Part, figures, spread
+from benchmarks.stats import Goal, Outcome, pair_ratios
+from benchmarks.world import PASSWORD, World
+
+CONNECTIONS = 16
+PEOPLE = 32
+PROBE = "/health/live"
+
+P10 = Goal("auth P10", "logins/s beside bare argon2id on all cores", least=0.85)
+P10_OTHERS = Goal("auth P10", "p99 of another route while logins saturate the cores, beside its p99 at rest", most=2.0)
+
+
+def hashes(options: Options) -> Sample:
+    plan = {"threads": len(os.sched_getaffinity(0)), "seconds": options.seconds}
+    answer, used = run_load("benchmarks.load.argon2", plan, cores=os.sched_getaffinity(0), parts={}, itself=True)
+    return sample_of(answer, used)
+
+
+def sample_of(answer: dict[str, float], used: dict[str, float]) -> Sample:
+    return Sample(
+        operations=answer["operations"],
+        wall=answer["wall"],
+        cpu=used,
+        p50=answer["p50"],
+        p99=answer["p99"],
+        errors=answer["errors"],
+        extra={name: answer[name] for name in ("probe_p50", "probe_p99") if name in answer},
+    )
+
+
+class Logins:
+    def __init__(self, world: World, options: Options) -> None:
+        self.world = world
+        self.options = options
+        self.emails = [email for _, email in world.register(PEOPLE)]
+
+    def __call__(self, connections: int = CONNECTIONS) -> Sample:
+        requests = [
+            {"method": "POST", "path": "/api/v1/auth/token", "body": {"email": email, "password": PASSWORD}}
+            for email in self.emails
+        ]
+        plan = {
+            "host": HOST,
+            "port": self.world.port("auth"),
+            "connections": connections,
+            "seconds": self.options.seconds,
+            "warmup": 1.0,
+            "requests": requests,
+            "probe": PROBE,
+        }
+        parts = {"service": self.world.pids(), "databases": self.world.databases}
+        answer, used = run_load("benchmarks.load.http", plan, cores=os.sched_getaffinity(0), parts=parts)
+        sample = sample_of(answer, used)
+        return sample.checked("logins") if connections else sample
+
+    def at_rest(self) -> Sample:
+        return self(connections=0)
+
+
+def measure(world: World, options: Options) -> Part:
+    limit = Subject("bare argon2id, a thread a core", lambda: hashes(options))
+    logins = Logins(world, options)
+    ours = Subject("POST /api/v1/auth/token", logins)
+    rest = Subject("at rest, the probe alone", logins.at_rest)
+    print(f"auth: {CONNECTIONS} connections sign in")
+    alternate([limit, ours, rest], options)
+    rates = pair_ratios(ours.all(lambda sample: sample.rate), limit.all(lambda sample: sample.rate))
+    others = pair_ratios(ours.all(probe_p99), rest.all(probe_p99))
+    table = figures([limit, ours], operation="login", parts=["service", "databases"])
+    return Part(
+        outcomes=[Outcome(P10, rates), Outcome(P10_OTHERS, others)],
+        figures=[(f"{CONNECTIONS} connections sign in, all cores:", table)],
+        notes=[
+            "argon2id with 19 MiB, two passes, one lane.",
+            f"p99 of `GET {PROBE}`, asked 20 times a second: {spread(ours.all(probe_p99))} ms while saturated,"
+            f" {spread(rest.all(probe_p99))} ms at rest.",
+        ],
+    )
+
+
+def probe_p99(sample: Sample) -> float:
+    return sample.extra["probe_p99"]
