@@ -11,13 +11,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from uuid import uuid4
 
+import orjson
 from joserfc import jws
 from joserfc.errors import JoseError
 from joserfc.util import urlsafe_b64decode
 
 from libs.clock import Clock
 from libs.errors import InvalidToken, TokenExpired, WrongTokenType
-from libs.keys import USER, KeyRing, KeySource
+from libs.keys import USER, Key, KeyRing, KeySource
 
 ISSUER = "parley"
 AUDIENCE = "parley"
@@ -74,6 +75,8 @@ class Verifier:
         self._typ = typ
         self._audience = audience
         self._passed: dict[str, Claims] = {}
+        # A key signs all its tokens of a kind under one header, to the byte. Kept once a signature stood below it.
+        self._headers: dict[str, tuple[Key, object]] = {}
         self._generation = keys.generation
 
     def verify(self, token: str) -> Claims:
@@ -81,6 +84,7 @@ class Verifier:
         if self._keys.generation != self._generation:
             self._generation = self._keys.generation
             self._passed.clear()
+            self._headers.clear()
         known = self._passed.get(token)
         if known is not None:
             if known.exp + _LEEWAY_SECONDS > now:
@@ -96,24 +100,30 @@ class Verifier:
     def _check(self, token: str, now: float) -> Claims:
         if len(token) > _MAX_CHARS or _SHAPE.fullmatch(token) is None:
             raise InvalidToken
-        header = _json_object(token.partition(".")[0])
-        if header.keys() != {"alg", "kid", "typ"}:
-            raise InvalidToken
-        kid = header["kid"]
-        key = self._keys.find(kid) if isinstance(kid, str) else None
-        if key is None or header["alg"] != key.alg:
-            raise InvalidToken
+        first = token.partition(".")[0]
+        key, typ = self._headers.get(first) or self._read_header(first)
         try:
             signed = jws.deserialize_compact(token, key.jwk, registry=_REGISTRIES[key.alg])
         except (JoseError, ValueError):
             raise InvalidToken from None
-        if header["typ"] != self._typ:
+        self._headers[first] = key, typ
+        if typ != self._typ:
             raise WrongTokenType
         claims = _object(signed.payload)
         # A service speaks for itself only: its key never signs for users, nor for another service.
         if key.owner != (claims.get("sub") if self._typ == SERVICE else USER):
             raise InvalidToken
         return self._accept(claims, now)
+
+    def _read_header(self, segment: str) -> tuple[Key, object]:
+        header = _json_object(segment)
+        if header.keys() != {"alg", "kid", "typ"}:
+            raise InvalidToken
+        kid = header["kid"]
+        key = self._keys.find(kid) if isinstance(kid, str) else None
+        if key is None or header["alg"] != key.alg:
+            raise InvalidToken
+        return key, header["typ"]
 
     def _accept(self, claims: dict[str, object], now: float) -> Claims:
         sub, sid, exp = claims.get("sub"), claims.get("sid", ""), claims.get("exp")
@@ -165,8 +175,8 @@ def _json_object(segment: str) -> dict[str, object]:
 
 def _object(raw: bytes) -> dict[str, object]:
     try:
-        value = json.loads(raw)
-    except (ValueError, RecursionError):
+        value = orjson.loads(raw)
+    except ValueError:
         raise InvalidToken from None
     if not isinstance(value, dict):
         raise InvalidToken
