@@ -1,6 +1,6 @@
 """Auth: signing in, refreshing, checking tokens, ending sessions, and what the time tells about accounts."""
 
-from benchmarks import checks, cpu, endings, guesses, machine, refreshes
+from benchmarks import checks, cpu, endings, guesses, logins, machine, refreshes
 from benchmarks.harness import Options
 from benchmarks.processes import Servers
 from benchmarks.report import Section
