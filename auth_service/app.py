@@ -22,6 +22,7 @@ from auth_service.routes import (
     compat_rooms,
     compat_sender,
     email,
+    finding,
     internal,
     keys,
     mfa,
@@ -52,6 +53,8 @@ _OWN = (
     phone_codes,
     phone_change,
     sessions,
+    # Before `users`, whose paths with an id would catch theirs.
+    finding,
     users,
     keys,
     internal,

@@ -11,6 +11,7 @@ from auth_service.domain.audit import Entry
 from auth_service.domain.clients import Client
 from auth_service.domain.kit import Kit
 from auth_service.domain.roles import Staff
+from auth_service.domain.visibility import Viewer
 from libs.auth import Caller, CurrentUser
 from libs.errors import Forbidden
 from libs.keys import KeyRing
@@ -65,6 +66,10 @@ async def _confirmed(request: Request, caller: CurrentUser) -> Caller:
     return caller
 
 
+def _viewer(caller: CurrentUser) -> Viewer:
+    return Viewer.of(caller.user_id, caller.roles)
+
+
 Tools = Annotated[Kit, Depends(_kit)]
 Ring = Annotated[KeyRing, Depends(_ring)]
 Device = Annotated[Client, Depends(_client)]
@@ -97,3 +102,7 @@ class ConfirmedAnd(Permitted):
         staff = await super().__call__(caller, kit, device)
         await _require_recent(kit, caller)
         return staff
+
+
+# The caller as somebody who looks at people.
+Looking = Annotated[Viewer, Depends(_viewer)]

@@ -14,6 +14,8 @@ from libs.errors import FieldError, Invalid
 
 Row = TypeVar("Row")
 Shape = TypeVar("Shape")
+# Before a cursor that leads back; base64 has no such character.
+_BACK = "~"
 
 
 class Page(BaseModel, Generic[Shape]):
@@ -24,14 +26,22 @@ class Page(BaseModel, Generic[Shape]):
     previous: str | None = None
 
 
+class CountedPage(Page[Shape], Generic[Shape]):
+    """A page that was asked for with `?count=true`."""
+
+    count: int
+
+
 @dataclass(frozen=True, slots=True)
 class PageRequest:
-    """`after` is the key of the last row seen, empty for the first page."""
+    """`after` is the key of the last row seen, empty for the first page. `backward`: the rows before it are wanted,
+    nearest first."""
 
     limit: int
     after: tuple[str | int, ...]
     path: str
     query: tuple[tuple[str, str], ...]
+    backward: bool = False
 
     def page(self, rows: Sequence[Row], key: Callable[[Row], tuple[str | int, ...]]) -> Page[Row]:
         """`rows` holds one row more than `limit` when there is a next page."""
@@ -39,8 +49,21 @@ class PageRequest:
         following = self._address(key(shown[-1])) if len(rows) > self.limit else None
         return Page.model_construct(results=shown, next=following, previous=None)
 
-    def _address(self, key: tuple[str | int, ...]) -> str:
-        query = [(k, v) for k, v in self.query if k != "cursor"] + [("cursor", encode_cursor(key))]
+    def page_both_ways(self, rows: Sequence[Row], key: Callable[[Row], tuple[str | int, ...]]) -> Page[Row]:
+        """The same for lists that also lead back."""
+        shown = list(rows[: self.limit])
+        more = len(rows) > self.limit
+        before, behind = (more, True) if self.backward else (bool(self.after), more)
+        if self.backward:
+            shown.reverse()
+        return Page.model_construct(
+            results=shown,
+            next=self._address(key(shown[-1])) if shown and behind else None,
+            previous=self._address(key(shown[0]), _BACK) if shown and before else None,
+        )
+
+    def _address(self, key: tuple[str | int, ...], way: str = "") -> str:
+        query = [(k, v) for k, v in self.query if k != "cursor"] + [("cursor", way + encode_cursor(key))]
         return f"{self.path}?{urlencode(query)}"
 
 
@@ -65,7 +88,7 @@ def _out_of_range(values: list[str | int]) -> bool:
     return any(abs(v) >= 1 << 63 if isinstance(v, int) else "\x00" in v for v in values)
 
 
-def keyset(*types: type) -> Callable[..., PageRequest]:
+def keyset(*types: type, both_ways: bool = False) -> Callable[..., PageRequest]:
     """A dependency that reads `limit` and `cursor` for a list sorted by a key of these types."""
 
     def read(
@@ -73,7 +96,8 @@ def keyset(*types: type) -> Callable[..., PageRequest]:
         limit: Annotated[int, Query(ge=1, le=100, description="Rows a page.")] = 20,
         cursor: Annotated[str | None, Query(max_length=512, description="From `next` of the page before.")] = None,
     ) -> PageRequest:
-        after = decode_cursor(cursor, *types) if cursor else ()
-        return PageRequest(limit, after, request.url.path, tuple(request.query_params.multi_items()))
+        backward = both_ways and cursor is not None and cursor.startswith(_BACK)
+        after = decode_cursor(cursor[len(_BACK) :] if backward else cursor, *types) if cursor else ()
+        return PageRequest(limit, after, request.url.path, tuple(request.query_params.multi_items()), backward)
 
     return Depends(read)  # type: ignore[no-any-return]

@@ -8,7 +8,7 @@ import structlog
 from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from auth_service.domain import admission, identifiers, links, passwords, quotas, users, verification
+from auth_service.domain import admission, identifiers, links, names, passwords, quotas, users, verification
 from auth_service.domain.clients import Client
 from auth_service.domain.identifiers import Name
 from auth_service.domain.kit import Kit
@@ -140,6 +140,7 @@ async def create(
     if password_hash is not None:
         await passwords.keep(db, user.id, password_hash, now=now)
     await db.refresh(user, ["number", "identifiers"])
+    await names.keep(db, user)
     log.info("account_created", user_id=str(user.id), status=standing.status)
     return user
 

@@ -10,7 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import selectinload
 
-from auth_service.domain import avatars, identifiers, visibility
+from auth_service.domain import avatars, identifiers, names, visibility
 from auth_service.domain.kit import Kit
 from auth_service.domain.tokens import Holder
 from auth_service.domain.visibility import Viewer
@@ -101,6 +101,7 @@ async def save(db: AsyncSession, user: User, *, now: datetime) -> None:
     user.updated_at = now
     await db.flush()
     await db.refresh(user, ["identifiers"])
+    await names.keep(db, user)
     await outbox.add(db, UserUpdated(profile=profile(user)), now)
 
 

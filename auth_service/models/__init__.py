@@ -4,7 +4,7 @@ from auth_service.models.accounts import ROLES, Export, ExternalIdentity, Identi
 from auth_service.models.audit import AuditEvent
 from auth_service.models.declarative import Base
 from auth_service.models.factors import Ceremony, Passkey, PhoneCode, Quota, RecoveryCode, Throttle, Totp
-from auth_service.models.people import Block, Contact, Location, Presence
+from auth_service.models.people import Block, Contact, Location, Names, Presence
 from auth_service.models.sessions import ApiToken, Device, Revocation, Session
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "ExternalIdentity",
     "Identifier",
     "Location",
+    "Names",
     "OneTimeToken",
     "Passkey",
     "Password",

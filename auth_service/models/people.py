@@ -4,7 +4,7 @@ what chat has told."""
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import Double, ForeignKey, Index
+from sqlalchemy import Double, ForeignKey, Index, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from auth_service.models.declarative import Base
@@ -26,9 +26,29 @@ class Location(Base):
     expires_at: Mapped[datetime]
 
 
+class Names(Base):
+    """What people are found by, folded, beside `users` so that a sign-in does not read it. `grams` are all runs of two
+    and three characters: with an index on them any part of a name is found without an extension of PostgreSQL."""
+
+    __tablename__ = "names"
+    __table_args__ = (
+        Index("ix_names_username", "username"),
+        Index("ix_names_grams", "grams", postgresql_using="gin"),
+    )
+
+    user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), primary_key=True)
+    # Compared byte by byte, so that the index finds beginnings.
+    username: Mapped[str] = mapped_column(Text(collation="C"))
+    full_name: Mapped[str]
+    grams: Mapped[list[str]]
+
+
 class Presence(Base):
     __tablename__ = "presence"
-    __table_args__ = (Index("ix_presence_last_seen_at", "last_seen_at"),)
+    __table_args__ = (
+        Index("ix_presence_last_seen_at", "last_seen_at"),
+        Index("ix_presence_online", "user_id", postgresql_where=text("online")),
+    )
 
     user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), primary_key=True)
     online: Mapped[bool]

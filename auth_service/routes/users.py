@@ -3,9 +3,9 @@
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Header, Response
+from fastapi import APIRouter, Header, Response
 
-from auth_service.deps import Tools
+from auth_service.deps import Looking, Tools
 from auth_service.domain import people, users
 from auth_service.domain.visibility import Viewer
 from auth_service.schemas.users import Me, User, UserChange
@@ -16,13 +16,6 @@ router = APIRouter(prefix="/api/v1/users", tags=["users"])
 IfMatch = Annotated[str | None, Header(max_length=1000, description="The `ETag` that was read.")]
 Refusals = dict[int | str, dict[str, Any]]
 CHANGE_REFUSALS: Refusals = {409: {"description": "The username is taken."}, 412: {"description": "It changed."}}
-
-
-def viewer(me: CurrentUser) -> Viewer:
-    return Viewer.of(me.user_id, me.roles)
-
-
-Looking = Annotated[Viewer, Depends(viewer)]
 
 
 @router.get("/me")

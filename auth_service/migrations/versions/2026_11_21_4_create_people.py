@@ -24,6 +24,31 @@ def upgrade() -> None:
     op.create_index("ix_locations_expires_at", "locations", ["expires_at"], unique=False)
     op.create_index("ix_locations_place", "locations", ["latitude", "longitude"], unique=False)
     op.create_table(
+        "names",
+        sa.Column("user_id", sa.Uuid(), nullable=False),
+        sa.Column("username", sa.Text(collation="C"), nullable=False),
+        sa.Column("full_name", sa.Text(), nullable=False),
+        sa.Column("grams", postgresql.ARRAY(sa.Text()), nullable=False),
+        sa.ForeignKeyConstraint(["user_id"], ["users.id"], name=op.f("fk_names_user_id"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("user_id", name=op.f("pk_names")),
+    )
+    op.execute(
+        """
+        INSERT INTO names (user_id, username, full_name, grams)
+        SELECT known.id, username, full_name, ARRAY(
+            SELECT DISTINCT substr(name, start, size)
+            FROM unnest(ARRAY[username, full_name]) AS name, generate_series(2, 3) AS size,
+                generate_series(1, length(name) - size + 1) AS start
+        )
+        FROM (
+            SELECT u.id, i.value_norm AS username, lower(trim(u.first_name || ' ' || u.last_name)) AS full_name
+            FROM users AS u JOIN identifiers AS i ON i.user_id = u.id AND i.kind = 'username'
+        ) AS known
+        """
+    )
+    op.create_index("ix_names_username", "names", ["username"], unique=False)
+    op.create_index("ix_names_grams", "names", ["grams"], unique=False, postgresql_using="gin")
+    op.create_table(
         "presence",
         sa.Column("user_id", sa.Uuid(), nullable=False),
         sa.Column("online", sa.Boolean(), nullable=False),
@@ -32,6 +57,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("user_id", name=op.f("pk_presence")),
     )
     op.create_index("ix_presence_last_seen_at", "presence", ["last_seen_at"], unique=False)
+    op.create_index("ix_presence_online", "presence", ["user_id"], unique=False, postgresql_where=sa.text("online"))
     op.create_table(
         "contacts",
         sa.Column("user_id", sa.Uuid(), nullable=False),
@@ -75,6 +101,7 @@ def downgrade() -> None:
         "blocks",
         "contacts",
         "presence",
+        "names",
         "locations",
     ):
         op.drop_table(table)
