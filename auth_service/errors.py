@@ -169,6 +169,26 @@ class ProviderRefused(BadRequest):
     detail = "Signing in with this provider did not succeed. Begin again."
 
 
+class FacebookRefused(BadRequest):
+    """Of Sender's sign-in, whose client shows these four texts."""
+
+    code = "facebook_refused"
+    detail = "Failed to authenticate with Facebook"
+
+
+class FacebookIncomplete(FacebookRefused):
+    code = "invalid"
+    detail = "Authorization code and redirect URI are required"
+
+
+class FacebookExchangeFailed(FacebookRefused):
+    detail = "Failed to exchange code for token"
+
+
+class FacebookProfileFailed(FacebookRefused):
+    detail = "Failed to get user information"
+
+
 class UnknownVisit(BadRequest):
     """Never begun, begun in another browser, ended already, or more than ten minutes ago: not to be told apart."""
 

@@ -42,13 +42,15 @@ class Reply:
         return 200 <= self.status < 300
 
     def json(self) -> dict[str, Any]:
-        """Raises OutboundFailed for anything but an object."""
+        """Raises OutboundFailed for anything but a success with an object."""
         found = self.value()
         if not isinstance(found, dict):
             raise OutboundFailed("no object")
         return found
 
     def value(self) -> object:
+        if not self.ok:
+            raise OutboundFailed(f"status {self.status}")
         try:
             return json.loads(self.body)
         except (ValueError, RecursionError):
@@ -93,10 +95,14 @@ class Outbound:
     async def close(self) -> None:
         await self._client.aclose()
 
+    def require_allowed(self, url: str) -> None:
+        """Raises UrlNotAllowed for what no address has to be looked up to refuse."""
+        _require_allowed(url, private_networks=self._private_networks)
+
     async def _send(self, method: str, url: str, **options: Any) -> Reply:
         """Raises UrlNotAllowed, or OutboundFailed when there is no answer of at most 1 MiB within five seconds.
         Redirects are answers like others: nobody follows them."""
-        require_allowed(url, private_networks=self._private_networks)
+        self.require_allowed(url)
         try:
             async with asyncio.timeout(SECONDS), self._client.stream(method, url, **options) as answer:
                 return Reply(answer.status_code, await _bounded(answer))
@@ -104,8 +110,7 @@ class Outbound:
             raise OutboundFailed(type(error).__name__) from None
 
 
-def require_allowed(url: str, *, private_networks: bool) -> None:
-    """Raises UrlNotAllowed for what no address has to be looked up to refuse."""
+def _require_allowed(url: str, *, private_networks: bool) -> None:
     if len(url) > _MAX_URL_CHARS or not url.isascii() or not url.isprintable() or " " in url or "\\" in url:
         raise UrlNotAllowed
     try:
