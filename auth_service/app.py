@@ -10,8 +10,11 @@ from auth_service.domain import phone_limits, revocations
 from auth_service.domain.breaches import Breaches
 from auth_service.domain.hashing import Hasher
 from auth_service.domain.kit import Kit
+from auth_service.domain.outbound import Outbound
 from auth_service.domain.passwords import Policy
 from auth_service.domain.phone_limits import Texting
+from auth_service.domain.providers import Providers
+from auth_service.domain.providers import parse as providers_in
 from auth_service.domain.relying_party import RelyingParty
 from auth_service.domain.tokens import Mint, RefreshKeys
 from auth_service.routes import (
@@ -23,12 +26,14 @@ from auth_service.routes import (
     compat_sender,
     email,
     finding,
+    identities,
     internal,
     keys,
     mfa,
     passkeys,
     phone_change,
     phone_codes,
+    providers,
     reauth,
     sessions,
     tokens,
@@ -52,9 +57,11 @@ _OWN = (
     reauth,
     phone_codes,
     phone_change,
+    providers,
     sessions,
     # Before `users`, whose paths with an id would catch theirs.
     finding,
+    identities,
     users,
     keys,
     internal,
@@ -68,6 +75,14 @@ async def open_kit(runtime: Runtime, settings: Settings) -> AsyncIterator[Kit]:
     hasher = Hasher(settings.hashing_threads)
     refresh_keys = RefreshKeys(settings.refresh_keys.get_secret_value())
     breaches = Breaches(settings.hibp_url) if settings.hibp_url else None
+    outbound = Outbound(private_networks=settings.provider_private_networks)
+    known = Providers(
+        providers_in(settings.providers.get_secret_value() if settings.providers else None),
+        outbound,
+        runtime.clock,
+        public_url=settings.public_url,
+        return_urls=settings.return_urls,
+    )
     try:
         yield Kit(
             database=runtime.db,
@@ -84,10 +99,12 @@ async def open_kit(runtime: Runtime, settings: Settings) -> AsyncIterator[Kit]:
                 settings.webauthn_rp_id, settings.product_name, tuple(settings.webauthn_origins)
             ),
             must_verify=settings.email_verification == "required",
+            providers=known,
             avatar_hosts=frozenset(settings.avatar_hosts),
         )
     finally:
         hasher.close()
+        await outbound.close()
         if breaches is not None:
             await breaches.close()
 
@@ -134,5 +151,6 @@ def create_app(settings: Settings, clock: Clock | None = None) -> FastAPI:
         lifespan=lifespan,
         # Redis is not among them: without it people still sign in, and sign out.
         checks={"database": database},
+        forms=providers.FORMS,
     )
     return app

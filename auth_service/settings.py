@@ -79,6 +79,25 @@ class Settings(ServiceSettings):
         le=256,
         description="Threads that hash passwords, about 19 MiB of memory each while at work. 0: one a core.",
     )
+    public_url: str = Field(
+        "http://127.0.0.1:8000",
+        validation_alias="PARLEY_PUBLIC_URL",
+        description="Where browsers reach the gateway; sign-in providers send them back to it.",
+    )
+    providers: SecretStr | None = Field(
+        None,
+        description="Sign-in providers, a JSON list of `{name, kind, client_id, client_secret}` with `kind` one of"
+        " `facebook`, `google`, `github`, `apple`, `microsoft`, `oidc`; see docs/api.md.",
+    )
+    return_urls: CommaList = Field(
+        default_factory=list,
+        description="Comma separated pages that a sign-in provider may lead back to, each to the letter, as"
+        " `https://app.example.com/signed-in`.",
+    )
+    provider_private_networks: bool = Field(
+        default=False,
+        description="Whether sign-in providers may be at private addresses and speak plain HTTP, as in development.",
+    )
     avatar_hosts: CommaList = Field(
         default_factory=list,
         description="Comma separated hosts at which pictures of people may lie, as `images.example.com`. They are never"

@@ -28,15 +28,21 @@ SECURITY_HEADERS = (
 )
 _ONE_SLASH = ("/api/v1/", "/internal/")
 _JSON = re.compile(rb"application/(?:[\w.+-]+\+)?json\s*(?:;|$)", re.IGNORECASE)
+_FORM = re.compile(rb"application/x-www-form-urlencoded\s*(?:;|$)", re.IGNORECASE)
 
 log = structlog.get_logger()
 
 
 class Edge:
-    def __init__(self, app: ASGIApp, *, service: str, max_body_bytes: int) -> None:
+    """`forms`: the few paths that accept a form as browsers send it, and nothing else."""
+
+    def __init__(
+        self, app: ASGIApp, *, service: str, max_body_bytes: int, forms: re.Pattern[str] | None = None
+    ) -> None:
         self._app = app
         self._service = service
         self._max_body = max_body_bytes
+        self._forms = forms
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -53,7 +59,7 @@ class Edge:
             scope["path"] = path.rstrip("/")
         answer = _Answer(send, request_id)
         try:
-            self._refuse_body(scope["method"], headers)
+            self._refuse_body(scope["method"], scope["path"], headers)
             await self._app(scope, self._bounded(receive), answer.send)
         except ServiceError as error:
             await answer.refuse(path, error)
@@ -63,7 +69,7 @@ class Edge:
             await answer.refuse(path, Unavailable() if is_unavailable(error) else ServerFault())
         self._record(scope, path, answer)
 
-    def _refuse_body(self, method: str, headers: dict[bytes, bytes]) -> None:
+    def _refuse_body(self, method: str, path: str, headers: dict[bytes, bytes]) -> None:
         length = headers.get(b"content-length", b"0")
         # A negative or absurd length never gets here: the HTTP parser refuses it.
         if int(length) > self._max_body:
@@ -71,7 +77,8 @@ class Edge:
         has_body = length != b"0" or b"transfer-encoding" in headers
         if has_body and method in ("POST", "PUT", "PATCH", "DELETE"):
             media = headers.get(b"content-type", b"")
-            if not _JSON.match(media):
+            wanted = _FORM if self._forms is not None and self._forms.fullmatch(path) else _JSON
+            if not wanted.match(media):
                 raise UnsupportedMediaType(_unsupported(media))
 
     def _bounded(self, receive: Receive) -> Receive:

@@ -1,5 +1,6 @@
 """The app factory of all services: the same edge, the same refusals, the same description."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any
@@ -28,7 +29,7 @@ API_VERSION = "1.0.0"
 _SHOWN_ERRORS = 20
 
 
-def create_app(
+def create_app(  # noqa: PLR0913  -- the parts of an app
     *,
     name: str,
     title: str,
@@ -37,8 +38,10 @@ def create_app(
     routers: Sequence[APIRouter],
     lifespan: Lifespan,
     checks: Mapping[str, health.Check] | None = None,
+    forms: re.Pattern[str] | None = None,
 ) -> FastAPI:
-    """An app whose state the lifespan fills. `checks` decide readiness, and are called only once it is filled."""
+    """An app whose state the lifespan fills. `checks` decide readiness, and are called only once it is filled. `forms`
+    are the paths that take a form in the place of JSON."""
     app = FastAPI(
         title=title,
         description=description,
@@ -66,7 +69,7 @@ def create_app(
             expose_headers=["X-Request-Id", "ETag", "Retry-After", "RateLimit", "RateLimit-Policy"],
             max_age=600,
         )
-    app.add_middleware(Edge, service=name, max_body_bytes=settings.max_body_bytes)
+    app.add_middleware(Edge, service=name, max_body_bytes=settings.max_body_bytes, forms=forms)
     return app
 
 

@@ -27,7 +27,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    password: str = field(repr=False)
+    password: str = field(default="", repr=False)
     username: Name | None = None
     email: Name | None = None
     phone: Name | None = None
@@ -114,7 +114,10 @@ async def create(
     now: datetime,
     standing: Standing = _ORDINARY,
 ) -> User:
-    """Raises Taken. Names are claimed in a fixed order, so that two registrations never wait for each other."""
+    """Raises Taken. Names are claimed in a fixed order, so that two registrations never wait for each other.
+
+    Without a password its owner signs in by other ways.
+    """
     user = User(
         id=uuid7(),
         status=standing.status,

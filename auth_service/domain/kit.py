@@ -8,6 +8,7 @@ from redis.asyncio import Redis
 from auth_service.domain.hashing import Hasher
 from auth_service.domain.passwords import Policy
 from auth_service.domain.phone_limits import Texting
+from auth_service.domain.providers import Providers
 from auth_service.domain.relying_party import RelyingParty
 from auth_service.domain.tokens import Mint
 from libs.clock import Clock
@@ -31,6 +32,7 @@ class Kit:
     adaptive: Literal["off", "mail", "step_up"]
     """What a sign-in from a new country leads to."""
     relying_party: RelyingParty
+    providers: Providers
     must_verify: bool
     """Whether nobody signs in before the e-mail address is confirmed."""
     avatar_hosts: frozenset[str] = frozenset()

@@ -29,7 +29,6 @@ class Providers:
         return_urls: Sequence[str],
     ) -> None:
         self.return_urls = frozenset(return_urls)
-        self.outbound = outbound
         self._public_url = public_url.rstrip("/")
         self._by_name: dict[str, Provider] = {}
         for config in configs:
@@ -55,9 +54,6 @@ class Providers:
 
     def callback(self, name: str) -> str:
         return f"{self._public_url}/api/v1/auth/providers/{name}/callback"
-
-    async def close(self) -> None:
-        await self.outbound.close()
 
 
 def parse(text: str | None) -> list[ProviderConfig]:

@@ -12,8 +12,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from deploy.sandbox import pages, smtp_routes
+from deploy.sandbox import identity_routes, pages, smtp_routes
 from deploy.sandbox.certificates import Certificate
+from deploy.sandbox.identity import Identity
 from deploy.sandbox.smtp import Postbox
 
 SECURITY_HEADERS = {
@@ -58,12 +59,13 @@ def create_app(postbox: Postbox, certificate: Certificate) -> Starlette:
         Route("/effects", delete_effects, methods=["DELETE"]),
     ]
     app = Starlette(
-        routes=[*own, *smtp_routes.routes(), *pages.routes()],
+        routes=[*own, *smtp_routes.routes(), *identity_routes.routes(), *pages.routes()],
         middleware=[Middleware(Edge)],
         exception_handlers={ValidationError: smtp_routes.refuse_invalid, HTTPException: _say_no},
     )
     app.state.postbox = postbox
     app.state.certificate = certificate
+    app.state.identity = Identity(postbox.clock)
     return app
 
 

@@ -12,11 +12,14 @@ import pytest
 from auth_service.app import create_app
 from auth_service.settings import Settings
 from deploy.local.servers import PostgresServer
+from deploy.sandbox.server import Options, Sandbox
+from deploy.sandbox.smtp import SmtpOptions
 from libs import migrations
 from libs.keys import Algorithm, KeyRing
 from libs.testing.clients import client
 from libs.testing.clock import FakeClock, StillClock
 from tests.auth.api import Api, unique
+from tests.auth.elsewhere import Elsewhere, open_elsewhere
 
 OpenApi = Callable[..., AbstractAsyncContextManager[Api]]
 SettingsFor = Callable[..., Awaitable[Settings]]
@@ -48,6 +51,15 @@ async def open_api(settings_for: SettingsFor) -> OpenApi:
             yield Api(http, app, clock)
 
     return opened
+
+
+@pytest.fixture(scope="session")
+async def elsewhere(open_api: OpenApi) -> AsyncIterator[Elsewhere]:
+    """Sign-in providers on real sockets, and an app that knows them."""
+    clock = FakeClock()
+    sandbox = Sandbox(Options(smtp=SmtpOptions("postman", "unused"), http_port=0, smtp_port=0), clock)
+    async with sandbox, open_elsewhere(open_api, sandbox, clock) as opened:
+        yield opened
 
 
 @pytest.fixture(scope="session")

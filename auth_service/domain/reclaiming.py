@@ -1,0 +1,85 @@
+"""An address that somebody typed and never proved, and then its owner comes and proves it otherwise.
+
+Anybody can register with an address that is not theirs and wait for its owner. So an account that nothing else proves
+becomes the owner's alone: what opened it before opens it no more. An account that its holder has proved in another way
+is theirs, and only loses the address.
+"""
+
+from uuid import UUID
+
+import structlog
+from sqlalchemy import delete, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from auth_service.domain import audit, identifiers, sessions, users
+from auth_service.domain.audit import Entry
+from auth_service.domain.clients import Client
+from auth_service.domain.identifiers import Name
+from auth_service.domain.kit import Kit
+from auth_service.models import (
+    ApiToken,
+    Device,
+    ExternalIdentity,
+    Identifier,
+    OneTimeToken,
+    Passkey,
+    Password,
+    RecoveryCode,
+    Totp,
+    User,
+)
+from libs import outbox
+from libs.contracts.accounts import UserRegistered
+
+_KEYS = (Password, Totp, RecoveryCode, Passkey, ApiToken, OneTimeToken, Device)
+
+log = structlog.get_logger()
+
+
+async def reclaim(db: AsyncSession, kit: Kit, user: User, email: Name, *, client: Client) -> list[UUID] | None:
+    """The sessions that ended, to be announced after the commit, when the locked account is the owner's now; None when
+    it keeps its holder, and the address is free."""
+    if await _is_proved(db, user):
+        await _release(db, kit, user, email, client=client)
+        return None
+    now = kit.clock.now()
+    for table in _KEYS:
+        theirs = delete(table).where(table.user_id == user.id)
+        await db.execute(theirs.execution_options(synchronize_session=False))
+    phone = delete(Identifier).where(Identifier.user_id == user.id, Identifier.kind == "phone")
+    await db.execute(phone.execution_options(synchronize_session=False))
+    ended = await sessions.end_all(db, user.id, reason="reclaimed", now=now, client=client)
+    await identifiers.verify(db, user.id, email.norm, now=now)
+    # Where its former holder would have let it be used from; its owner would be locked out.
+    user.allowed_countries = None
+    user.must_change_password = False
+    await _tell(db, kit, user)
+    entry = Entry(action="account.reclaimed", actor_id=user.id, subject_id=user.id, reason="address_proved")
+    await audit.record(db, entry, client, now=now)
+    log.info("account_reclaimed", user_id=str(user.id))
+    return ended
+
+
+async def _tell(db: AsyncSession, kit: Kit, user: User) -> None:
+    if user.status != "pending":
+        await users.save(db, user, now=kit.clock.now())
+        return
+    user.status = "active"
+    user.updated_at = kit.clock.now()
+    await db.flush()
+    await db.refresh(user, ["identifiers"])
+    await outbox.add(db, UserRegistered(profile=users.profile(user)), kit.clock.now())
+
+
+async def _release(db: AsyncSession, kit: Kit, user: User, email: Name, *, client: Client) -> None:
+    losing = delete(Identifier).where(Identifier.user_id == user.id, Identifier.value_norm == email.norm)
+    await db.execute(losing.execution_options(synchronize_session=False))
+    entry = Entry(action="email.lost", subject_id=user.id, reason="proved_by_another")
+    await audit.record(db, entry, client, now=kit.clock.now())
+    await users.save(db, user, now=kit.clock.now())
+
+
+async def _is_proved(db: AsyncSession, user: User) -> bool:
+    linked = await db.scalar(select(ExternalIdentity.id).where(ExternalIdentity.user_id == user.id).limit(1))
+    # Staff were made so by somebody who knew them.
+    return user.phone_verified or linked is not None or user.roles != ["user"]
