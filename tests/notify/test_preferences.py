@@ -24,7 +24,7 @@ async def test_switches_change_alone_and_stay(as_user: Any) -> None:
     }
 
 
-@pytest.mark.promise("N55")
+@pytest.mark.promise("A45", "N55")
 async def test_security_mails_cannot_be_switched_off(as_user: Any) -> None:
     me = as_user()
     answer = await me.call("PATCH", "/preferences", json={"email": {"categories": {"security": False}}})

@@ -1,5 +1,6 @@
 """What mails and texts say: in every language, with any values."""
 
+import ast
 import re
 from datetime import UTC, datetime
 from html.parser import HTMLParser
@@ -14,7 +15,7 @@ from notify_service.domain.channels import CannotRender
 from notify_service.domain.templates import kinds, languages, paper
 from notify_service.domain.templates.kinds import MAILS, PAGES, TEXTS
 from notify_service.settings import Settings
-from tests.notify.world import World
+from tests.notify.world import CHECKOUT, World
 
 LANGUAGES = sorted(languages.TAGS)
 VALUES: dict[str, Any] = {
@@ -199,12 +200,21 @@ def test_times_are_read_alike_in_all_languages(given: Any, shown: str) -> None:
     assert shown in templates.render("account_deletion", {"date": given}).text
 
 
+def test_what_auth_names_by_a_word_is_named_in_the_language() -> None:
+    variables = {"device": "an unknown device", "place": "unknown", "time": "2026-11-21T15:04:05Z", "language": "de"}
+    assert "ein unbekanntes Gerät, unbekannt, 2026-11-21 15:04 UTC" in templates.render("new_device", variables).text
+    assert (
+        "Passkey wurde entfernt" in templates.render("mfa_changed", {"what": "passkey_removed", "language": "de"}).text
+    )
+    assert "Something else." in templates.render("mfa_changed", {"what": "Something else.", "language": "de"}).text
+
+
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_a_language_words_all_kinds_and_nothing_else(language: str) -> None:
     words = languages.words(language)
     assert words.keys() - {"shared"} == (MAILS | TEXTS).keys()
     assert words["shared"].keys() == languages.words("en")["shared"].keys()
-    assert words["shared"]["changes"].keys() == languages.words("en")["shared"]["changes"].keys()
+    assert words["shared"]["names"].keys() == languages.words("en")["shared"]["names"].keys()
     assert "@" not in str(words).replace("@not_you", "")
 
 
@@ -212,6 +222,29 @@ def test_a_language_words_all_kinds_and_nothing_else(language: str) -> None:
 def test_mails_that_cannot_be_switched_off_say_so() -> None:
     for kind in MAILS.keys() - kinds.SWITCHABLE - kinds.ASKED_FOR:
         assert "cannot be switched off" in templates.render(kind, values(kind), secret(kind)).text
+
+
+def requested() -> list[Any]:
+    """The messages that auth asks for, as `(kind, names of variables)`, read from its source."""
+    found = []
+    for path in (CHECKOUT / "auth_service").rglob("*.py"):
+        for call in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(call, ast.Call) or ast.unparse(call.func) not in ("messages.mail", "messages.text"):
+                continue
+            given = {keyword.arg: keyword.value for keyword in call.keywords}
+            words = [arg.value for arg in call.args if isinstance(arg, ast.Constant)]
+            named = given.get("variables")
+            names = [ast.literal_eval(key) for key in named.keys if key] if isinstance(named, ast.Dict) else []
+            found += [pytest.param(kind, names, "secret" in given, id=f"{path.stem}-{kind}") for kind in words]
+    return found
+
+
+@pytest.mark.promise("A45")
+@pytest.mark.parametrize(("kind", "names", "has_secret"), requested())
+def test_there_are_words_for_all_that_auth_asks_for(kind: str, names: list[str], has_secret: bool) -> None:
+    fields = (MAILS | TEXTS)[kind].model_fields
+    assert set(names) <= fields.keys()
+    assert has_secret == ("secret" in fields)
 
 
 def test_words_cannot_reach_into_the_program() -> None:

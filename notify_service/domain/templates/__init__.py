@@ -32,7 +32,7 @@ def render(kind: str, variables: Mapping[str, Any], secret: str | None = None) -
     written = words.mails.get(kind)
     if written is None:
         raise CannotRender("unknown_template")
-    values["changes"] = words.changes
+    values["names"] = words.names
     # After the #, the secret stays in the browser: no server on the way can log it.
     values["link"] = f"{page}#token={quote(secret, safe='')}" if page and secret else None
     subject = written.subject.render(values)

@@ -78,7 +78,7 @@ class NewDevice(Device):
 
 
 class Changed(Told):
-    """`what` is one of the words of `changes`, or a text of its own."""
+    """`what` is one of the `names` of the words, as `totp_added`, or a text of its own."""
 
     what: Line
 
@@ -107,6 +107,7 @@ MAILS: dict[str, type[Told]] = {
     "verify_email": WithSecret,
     "account_exists": Told,
     "reset_password": WithSecret,
+    "reauth_code": WithSecret,
     "password_changed": Told,
     "password_attacked": Told,
     "email_change_confirm": WithSecret,
@@ -129,7 +130,7 @@ MAILS: dict[str, type[Told]] = {
 TEXTS: dict[str, type[Told]] = {"phone_code": WithSecret, "phone_change": WithSecret}
 # Those that can be switched off say so at their end; of the others, those that bring nothing one has asked for say why.
 SWITCHABLE = frozenset({"message"})
-ASKED_FOR = frozenset({"verify_email", "reset_password", "email_change_confirm", "account_exists"})
+ASKED_FOR = frozenset({"verify_email", "reset_password", "reauth_code", "email_change_confirm", "account_exists"})
 # The page of the client that takes the secret of a mail, below the address that `NOTIFY_LINK_BASE` names.
 PAGES = {
     "verify_email": "verify-email",

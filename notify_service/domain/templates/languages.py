@@ -28,8 +28,8 @@ class Written:
 class Language:
     mails: Mapping[str, Written]
     texts: Mapping[str, Template]
-    changes: Mapping[str, str]
-    """Names of what can change about an account's factors."""
+    names: Mapping[str, str]
+    """Of what auth names by a word, as a change of an account's factors."""
 
 
 def of(tag: str | None) -> Language:
@@ -49,7 +49,7 @@ def _language(tag: str) -> Language:
     return Language(
         mails={kind: _written(tag, own, kind) for kind in MAILS},
         texts={kind: paper.line(own[kind]["text"]) for kind in TEXTS},
-        changes=own["shared"]["changes"],
+        names=own["shared"]["names"],
     )
 
 

@@ -1,7 +1,7 @@
 """How words become a mail: as text, and as HTML that any program shows, in a light and in a dark room.
 
 Words are paragraphs, divided by empty lines. `[Label]` alone in a paragraph is where the secret comes: a button of that
-label, or the code. A paragraph that begins with `> ` quotes.
+label, or the code; `[]` is always the code. A paragraph that begins with `> ` quotes.
 """
 
 import re
@@ -13,7 +13,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from markupsafe import Markup, escape
 
 _JINJA = re.compile(r"(\{\{.*?\}\}|\{%.*?%\})", re.DOTALL)
-_BUTTON = re.compile(r"\[(.+)\]")
+_BUTTON = re.compile(r"\[(.*)\]")
 _PAGE = """<!doctype html>
 <html lang="{lang}" dir="{dir}">
 <head>
@@ -79,6 +79,8 @@ def html(paragraphs: Sequence[str], *, page: dict[str, str], with_code: str, sma
 def _text_part(paragraph: str, with_code: str) -> str:
     if button := _BUTTON.fullmatch(paragraph):
         label = button[1]
+        if not label:
+            return "{{ secret }}"
         code = with_code.replace("LABEL", label)
         return f"{{% if link %}}{label}:\n{{{{ link }}}}{{% else %}}{code}\n{{{{ secret }}}}{{% endif %}}"
     if paragraph.startswith("> "):
@@ -89,10 +91,12 @@ def _text_part(paragraph: str, with_code: str) -> str:
 def _html_part(paragraph: str, with_code: str) -> str:
     if button := _BUTTON.fullmatch(paragraph):
         label = _escaped(button[1])
+        secret = f"<strong {_CODE}>{{{{ secret }}}}</strong>"
+        if not label:
+            return f"<p>{secret}</p>"
         code = _escaped(with_code).replace("LABEL", label)
         linked = f'<a href="{{{{ link }}}}" {_A}>{label}</a>'
-        shown = f"{code}<br><strong {_CODE}>{{{{ secret }}}}</strong>"
-        return f"<p>{{% if link %}}{linked}{{% else %}}{shown}{{% endif %}}</p>"
+        return f"<p>{{% if link %}}{linked}{{% else %}}{code}<br>{secret}{{% endif %}}</p>"
     if paragraph.startswith("> "):
         return f"<blockquote {_QUOTE}>{_escaped(paragraph[2:])}</blockquote>"
     return f"<p>{_escaped(paragraph)}</p>"
