@@ -2,11 +2,12 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, status
+from fastapi import APIRouter, Query, Response, status
 
 from auth_service.deps import Confirmed, Device, Tools
 from auth_service.domain import enrolment, factors, mfa, recovery_codes, totp, users
 from auth_service.domain.enrolment import Owner
+from auth_service.routes.answers import signed_in
 from auth_service.schemas.mfa import (
     FactorAdded,
     Factors,
@@ -78,6 +79,6 @@ async def ask_second_passkey(body: WaitingSignIn, db: Db, kit: Tools) -> Passkey
         429: {"description": "Five wrong codes in a quarter of an hour. The owner gets a mail."},
     },
 )
-async def verify_second_factor(body: SecondFactor, kit: Tools, device: Device) -> Tokens:
+async def verify_second_factor(body: SecondFactor, kit: Tools, device: Device, response: Response) -> Tokens:
     """Ends a sign-in that was answered with 403 `mfa_required`. One mfa token makes one session."""
-    return Tokens.of(await mfa.finish(kit, body.mfa_token, body.shown(), client=device))
+    return signed_in(await mfa.finish(kit, body.mfa_token, body.shown(), client=device), response)

@@ -3,11 +3,12 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Query, status
+from fastapi import APIRouter, Query, Response, status
 
 from auth_service.deps import Confirmed, Device, Tools
 from auth_service.domain import enrolment, mfa, passkeys
 from auth_service.domain.enrolment import Owner
+from auth_service.routes.answers import signed_in
 from auth_service.schemas.mfa import PasskeyAdded
 from auth_service.schemas.passkeys import (
     NewPasskey,
@@ -57,9 +58,9 @@ async def ask_passkey(db: Db, kit: Tools) -> PasskeyOptions:
 
 
 @router.post("/login/verify", responses={401: {"description": "The answer is not genuine, late or repeated."}})
-async def sign_in_with_passkey(body: PasskeyAnswer, kit: Tools, device: Device) -> Tokens:
+async def sign_in_with_passkey(body: PasskeyAnswer, kit: Tools, device: Device, response: Response) -> Tokens:
     """Signs in with a passkey, which counts as both factors."""
-    return Tokens.of(await mfa.sign_in_with_passkey(kit, body.answer(), client=device))
+    return signed_in(await mfa.sign_in_with_passkey(kit, body.answer(), client=device), response)
 
 
 @router.patch("/{passkey_id}")
