@@ -112,12 +112,15 @@ async def test_link_works_for_seven_days_and_once(phone: Phone) -> None:
 
 
 @pytest.mark.promise("A41")
-async def test_later_change_ends_the_link_of_the_one_before(phone: Phone) -> None:
-    ada = await member(phone.api, phone_number=new_phone())
+async def test_changing_twice_does_not_keep_the_number_from_its_owner(phone: Phone) -> None:
+    ada = await member(phone.api, phone_number=(own := new_phone()))
     await change(phone, ada.access)
     token = await undo_token(phone.api, ada.email)
     await change(Phone.new(phone.api), ada.access)
-    assert (await phone.post(UNDO, {"token": token})).status_code == 410
+    second = await undo_token(phone.api, ada.email)
+    assert (await phone.post(UNDO, {"token": token})).status_code == 200
+    assert (await phone.post(UNDO, {"token": second})).status_code == 410
+    assert (await phone.api.me(await renewed(phone.api, ada))).json()["phone_number"] == own
     assert (await phone.post(UNDO, {"token": "nobody's"})).status_code == 401
 
 
