@@ -46,14 +46,16 @@ class Facebook:
     async def identify_either(self, code: str, redirect_uri: str) -> Claimed:
         """For clients that send an access token in the place of a code. Raises a refusal that says where it failed."""
         try:
-            if await self._is_our_token(code):
-                return await self._person(code)
-            token = await self._exchange(Grant(code=code, redirect_uri=redirect_uri))
+            ours = await self._is_our_token(code)
+            token = code if ours else await self._exchange(Grant(code=code, redirect_uri=redirect_uri))
         except ProviderRefused:
             raise FacebookExchangeFailed from None
         except ProviderFailed:
             raise FacebookRefused from None
-        return await self._person(token)
+        try:
+            return await self._person(token)
+        except (ProviderRefused, ProviderFailed):
+            raise FacebookProfileFailed from None
 
     async def _exchange(self, grant: Grant) -> str:
         secret = self.config.client_secret.get_secret_value()
@@ -81,21 +83,21 @@ class Facebook:
         return True
 
     async def _person(self, token: str) -> Claimed:
+        reply = await oauth.read(
+            self._outbound,
+            self.config,
+            f"{self.config.api_url}/me",
+            token,
+            fields="id,first_name,last_name,name,email",
+            appsecret_proof=self._proof(token),
+        )
         try:
-            reply = await oauth.read(
-                self._outbound,
-                self.config,
-                f"{self.config.api_url}/me",
-                token,
-                fields="id,first_name,last_name,name,email",
-                appsecret_proof=self._proof(token),
-            )
             said = reply.json() if reply.ok else {}
-        except (ProviderFailed, OutboundFailed):
-            raise FacebookProfileFailed from None
+        except OutboundFailed as error:
+            raise oauth.failed(self.config, f"me: {error}") from None
         subject = text_of(said.get("id"), most=100)
         if subject is None:
-            raise FacebookProfileFailed
+            raise ProviderRefused
         return Claimed(
             provider=self.config.name,
             subject=subject,

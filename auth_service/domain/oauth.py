@@ -138,7 +138,7 @@ async def read(outbound: Outbound, config: ProviderConfig, url: str, token: str,
         reply = await outbound.get(url, params=params, headers={"Authorization": f"Bearer {token}"})
     except (OutboundFailed, UrlNotAllowed) as error:
         raise failed(config, f"api: {error}") from None
-    if reply.status >= 500:
+    if not (reply.ok or 400 <= reply.status < 500):
         raise failed(config, f"api: status {reply.status}")
     return reply
 

@@ -23,7 +23,7 @@ from libs.clock import Clock
 from libs.ids import uuid7
 
 Realm = Literal["oidc", "google", "microsoft", "apple", "facebook", "github"]
-At = Literal["discovery", "authorize", "token", "keys", "api"]
+At = Literal["discovery", "authorize", "token", "keys", "api", "me"]
 Trick = Literal[
     "access_denied",
     "another_issuer",

@@ -62,7 +62,7 @@ def routes() -> Sequence[Route]:
         Route(f"{own}/token", _open("token", issue), methods=["POST"]),
         Route(f"{own}/api/oauth/access_token", _open("token", issue), methods=["POST"]),
         Route(f"{own}/api/debug_token", _open("api", inspect_token), methods=["GET"]),
-        Route(f"{own}/api/me", _open("api", show_facebook_person), methods=["GET"]),
+        Route(f"{own}/api/me", _open("me", show_facebook_person), methods=["GET"]),
         Route(f"{own}/api/user", _open("api", show_github_person), methods=["GET"]),
         Route(f"{own}/api/user/emails", _open("api", list_github_emails), methods=["GET"]),
     ]
