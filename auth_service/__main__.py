@@ -13,9 +13,10 @@ from pathlib import Path
 import structlog
 
 from auth_service import worker
-from auth_service.app import create_app, open_kit
-from auth_service.domain import administration, identifiers, revocations
+from auth_service.app import create_app, founding, open_kit
+from auth_service.domain import administration, identifiers, imports, revocations, startup
 from auth_service.domain.accounts import Registration
+from auth_service.schemas.imports import read_line
 from auth_service.settings import Settings
 from libs import migrations, serve
 from libs.clock import Clock
@@ -54,6 +55,9 @@ def _rotate_keys(settings: Settings, options: argparse.Namespace) -> None:
 
 
 def _create_admin(settings: Settings, options: argparse.Namespace) -> None:
+    if options.email is None:
+        print(asyncio.run(_with_kit(settings, partial(startup.make_administrator, wanted=founding(settings)))))
+        return
     new = Registration(
         password=os.environ.get("AUTH_ADMIN_PASSWORD") or _ask_password(),
         email=identifiers.email(options.email),
@@ -66,6 +70,20 @@ def _seed_demo(settings: Settings, _options: argparse.Namespace) -> None:
     if settings.environment != "development":
         sys.exit("Demo users have a public password: they exist in development only.")
     print(asyncio.run(_with_kit(settings, administration.seed_demo)))
+
+
+def _import_users(settings: Settings, options: argparse.Namespace) -> None:
+    """Prints a line for each row that was not taken, and how many were."""
+    try:
+        lines = options.file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        sys.exit(f"{options.file} cannot be read: {error}")
+    rows = [(number, read_line(line)) for number, line in enumerate(lines, 1) if line.strip()]
+    print(asyncio.run(_with_kit(settings, partial(imports.import_all, rows=rows))))
+
+
+def _verify_audit(settings: Settings, _options: argparse.Namespace) -> None:
+    print(asyncio.run(_with_kit(settings, administration.verify_audit)))
 
 
 async def _with_kit(settings: Settings, job: administration.Job) -> str:
@@ -96,9 +114,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     admin = commands.add_parser("create-admin", help="make an administrator, or make somebody one")
     admin.set_defaults(run=_create_admin)
-    admin.add_argument("email")
+    admin.add_argument("email", nargs="?", help="without it: the one that PROJECT_ADMIN_DETAIL names")
     admin.add_argument("--username")
     admin.epilog = "The password comes from AUTH_ADMIN_PASSWORD, or is asked for."
+    importing = commands.add_parser("import-users", help="make accounts from a file with one JSON object a line")
+    importing.set_defaults(run=_import_users)
+    importing.add_argument("file", type=Path)
+    commands.add_parser("verify-audit", help="compute the chain of the audit log again").set_defaults(run=_verify_audit)
     commands.add_parser("seed-demo", help="ada, grace and alan, for development").set_defaults(run=_seed_demo)
     return parser
 

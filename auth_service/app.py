@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
-from auth_service.domain import phone_limits, revocations
+from auth_service.domain import phone_limits, revocations, startup
 from auth_service.domain.breaches import Breaches
 from auth_service.domain.hashing import Hasher
 from auth_service.domain.kit import Kit
@@ -16,6 +16,7 @@ from auth_service.domain.phone_limits import Texting
 from auth_service.domain.providers import Providers
 from auth_service.domain.providers import parse as providers_in
 from auth_service.domain.relying_party import RelyingParty
+from auth_service.domain.startup import Founding
 from auth_service.domain.tokens import Mint, RefreshKeys
 from auth_service.routes import (
     accounts,
@@ -27,6 +28,7 @@ from auth_service.routes import (
     email,
     finding,
     identities,
+    imports,
     internal,
     keys,
     mfa,
@@ -50,6 +52,7 @@ _OWN = (
     accounts,
     email,
     admin,
+    imports,
     audit,
     tokens,
     mfa,
@@ -122,6 +125,11 @@ def _texting(settings: Settings) -> Texting:
     )
 
 
+def founding(settings: Settings) -> Founding:
+    secret = settings.admin_secret.get_secret_value() if settings.admin_secret else ""
+    return Founding(admin_phone=settings.admin_phone, admin_secret=secret, demo_users=settings.demo_users)
+
+
 def create_app(settings: Settings, clock: Clock | None = None) -> FastAPI:
     clock = clock or Clock()
 
@@ -134,6 +142,7 @@ def create_app(settings: Settings, clock: Clock | None = None) -> FastAPI:
         ):
             runtime.onto(app)
             app.state.kit = kit
+            await startup.prepare(kit, founding(settings))
             yield
 
     async def database() -> None:

@@ -109,6 +109,12 @@ class Impersonated(Forbidden):
     detail = "This cannot be done on behalf of somebody else."
 
 
+class AuditBroken(Conflict):
+    """Said on the command line."""
+
+    code = "audit_broken"
+
+
 class LastAdministrator(Conflict):
     code = "last_administrator"
     detail = "This is the last administrator. Make another one first."

@@ -1,10 +1,13 @@
 """What auth reads from its environment."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
 from libs.settings import CommaList, ServiceSettings, config
+
+_SECRET_CHARS = 12
+EXAMPLE_SECRET = "replace-this-secret"  # noqa: S105  -- what the example file has, and nobody may use
 
 
 class Settings(ServiceSettings):
@@ -25,6 +28,26 @@ class Settings(ServiceSettings):
         400,
         ge=92,
         description="How long the audit log is kept; whole months are dropped. Users see their own last 90 days.",
+    )
+
+    admin_phone: str | None = Field(
+        None,
+        validation_alias="PROJECT_ADMIN_DETAIL",
+        description="Phone number of the first administrator, who is made when auth starts and nobody has the number."
+        " Later changes of these two variables change nothing.",
+    )
+    admin_secret: SecretStr | None = Field(
+        None,
+        validation_alias="PROJECT_ADMIN_DEFAULT_SECRET",
+        description="The first administrator's password, to be changed at the first sign-in. Outside development at"
+        f" least 12 characters, and not the `{EXAMPLE_SECRET}` of the example.",
+    )
+    demo_users: int = Field(
+        0,
+        ge=0,
+        le=99,
+        description="Development only: so many users `demo01` ... with public passwords `Parley-demo-01` ... are made"
+        " when auth starts.",
     )
 
     email_verification: Literal["optional", "required"] = Field(
@@ -124,3 +147,16 @@ class Settings(ServiceSettings):
     sms_network_budget: int = Field(
         50, ge=0, description="Codes an hour for one network (IPv4 /24, IPv6 /48); more are not sent."
     )
+
+    @model_validator(mode="after")
+    def _refuse_what_everybody_knows(self) -> Self:
+        if (self.admin_phone is None) != (self.admin_secret is None):
+            raise ValueError("PROJECT_ADMIN_DETAIL and PROJECT_ADMIN_DEFAULT_SECRET belong together.")
+        if self.environment == "development":
+            return self
+        if self.demo_users:
+            raise ValueError("Demo users have public passwords: AUTH_DEMO_USERS is for development only.")
+        secret = self.admin_secret.get_secret_value() if self.admin_secret else None
+        if secret is not None and (len(secret) < _SECRET_CHARS or secret == EXAMPLE_SECRET):
+            raise ValueError(f"PROJECT_ADMIN_DEFAULT_SECRET needs {_SECRET_CHARS} characters, of your own choosing.")
+        return self

@@ -3,10 +3,12 @@
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from auth_service.domain import accounts, identifiers, users
+from auth_service.domain import accounts, audit, chain, identifiers, revocations, users
 from auth_service.domain.accounts import Registration, Standing
+from auth_service.domain.audit import Entry
+from auth_service.domain.clients import NOBODY
 from auth_service.domain.kit import Kit
-from auth_service.errors import NotAllowed
+from auth_service.errors import AuditBroken, NotAllowed
 from libs import outbox
 from libs.contracts import SERVICES
 from libs.contracts.accounts import UserRegistered
@@ -59,12 +61,30 @@ async def create_admin(kit: Kit, new: Registration) -> str:
         if user is not None:
             if "admin" in user.roles:
                 return f"{user.email} is an administrator already."
+            now = kit.clock.now()
             user.roles = [*user.roles, "admin"]
-            await users.save(db, user, now=kit.clock.now())
+            await users.save(db, user, now=now)
+            # The worker announces it.
+            await revocations.record_user(db, user.id, now=now)
+            entry = Entry(action="roles.changed", subject_id=user.id, data={"after": user.roles, "by": "command line"})
+            await audit.record(db, entry, NOBODY, now=now)
             return f"{user.email} is an administrator now."
     await kit.passwords.require(new.password, new.own_names)
     await _make(kit, new, Standing(roles=("user", "admin"), email_verified=True))
     return f"Made the administrator {new.email.value}."
+
+
+async def verify_audit(kit: Kit) -> str:
+    """Raises AuditBroken, which names the first bad row."""
+    after = checked = 0
+    while True:
+        found = await chain.verify(kit.database, after=after)
+        checked += found.checked
+        if found.broken:
+            raise AuditBroken(f"Row {found.broken.position} of the audit log is {found.broken.problem}.")
+        if found.after is None:
+            return f"{checked} rows are as they were sealed; the last is {found.end.position} {found.end.hash.hex()}."
+        after = found.after
 
 
 async def seed_demo(kit: Kit) -> str:

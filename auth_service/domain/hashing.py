@@ -28,6 +28,7 @@ _MAX_MEMORY_KIB = 1 << 20
 _MAX_ROUNDS = 10
 _MAX_LANES = 16
 _MAX_BCRYPT_COST = 15
+_MIN_BCRYPT_COST = 4
 _ARGON2_FORM = re.compile(r"\$argon2(?:id|i|d)\$v=19\$m=(\d{1,8}),t=(\d{1,4}),p=(\d{1,4})\$[\w+/]+\$[\w+/]+", re.ASCII)
 _BCRYPT_FORM = re.compile(r"\$2[aby]\$(\d\d)\$[\w./]{53}", re.ASCII)
 
@@ -131,6 +132,17 @@ def _is_argon2(stored: str) -> bool:
 def _is_bcrypt(stored: str) -> bool:
     form = _BCRYPT_FORM.fullmatch(stored)
     return form is not None and _bounded(int(form[1]) <= _MAX_BCRYPT_COST)
+
+
+def is_acceptable(stored: str) -> bool:
+    """Whether a hash from elsewhere can be kept: of a known form, whole, and not too expensive to check."""
+    try:
+        if _is_argon2(stored):
+            parsed = argon2.from_string(stored)
+            return len(parsed.salt) >= 8 and len(parsed.checksum) >= 16
+        return _is_bcrypt(stored) and int(stored[4:6]) >= _MIN_BCRYPT_COST
+    except ValueError:
+        return False
 
 
 def _fits_bcrypt(password: str) -> bool:

@@ -5,14 +5,14 @@ from datetime import datetime
 from uuid import UUID
 
 import structlog
-from sqlalchemy import delete, select, text, update
+from sqlalchemy import delete, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from auth_service.domain import audit, links, messages, revocations, roles, sessions, users
 from auth_service.domain.kit import Kit
 from auth_service.domain.roles import Staff
 from auth_service.errors import NoEmail
-from auth_service.models import Password, Session, Throttle, User
+from auth_service.models import Password, Throttle, User
 from libs import outbox
 from libs.contracts.accounts import UserReinstated, UserSuspended
 from libs.errors import Conflict
@@ -123,9 +123,5 @@ async def _subject(db: AsyncSession, user_id: UUID, staff: Staff) -> User:
 
 async def _end_all(db: AsyncSession, user_id: UUID, *, now: datetime) -> list[UUID]:
     """Also those in which the user, as staff, acts as somebody else."""
-    acting = select(Session.id).where(Session.actor_id == user_id, Session.revoked_at.is_(None))
-    ending = update(Session).where(Session.id.in_(acting)).values(revoked_at=now, revoked_reason="staff")
-    acted = list((await db.scalars(ending.returning(Session.id))).all())
-    for session_id in acted:
-        await revocations.record_session(db, session_id, now=now)
+    acted = await roles.end_acting(db, user_id, now=now)
     return [*acted, *await sessions.end_all(db, user_id, reason="staff", now=now)]

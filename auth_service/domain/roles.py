@@ -2,18 +2,19 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 import structlog
-from sqlalchemy import func, select, text
+from sqlalchemy import func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from auth_service.domain import audit, revocations, users
+from auth_service.domain import audit, revocations, sessions, users
 from auth_service.domain.audit import Entry
 from auth_service.domain.clients import Client
 from auth_service.domain.kit import Kit
 from auth_service.errors import LastAdministrator, NotAllowed
-from auth_service.models import ROLES, User
+from auth_service.models import ROLES, Session, User
 from libs.errors import Forbidden, NotFound
 
 _SUPPORT = frozenset({"users.read", "users.unlock", "users.reset_password", "users.end_sessions"})
@@ -94,13 +95,25 @@ async def change(kit: Kit, user_id: UUID, wanted: Sequence[str], *, staff: Staff
         if before != given:
             await users.save(db, user, now=now)
             await revocations.record_user(db, user_id, now=now)
+            ended = await end_acting(db, user_id, now=now)
             await audit.record(
                 db, staff.entry("roles.changed", user_id, before=before, after=given), staff.client, now=now
             )
     if before != given:
         await revocations.announce_user(kit.redis, user_id, now)
+        await sessions.announce(kit, ended)
         log.info("roles_changed", user_id=str(user_id), roles=given)
     return user
+
+
+async def end_acting(db: AsyncSession, staff_id: UUID, *, now: datetime) -> list[UUID]:
+    """Ends the sessions in which somebody acts as others. Those returned are to be announced after the commit."""
+    acting = update(Session).where(Session.actor_id == staff_id, Session.revoked_at.is_(None))
+    ending = acting.values(revoked_at=now, revoked_reason="staff").returning(Session.id)
+    ended = list((await db.scalars(ending)).all())
+    for session_id in ended:
+        await revocations.record_session(db, session_id, now=now)
+    return ended
 
 
 async def lock_administrators(db: AsyncSession) -> None:

@@ -90,7 +90,8 @@ async def start(db: AsyncSession, kit: Kit, user: Holder, opening: Opening, *, c
 async def _end_longest_idle(db: AsyncSession, kit: Kit, user_id: UUID, *, now: datetime) -> None:
     """Leaves as many sessions as a user may have. The worker announces the ends: this transaction is not over yet."""
     running = select(Session).where(Session.user_id == user_id, Session.revoked_at.is_(None))
-    running = running.where(Session.idle_expires_at > now, Session.expires_at > now)
+    # Staff who act as the user take nobody's place.
+    running = running.where(Session.idle_expires_at > now, Session.expires_at > now, Session.actor_id.is_(None))
     newest = running.order_by(Session.last_seen_at.desc(), Session.id.desc())
     crowd = (await db.scalars(newest.offset(kit.sessions_per_user))).all()
     for session in crowd:

@@ -30,6 +30,7 @@ class Session(Base):
         Index("ix_sessions_user_id", "user_id", "id"),
         Index("ix_sessions_expires_at", "expires_at"),
         Index("ix_sessions_device_id", "device_id"),
+        Index("ix_sessions_actor_id", "actor_id", postgresql_where=text("actor_id IS NOT NULL")),
         # Every refresh updates a row. With room left in its page no index has to be touched.
         {"postgresql_with": {"fillfactor": 80}},
     )

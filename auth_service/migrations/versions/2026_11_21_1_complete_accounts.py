@@ -88,6 +88,13 @@ def upgrade() -> None:
     op.add_column("sessions", sa.Column("device_id", sa.Uuid(), nullable=True))
     op.add_column("sessions", sa.Column("actor_id", sa.Uuid(), nullable=True))
     op.create_index("ix_sessions_device_id", "sessions", ["device_id"], unique=False)
+    op.create_index(
+        "ix_sessions_actor_id",
+        "sessions",
+        ["actor_id"],
+        unique=False,
+        postgresql_where=sa.text("actor_id IS NOT NULL"),
+    )
     op.create_foreign_key(
         op.f("fk_sessions_device_id"), "sessions", "devices", ["device_id"], ["id"], ondelete="SET NULL"
     )
