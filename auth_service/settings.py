@@ -148,6 +148,13 @@ class Settings(ServiceSettings):
         50, ge=0, description="Codes an hour for one network (IPv4 /24, IPv6 /48); more are not sent."
     )
 
+    @field_validator("admin_phone", "admin_secret", mode="before")
+    @classmethod
+    def _empty_is_none(cls, given: object) -> object:
+        # Compose files hand on a variable that is not set as an empty one.
+        plain = given.get_secret_value() if isinstance(given, SecretStr) else given
+        return given if plain else None
+
     @model_validator(mode="after")
     def _refuse_what_everybody_knows(self) -> Self:
         if (self.admin_phone is None) != (self.admin_secret is None):
@@ -157,6 +164,6 @@ class Settings(ServiceSettings):
         if self.demo_users:
             raise ValueError("Demo users have public passwords: AUTH_DEMO_USERS is for development only.")
         secret = self.admin_secret.get_secret_value() if self.admin_secret else None
-        if secret is not None and (len(secret) < _SECRET_CHARS or secret == EXAMPLE_SECRET):
+        if secret and (len(secret) < _SECRET_CHARS or secret == EXAMPLE_SECRET):
             raise ValueError(f"PROJECT_ADMIN_DEFAULT_SECRET needs {_SECRET_CHARS} characters, of your own choosing.")
         return self
