@@ -40,6 +40,16 @@ class Settings(ServiceSettings):
         " `#token=...`. Without it mails show the code itself.",
     )
 
+    sms_url: str | None = Field(
+        None,
+        description="Where the provider of text messages takes them: `{id, to, from, text}` by POST, with a bearer"
+        " token. Use `https`. Without it texts fail with the reason `no_channel`.",
+    )
+    sms_token: SecretStr | None = Field(None, description="Bearer token of the provider of text messages.")
+    sms_from: str = Field("Parley", min_length=1, max_length=32, description="Sender that text messages show.")
+    sms_connections: int = Field(4, ge=1, le=100, description="Connections to the provider of texts at a time.")
+    sms_timeout_seconds: float = Field(15, gt=0, description="Longest wait for that provider's answer.")
+
     retry_base_seconds: float = Field(
         60, gt=0, description="The n-th retry of a mail waits a random time below base * 2^(n-1)."
     )
@@ -54,6 +64,13 @@ class Settings(ServiceSettings):
     lease_seconds: float = Field(
         10, ge=1, le=15, description="How long after the death of a worker another one takes over its deliveries."
     )
+
+    @field_validator("sms_url")
+    @classmethod
+    def _require_address(cls, value: str | None) -> str | None:
+        if value and (urlsplit(value).scheme not in ("https", "http") or not urlsplit(value).hostname):
+            raise ValueError("Give an address as https://sms.example.com/messages.")
+        return value or None
 
     @field_validator("link_base")
     @classmethod

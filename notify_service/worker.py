@@ -1,6 +1,7 @@
 """Hears the events of auth and chat, and sends what is due."""
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -23,8 +24,10 @@ from libs.outbox import Relay
 from libs.runtime import Runtime, open_runtime
 from libs.tasks import every, supervise
 from notify_service.domain import deliveries, idempotency, notifications, preferences, profiles, templates
+from notify_service.domain.channels import Channel
 from notify_service.domain.channels.email import Email, account
-from notify_service.domain.deliveries import HIGH, MAIL_ACCOUNT, Order
+from notify_service.domain.channels.sms import Account, Nowhere, Sms
+from notify_service.domain.deliveries import HIGH, MAIL_ACCOUNT, SMS_ACCOUNT, Order
 from notify_service.domain.notifications import Draft
 from notify_service.domain.sender import Sender
 from notify_service.domain.signals import WAKE_CHANNEL, Signals
@@ -36,6 +39,8 @@ from notify_service.settings import Settings
 
 # Later than this a mail has nothing to say any more.
 _WORTH_SENDING = timedelta(hours=24)
+_CODE_LIFETIME = timedelta(minutes=5)
+_TEXT_RETRY_SECONDS, _TEXT_RETRY_CAP_SECONDS = 2.0, 30.0
 _HOUR = timedelta(hours=1).total_seconds()
 
 log = structlog.get_logger()
@@ -48,14 +53,9 @@ async def main(settings: Settings, clock: Clock | None = None) -> None:
         heard = Heard(runtime, signals, link_base=settings.link_base)
         templates.prepare()
         policy = policy_of(settings)
-        sender = Sender(
-            runtime.db,
-            mail_channel(settings),
-            MAIL_ACCOUNT,
-            cipher=runtime.cipher,
-            policy=policy,
-            clock=runtime.clock,
-        )
+        open_sender = partial(Sender, runtime.db, cipher=runtime.cipher, clock=runtime.clock)
+        mails = open_sender(mail_channel(settings), MAIL_ACCOUNT, policy=policy)
+        texts = open_sender(text_channel(settings), SMS_ACCOUNT, policy=impatient(policy))
         relay = Relay(runtime.db, runtime.redis, "notify", runtime.clock)
         consumer = partial(Consumer, runtime.db, runtime.redis, service="notify")
         try:
@@ -64,8 +64,9 @@ async def main(settings: Settings, clock: Clock | None = None) -> None:
                 consumer(runtime.auth, heard.of_auth()).run(),
                 consumer(chat, heard.of_chat()).run(),
                 signals.run(),
-                sender.run(),
-                listen(runtime.redis, sender),
+                mails.run(),
+                texts.run(),
+                listen(runtime.redis, mails, texts),
                 every(1, partial(reap, runtime.db, policy)),
                 every(_HOUR, relay.forget),
                 every(_HOUR, partial(forget_keys, runtime.db, runtime.clock)),
@@ -84,6 +85,30 @@ def policy_of(settings: Settings) -> Policy:
     )
 
 
+def impatient(policy: Policy) -> Policy:
+    """For codes that somebody waits for, and that are worth nothing after five minutes."""
+    return replace(
+        policy,
+        retry_base=min(policy.retry_base, _TEXT_RETRY_SECONDS),
+        retry_cap=min(policy.retry_cap, _TEXT_RETRY_CAP_SECONDS),
+        breaker=min(policy.breaker, _TEXT_RETRY_SECONDS),
+    )
+
+
+def text_channel(settings: Settings) -> Channel:
+    if settings.sms_url is None:
+        return Nowhere()
+    return Sms(
+        Account(
+            url=settings.sms_url,
+            token=settings.sms_token.get_secret_value() if settings.sms_token else None,
+            sender=settings.sms_from,
+            connections=settings.sms_connections,
+            timeout=settings.sms_timeout_seconds,
+        )
+    )
+
+
 def mail_channel(settings: Settings) -> Email:
     return Email(
         account(
@@ -97,15 +122,16 @@ def mail_channel(settings: Settings) -> Email:
     )
 
 
-async def listen(redis: Redis, sender: Sender) -> None:
-    """Hears that there are deliveries. The sender looks every second anyway, so silence is no failure."""
+async def listen(redis: Redis, *senders: Sender) -> None:
+    """Hears that there are deliveries. Senders look every second anyway, so silence is no failure."""
     while True:
         try:
             async with redis.pubsub() as wakes:
                 await wakes.subscribe(WAKE_CHANNEL)
                 while True:
                     if await wakes.get_message(ignore_subscribe_messages=True, timeout=5.0):
-                        sender.wake()
+                        for sender in senders:
+                            sender.wake()
         except (RedisError, OSError) as error:
             log.warning("wakes_not_heard", reason=type(error).__name__)
             await asyncio.sleep(1)
@@ -174,13 +200,14 @@ class Heard:
             address=data.email or data.phone_number or "",
             category="security",
             channel=data.channel,
+            account=SMS_ACCOUNT if data.channel == "sms" else MAIL_ACCOUNT,
             template=data.kind,
             lane=HIGH,
             variables=variables,
             secret=data.secret,
             # Two mails with one code do no harm; none locks a person out.
             at_least_once=data.secret is not None,
-            expires_at=event.occurred_at + _WORTH_SENDING,
+            expires_at=event.occurred_at + (_CODE_LIFETIME if data.channel == "sms" else _WORTH_SENDING),
         )
         await self._order(session, [order])
 

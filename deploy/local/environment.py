@@ -166,6 +166,17 @@ class World:
         }
 
     def _notify(self) -> dict[str, str]:
+        return {**self._mails(), **self._texts()}
+
+    def _texts(self) -> dict[str, str]:
+        if "NOTIFY_SMS_URL" in self.environ or "sandbox" not in self.addresses.requests:
+            return {}
+        return {
+            "NOTIFY_SMS_URL": self.addresses.url("sandbox") + "/sms/messages",
+            "NOTIFY_SMS_TOKEN": self.secrets["sms"],
+        }
+
+    def _mails(self) -> dict[str, str]:
         if "NOTIFY_SMTP_URL" in self.environ:
             return {}
         credentials = f"parley:{self.secrets['smtp']}"
@@ -176,4 +187,8 @@ class World:
         }
 
     def _sandbox(self) -> dict[str, str]:
-        return {"SANDBOX_SMTP_USER": "parley", "SANDBOX_SMTP_PASSWORD": self.secrets["smtp"]}
+        return {
+            "SANDBOX_SMTP_USER": "parley",
+            "SANDBOX_SMTP_PASSWORD": self.secrets["smtp"],
+            "SANDBOX_SMS_TOKEN": self.secrets["sms"],
+        }

@@ -46,7 +46,7 @@ class State:
         """Made at the first start and kept: data that was encrypted with them lies beside them."""
         path = self.folder / "secrets.json"
         found: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
-        made = {name: secrets.token_urlsafe(24) for name in ("postgres", "valkey", "smtp")}
+        made = {name: secrets.token_urlsafe(24) for name in ("postgres", "valkey", "smtp", "sms")}
         made |= {"field_keys": f"local1:{_new_key()}", "refresh_keys": f"0:{_new_key()}"}
         if made.keys() - found.keys():
             found = {**made, **found}

@@ -12,6 +12,7 @@ Parley is up after {seconds:.1f} s. Ctrl-C stops everything; the data stays unti
   Gateway       {url}
   API           {url}/api/v1/docs
   Mailbox       {mailbox}
+  Texts         {mailbox}/texts
   Demo logins   {"  ".join(DEMO_USERS)}
                 password {DEMO_PASSWORD}
 

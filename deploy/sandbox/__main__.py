@@ -21,6 +21,7 @@ def parse(arguments: list[str]) -> Options:
     # Arguments are visible to every user of the machine; the environment is the other way to say it.
     _credential(parser, "--smtp-user", "SANDBOX_SMTP_USER")
     _credential(parser, "--smtp-password", "SANDBOX_SMTP_PASSWORD")
+    _credential(parser, "--sms-token", "SANDBOX_SMS_TOKEN", default="parley")
     parser.add_argument("--certificate-file", type=Path, help="write the certificate of STARTTLS there")
     parser.add_argument("--max-message-bytes", type=int, default=MAX_MESSAGE_BYTES)
     parser.add_argument("--max-messages-per-connection", type=int, help="421 after that many (no limit)")
@@ -39,11 +40,12 @@ def parse(arguments: list[str]) -> Options:
         http_port=given.http_port,
         smtp_port=given.smtp_port,
         certificate_file=given.certificate_file,
+        sms_token=given.sms_token,
     )
 
 
-def _credential(parser: argparse.ArgumentParser, option: str, variable: str) -> None:
-    value = os.environ.get(variable)
+def _credential(parser: argparse.ArgumentParser, option: str, variable: str, default: str | None = None) -> None:
+    value = os.environ.get(variable, default)
     parser.add_argument(option, default=value, required=value is None, help=f"or {variable}")
 
 

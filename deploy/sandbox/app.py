@@ -12,11 +12,13 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from deploy.sandbox import identity_routes, pages, smtp_routes
+from deploy.sandbox import identity_routes, pages, sms_pages, sms_routes, smtp_routes
 from deploy.sandbox.certificates import Certificate
 from deploy.sandbox.identity import Identity
+from deploy.sandbox.sms import Texts
 from deploy.sandbox.smtp import Postbox
 
+_PROVIDERS = (smtp_routes, sms_routes, identity_routes, pages, sms_pages)
 SECURITY_HEADERS = {
     "content-security-policy": (
         "default-src 'none'; style-src 'self'; frame-src 'self'; form-action 'self'; base-uri 'none'; "
@@ -52,20 +54,21 @@ async def delete_effects(request: Request) -> Response:
     return Response(status_code=204)
 
 
-def create_app(postbox: Postbox, certificate: Certificate) -> Starlette:
+def create_app(postbox: Postbox, certificate: Certificate, texts: Texts) -> Starlette:
     own = [
         Route("/health/live", live, methods=["GET"]),
         Route("/effects", list_effects, methods=["GET"]),
         Route("/effects", delete_effects, methods=["DELETE"]),
     ]
     app = Starlette(
-        routes=[*own, *smtp_routes.routes(), *identity_routes.routes(), *pages.routes()],
+        routes=[*own, *(route for module in _PROVIDERS for route in module.routes())],
         middleware=[Middleware(Edge)],
         exception_handlers={ValidationError: smtp_routes.refuse_invalid, HTTPException: _say_no},
     )
     app.state.postbox = postbox
     app.state.certificate = certificate
     app.state.identity = Identity(postbox.clock)
+    app.state.texts = texts
     return app
 
 

@@ -77,9 +77,15 @@ def routes() -> Sequence[Route]:
 
 
 def _page(title: str, *content: Html) -> Response:
-    home = tag("a", "Parley sandbox", tag("span", "mailbox"), href="/", class_="brand")
-    body = (tag("header", home), tag("main", *content))
-    return HTMLResponse(document(f"{title} - Parley sandbox", *body))
+    return HTMLResponse(framed(title, *content))
+
+
+def framed(title: str, *content: Html) -> Html:
+    """A page of the sandbox."""
+    home = tag("a", "Parley sandbox", href="/", class_="brand")
+    parts = (tag("a", "Mailbox", href="/"), tag("a", "Texts", href="/texts"))
+    head = tag("header", home, tag("nav", *parts))
+    return document(f"{title} - Parley sandbox", head, tag("main", *content))
 
 
 def _toolbar(to: str, total: int) -> Html:

@@ -16,6 +16,7 @@ from deploy.sandbox.app import create_app
 from deploy.sandbox.effects import Effects
 from deploy.sandbox.faults import Faults
 from deploy.sandbox.mailbox import Mailbox
+from deploy.sandbox.sms import Texts
 from deploy.sandbox.smtp import Postbox, SmtpOptions, SmtpServer
 from libs.clock import Clock
 
@@ -32,6 +33,7 @@ class Options:
     http_port: int = 8025
     smtp_port: int = 1025
     certificate_file: Path | None = None
+    sms_token: str = "parley"  # noqa: S105  -- of a simulator
 
 
 class _Http(uvicorn.Server):
@@ -60,10 +62,11 @@ class Sandbox:
         names = dict.fromkeys((*CERTIFIED_NAMES, options.host))
         self.certificate = certificates.make(tuple(names), clock)
         self.postbox = Postbox(Mailbox(), Faults(), Effects(clock), clock)
+        self.texts = Texts(options.sms_token, self.postbox.effects, clock)
         self._options = options
         self._smtp = SmtpServer(options.smtp, self.postbox, self.certificate)
         config = uvicorn.Config(
-            create_app(self.postbox, self.certificate),
+            create_app(self.postbox, self.certificate, self.texts),
             http="httptools",
             ws="none",
             lifespan="off",

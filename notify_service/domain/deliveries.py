@@ -25,7 +25,7 @@ from libs.clock import Clock
 from notify_service.models import Delivery
 
 HIGH, NORMAL, BULK = range(3)
-MAIL_ACCOUNT = "smtp"
+MAIL_ACCOUNT, SMS_ACCOUNT = "smtp", "sms"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,7 +3,7 @@
 import secrets
 from dataclasses import dataclass
 
-from notify_service.domain.channels import BLAMES_ACCOUNT, ErrorClass, Outcome
+from notify_service.domain.channels import BLAMES_ACCOUNT, NO_CHANNEL, ErrorClass, Outcome
 
 _random = secrets.SystemRandom()
 
@@ -33,7 +33,7 @@ def decide(outcome: Outcome, attempts: int, *, at_least_once: bool, policy: Poli
         # The breaker of the account decides when it goes on; the message has lost nothing but time.
         return Decision("retry", delay=min(1.0, policy.breaker), counts=False)
     if outcome.error is ErrorClass.PERMANENT:
-        return Decision("failed", reason="refused")
+        return Decision("failed", reason=NO_CHANNEL if outcome.code == NO_CHANNEL else "refused")
     if outcome.error is ErrorClass.AMBIGUOUS and not at_least_once:
         return Decision("unknown", reason="no_answer")
     if attempts >= policy.max_attempts:

@@ -34,6 +34,7 @@ from notify_service.settings import Settings
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 FIELD_KEYS = "test:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8"
+SMS_TOKEN = "parley"
 SMTP_USER, SMTP_PASSWORD = "postman", "correct horse"
 
 
@@ -163,6 +164,8 @@ class World:
             "chat_url": self.chat.url,
             "smtp_url": f"smtp://{credentials}@127.0.0.1:{self.sandbox.smtp_port}?starttls=required",
             "smtp_ca_file": self.certificate,
+            "sms_url": f"http://127.0.0.1:{self.sandbox.http_port}/sms/messages",
+            "sms_token": SMS_TOKEN,
             "mail_from": "Parley <parley@example.test>",
             "smtp_timeout_seconds": 10,
             "retry_base_seconds": 0.05,
@@ -226,6 +229,37 @@ class World:
         data = MessageRequested.model_validate({**values, **changed})
         await self.auth.emit(data)
         return data
+
+    async def ask_to_text(
+        self, phone: str, secret: str = "123456", *, at: datetime | None = None, **changed: Any
+    ) -> UUID:
+        """A code for a phone that belongs to nobody yet."""
+        message_id = uuid7()
+        values = {
+            "id": message_id,
+            "kind": "phone_code",
+            "channel": "sms",
+            "phone_number": phone,
+            "secret": FieldCipher(FIELD_KEYS).encrypt(secret, f"message:{message_id}"),
+        }
+        await self.auth.emit(MessageRequested.model_validate({**values, **changed}), at=at)
+        return message_id
+
+    def texts(self, phone: str) -> list[str]:
+        """What is on that phone, newest first."""
+        return [each.text for each in self.sandbox.texts.newest_first(phone)]
+
+    def break_texts(self, phone: str, **fault: Any) -> None:
+        self.sandbox.texts.faults.add(Fault(match=phone, **fault))
+
+    async def ended_text(self, delivery_id: UUID) -> Any:
+        """The row of a text, once it has come to an end."""
+
+        async def check() -> Any:
+            rows = await self.sql("SELECT * FROM delivery WHERE id = $1", delivery_id)
+            return rows[0] if rows and rows[0]["state"] not in {"queued", "claimed", "sending", "retry"} else None
+
+        return await eventually(check)
 
     def mails(self, profile: Profile) -> list[Any]:
         """What is in the person's mailbox."""

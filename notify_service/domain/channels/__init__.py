@@ -21,6 +21,8 @@ class ErrorClass(StrEnum):
     UNREACHABLE = "unreachable"  # nobody answers; the message was never offered
 
 
+NO_CHANNEL = "no_channel"
+"""The code of a message for which no provider is configured."""
 BLAMES_ACCOUNT = frozenset({ErrorClass.THROTTLE, ErrorClass.AUTH, ErrorClass.UNREACHABLE})
 
 
