@@ -16,7 +16,8 @@ from libs.logging import configure
 def parse(arguments: list[str]) -> Options:
     parser = argparse.ArgumentParser(prog="python -m deploy.sandbox", description=__doc__)
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
-    parser.add_argument("--http-port", type=int, default=8025, help="mailbox and API (%(default)s; 0: any)")
+    port = int(os.environ.get("SANDBOX_HTTP_PORT", "8025"))
+    parser.add_argument("--http-port", type=int, default=port, help="pages and APIs (%(default)s; 0: any)")
     parser.add_argument("--smtp-port", type=int, default=1025, help="mail (%(default)s; 0: any)")
     # Arguments are visible to every user of the machine; the environment is the other way to say it.
     _credential(parser, "--smtp-user", "SANDBOX_SMTP_USER")
