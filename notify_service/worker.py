@@ -98,10 +98,11 @@ def impatient(policy: Policy) -> Policy:
 def text_channel(settings: Settings) -> Channel:
     if settings.sms_url is None:
         return Nowhere()
+    token = settings.sms_token.get_secret_value() if settings.sms_token else ""
     return Sms(
         Account(
             url=settings.sms_url,
-            token=settings.sms_token.get_secret_value() if settings.sms_token else None,
+            token=token or None,
             sender=settings.sms_from,
             connections=settings.sms_connections,
             timeout=settings.sms_timeout_seconds,
