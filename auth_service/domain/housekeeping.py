@@ -5,7 +5,7 @@ from datetime import timedelta
 from sqlalchemy import delete
 
 from auth_service.domain import devices, throttles
-from auth_service.models import OneTimeToken, PhoneCode, Quota, Revocation, Session, Throttle, User
+from auth_service.models import Ceremony, OneTimeToken, PhoneCode, Quota, Revocation, Session, Throttle, User
 from libs.clock import Clock
 from libs.db import Database
 from libs.revocation import KEEP_SECONDS
@@ -19,12 +19,13 @@ _KEEP_DEVICES = timedelta(days=365)
 
 async def forget(database: Database, clock: Clock) -> None:
     """What is over for a week: links, sessions, registrations without a confirmation; codes of the day before
-    yesterday; revocations of tokens that have expired since; what was counted and counts no longer; devices that did
-    not come back."""
+    yesterday; revocations of tokens that have expired since; what was begun and can be ended no more; what was counted
+    and counts no longer; devices that did not come back."""
     now = clock.now()
     doomed = (
         delete(Quota).where(Quota.ends_at < now),
         delete(PhoneCode).where(PhoneCode.created_at < now - _KEEP_CODES),
+        delete(Ceremony).where(Ceremony.expires_at < now),
         delete(OneTimeToken).where(OneTimeToken.expires_at < now - _KEEP),
         delete(Session).where(Session.expires_at < now - _KEEP),
         delete(User).where(User.status == "pending", User.created_at < now - _KEEP),

@@ -158,3 +158,11 @@ async def test_sessions_and_links_are_forgotten_a_week_after_their_end(api: Api)
     for table in ("sessions", "one_time_tokens"):
         rows = await api.sql(f"SELECT user_id FROM {table} WHERE user_id IN (:a, :b)", a=made.id, b=other.id)
         assert [row.user_id for row in rows] == [other.id]
+
+
+async def test_what_was_begun_and_can_be_ended_no_more_is_forgotten(api: Api) -> None:
+    late, waiting = [(await api.post("/api/v1/auth/passkeys/login/options")).json()["ceremony_id"] for _ in range(2)]
+    await api.sql("UPDATE ceremonies SET expires_at = now() - interval '1 minute' WHERE id = :id", id=late)
+    await housekeeping.forget(api.db, api.clock)
+    rows = await api.sql("SELECT id FROM ceremonies WHERE id IN (:a, :b)", a=late, b=waiting)
+    assert [str(row.id) for row in rows] == [waiting]
