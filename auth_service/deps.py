@@ -23,15 +23,15 @@ DEVICE_HEADER = "X-Device-Token"
 DEVICE_COOKIE = "__Host-device"
 
 
-def _kit(request: Request) -> Kit:
+async def _kit(request: Request) -> Kit:
     return cast(Kit, request.app.state.kit)
 
 
-def _ring(request: Request) -> KeyRing:
+async def _ring(request: Request) -> KeyRing:
     return cast(KeyRing, request.app.state.ring)
 
 
-def _client(request: Request) -> Client:
+async def _client(request: Request) -> Client:
     host, port = request.client or ("", 0)
     agent = request.headers.get("user-agent", "")
     # The server puts the forwarded address, which has no port, in the place of a trusted proxy's own. So port 0 says
@@ -62,11 +62,11 @@ async def _require_recent(kit: Kit, caller: Caller) -> None:
 
 
 async def _confirmed(request: Request, caller: CurrentUser) -> Caller:
-    await _require_recent(_kit(request), caller)
+    await _require_recent(await _kit(request), caller)
     return caller
 
 
-def _viewer(caller: CurrentUser) -> Viewer:
+async def _viewer(caller: CurrentUser) -> Viewer:
     return Viewer.of(caller.user_id, caller.roles)
 
 

@@ -10,15 +10,15 @@ from libs import calls
 from libs.http import InternalClient
 
 
-def _context(request: Request) -> context.Context:
+async def _context(request: Request) -> context.Context:
     return cast(context.Context, request.app.state.context)
 
 
-def _hub(request: Request) -> hub.Hub:
-    return _context(request).hub
+async def _hub(request: Request) -> hub.Hub:
+    return (await _context(request)).hub
 
 
-def _ask(request: Request) -> profiles.Ask:
+async def _ask(request: Request) -> profiles.Ask:
     return partial(calls.profiles, cast(InternalClient, request.app.state.auth))
 
 

@@ -12,7 +12,7 @@ import structlog
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from sqlalchemy import URL, MetaData, event, make_url, text
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, InvalidatePoolError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 
@@ -22,6 +22,8 @@ from libs.metrics import QUERIES, SLOW_QUERIES
 # classes below (connection lost, out of connections or memory) the same statement may succeed a moment later.
 _BUSY = frozenset({"40P01", "40001", "55P03", "57014", "57P01", "57P02", "57P03"})
 _BUSY_CLASSES = ("08", "53")
+# So long a connection may be unused before the server is asked whether it is still there.
+_IDLE_SECONDS = 5.0
 
 log = structlog.get_logger()
 
@@ -62,8 +64,6 @@ class Database:
             max_overflow=0,
             # A request that cannot get a connection soon should be told so while its client still waits.
             pool_timeout=5,
-            # A connection that died is noticed at its next use; pre-ping turns that into a new one, not an error.
-            pool_pre_ping=True,
             pool_recycle=1800,
             connect_args={
                 "timeout": 5,
@@ -79,6 +79,7 @@ class Database:
         self.announce: Callable[[], Awaitable[None]] | None = None
         self._sessions = async_sessionmaker(self.engine, expire_on_commit=False, autoflush=False)
         _count_statements(self.engine.sync_engine, service, slow_query_ms / 1000)
+        _replace_dead_connections(self.engine.sync_engine)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncSession]:
@@ -105,6 +106,28 @@ def is_unavailable(error: BaseException) -> bool:
         return busy or error.connection_invalidated or isinstance(error, OperationalError | InterfaceError)
     outages = (OSError, PoolTimeout, RedisConnectionError, RedisTimeoutError, asyncpg.CannotConnectNowError)
     return isinstance(error, (*outages, asyncpg.TooManyConnectionsError, asyncpg.PostgresConnectionError))
+
+
+def _replace_dead_connections(engine: Any) -> None:
+    """A connection that died turns into a new one, not into an error.
+
+    SQLAlchemy's own way asks the server before every transaction, in three round trips. A connection that was closed
+    knows it without asking; only one that has been idle for a while may not have heard.
+    """
+
+    @event.listens_for(engine, "checkin")
+    def returned(_connection: Any, record: Any) -> None:
+        record.info["used"] = time.monotonic()
+
+    @event.listens_for(engine, "checkout")
+    def taken(connection: Any, record: Any, _proxy: Any) -> None:
+        if connection.driver_connection.is_closed():
+            raise InvalidatePoolError
+        if time.monotonic() - record.info.get("used", time.monotonic()) > _IDLE_SECONDS:
+            try:
+                connection.ping()
+            except engine.dialect.loaded_dbapi.Error as error:
+                raise InvalidatePoolError from error
 
 
 def _count_statements(engine: Any, service: str, slow_seconds: float) -> None:

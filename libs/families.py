@@ -162,6 +162,55 @@ def _rooms(error: ServiceError, _request_id: str) -> dict[str, object]:
     return {"detail": text, "code": code}
 
 
+_TEXT = {"type": "string"}
+_FIELD_LISTS = {"type": "object", "additionalProperties": {"type": "array", "items": _TEXT}}
+_HUB_ERROR = {
+    "type": "object",
+    "required": ["code", "message", "retryable", "details"],
+    "properties": {
+        "code": _TEXT,
+        "message": _TEXT,
+        "retryable": {"type": "boolean"},
+        "details": {"type": ["object", "array"]},
+    },
+}
+# What API descriptions say of the shapes of existing clients. The key is the name of the schema.
+DESCRIPTIONS: dict[Family, tuple[str, dict[str, object]]] = {
+    Family.SENDER: (
+        "SenderRefusal",
+        {
+            "type": "object",
+            "description": "A refusal as the Sender client reads it; `error` names each wrong field, or says it all.",
+            "required": ["success", "error", "message", "detail", "code"],
+            "properties": {
+                "success": {"const": False},
+                "error": {"anyOf": [_TEXT, _FIELD_LISTS]},
+                "message": _TEXT,
+                "detail": _TEXT,
+                "code": _TEXT,
+            },
+        },
+    ),
+    Family.HUB: (
+        "HubRefusal",
+        {
+            "type": "object",
+            "description": "A refusal as the Hub client reads it.",
+            "required": ["success", "error", "message"],
+            "properties": {"success": {"const": False}, "error": _HUB_ERROR, "message": _TEXT},
+        },
+    ),
+    Family.ROOMS: (
+        "RoomsRefusal",
+        {
+            "description": "A refusal as the Rooms client reads it: the texts of each wrong field, or one text.",
+            "anyOf": [
+                {"type": "object", "required": ["detail", "code"], "properties": {"detail": _TEXT, "code": _TEXT}},
+                _FIELD_LISTS,
+            ],
+        },
+    ),
+}
 _SHAPES: dict[Family, Callable[[ServiceError, str], dict[str, object]]] = {
     Family.CANONICAL: _canonical,
     Family.SENDER: _sender,

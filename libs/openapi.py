@@ -5,6 +5,9 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from libs import families
+from libs.families import Family
+
 _PROBLEM = {
     "type": "object",
     "description": "A refusal (RFC 9457). `code` is for programs, `detail` for people.",
@@ -26,7 +29,6 @@ _PROBLEM = {
         },
     },
 }
-_REFUSAL = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
 _SENTENCES = {
     "401": "No token, or one that is not valid any more.",
     "404": "No such thing, or not yours to see.",
@@ -53,6 +55,8 @@ def complete(app: FastAPI) -> None:
             for default in ("HTTPValidationError", "ValidationError"):
                 schemas.pop(default, None)
             schemas["Problem"] = _PROBLEM
+            used = {families.family_of(path) for path in document.get("paths", {})}
+            schemas.update(families.DESCRIPTIONS[family] for family in used - {Family.CANONICAL})
             for path, operations in document.get("paths", {}).items():
                 for operation in operations.values():
                     _add_refusals(path, operation)
@@ -62,16 +66,26 @@ def complete(app: FastAPI) -> None:
     app.openapi = generate  # type: ignore[method-assign]
 
 
+def _refusal(family: Family) -> dict[str, Any]:
+    if family is Family.CANONICAL:
+        return {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    name, _ = families.DESCRIPTIONS[family]
+    return {"application/json": {"schema": {"$ref": f"#/components/schemas/{name}"}}}
+
+
 def _add_refusals(path: str, operation: dict[str, Any]) -> None:
     responses = operation["responses"]
+    family = families.family_of(path)
+    content = _refusal(family)
     # FastAPI puts its own 422 on operations with input; one of the route's own has a description of ours and stays.
     if "HTTPValidationError" in str(responses.get("422")):
         del responses["422"]
     for status, response in responses.items():
         if status >= "400":
-            response.setdefault("content", _REFUSAL)
+            response.setdefault("content", content)
     for status in _common(path, operation):
-        responses.setdefault(status, {"description": _SENTENCES[status], "content": _REFUSAL})
+        said = "400" if status == "422" and family is not Family.CANONICAL else status
+        responses.setdefault(said, {"description": _SENTENCES[status], "content": content})
 
 
 def _common(path: str, operation: dict[str, Any]) -> list[str]:

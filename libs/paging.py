@@ -91,7 +91,7 @@ def _out_of_range(values: list[str | int]) -> bool:
 def keyset(*types: type, both_ways: bool = False) -> Callable[..., PageRequest]:
     """A dependency that reads `limit` and `cursor` for a list sorted by a key of these types."""
 
-    def read(
+    async def read(
         request: Request,
         limit: Annotated[int, Query(ge=1, le=100, description="Rows a page.")] = 20,
         cursor: Annotated[str | None, Query(max_length=512, description="From `next` of the page before.")] = None,

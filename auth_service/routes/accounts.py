@@ -16,7 +16,7 @@ from libs.deps import Db, Now
 router = APIRouter(prefix="/api/v1/auth", tags=["accounts"])
 
 
-def _registration(body: Register) -> Registration:
+async def _registration(body: Register) -> Registration:
     return Registration(
         password=body.password,
         username=identifiers.username(body.username) if body.username is not None else None,

@@ -26,7 +26,7 @@ def _before(paging: PageRequest) -> int | None:
     return int(paging.after[0]) if paging.after else None
 
 
-def _anchor(
+async def _anchor(
     anchor_position: Position | None = None,
     anchor_hash: Annotated[str | None, Query(pattern="^[0-9a-f]{64}$")] = None,
 ) -> Link | None:

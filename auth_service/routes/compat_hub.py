@@ -72,7 +72,12 @@ def _refresh_token(body: GivenRefresh) -> str:
     return body.refresh
 
 
-@router.post("/register", status_code=status.HTTP_201_CREATED, response_model=None, responses={201: {"model": Tokens}})
+@router.post(
+    "/register",
+    status_code=status.HTTP_201_CREATED,
+    response_model=None,
+    responses={201: {"model": Tokens}, 202: {"model": VerificationAsked}},
+)
 async def register_hub(
     *, body: GivenCredentials, db: Db, kit: Tools, device: Device, response: Response
 ) -> Tokens | VerificationAsked:

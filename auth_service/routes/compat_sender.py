@@ -70,7 +70,12 @@ def _credentials(body: GivenCredentials) -> tuple[str, str]:
     return body.email, body.password
 
 
-@router.post("/register/", status_code=status.HTTP_201_CREATED, response_model=None, responses={201: {"model": Tokens}})
+@router.post(
+    "/register/",
+    status_code=status.HTTP_201_CREATED,
+    response_model=None,
+    responses={201: {"model": Tokens}, 202: {"model": VerificationAsked}},
+)
 async def register_sender(
     *, body: GivenCredentials, db: Db, kit: Tools, device: Device, response: Response
 ) -> Tokens | VerificationAsked:

@@ -15,7 +15,7 @@ from libs.paging import Page, PageRequest, keyset
 router = APIRouter(prefix="/api/v1/conversations", tags=["conversations"])
 
 
-def _change(
+async def _change(
     body: ConversationChange,
     if_match: Annotated[str | None, Header(max_length=1000, description="The `ETag` that was read.")] = None,
 ) -> conversations.Change:

@@ -1,5 +1,6 @@
 """Deny by default: a route without a caller is on a short list, with its reason."""
 
+import inspect
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -71,6 +72,17 @@ def test_every_route_has_a_caller(service: str, method: str, route: Any) -> None
     if f"{method} {route.path}" in PUBLIC or "openapi.json" in route.path:
         return
     assert CALLERS & set(dependencies(route.dependant)), f"{service}: {method} {route.path} is open to everybody"
+
+
+@pytest.mark.parametrize(("service", "method", "route"), ROUTES, ids=lambda v: getattr(v, "path", v))
+def test_no_dependency_waits_for_a_thread(service: str, method: str, route: Any) -> None:
+    """What is not async runs in a thread of its own, which costs more than all that it does."""
+    if "openapi.json" in route.path:
+        return
+    functions = [call for call in dependencies(route.dependant) if inspect.isfunction(call)]
+    assert [
+        f.__name__ for f in functions if not (inspect.iscoroutinefunction(f) or inspect.isasyncgenfunction(f))
+    ] == []
 
 
 @pytest.mark.parametrize(("service", "method", "route"), ROUTES, ids=lambda v: getattr(v, "path", v))
