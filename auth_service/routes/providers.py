@@ -12,6 +12,7 @@ from auth_service.domain import social, visits
 from auth_service.domain.oauth import Grant
 from auth_service.domain.visits import ComingBack
 from auth_service.errors import UnknownVisit
+from auth_service.routes.answers import signed_in
 from auth_service.schemas.providers import (
     ProviderGrant,
     ProviderList,
@@ -101,17 +102,21 @@ async def come_back_by_form(provider_id: str, kit: Tools, request: Request) -> R
 
 
 @router.post("/exchange", responses=_REFUSALS)
-async def exchange_visit(body: VisitCode, kit: Tools, device: Device, browser: Browser = None) -> Tokens:
+async def exchange_visit(
+    *, body: VisitCode, kit: Tools, device: Device, response: Response, browser: Browser = None
+) -> Tokens:
     """Ends a visit: the code from the fragment, in the browser that began it, for a pair of tokens. Once, within two
     minutes."""
-    return Tokens.of(await social.sign_in_with_visit(kit, body.code, browser, device))
+    return signed_in(await social.sign_in_with_visit(kit, body.code, browser, device), response)
 
 
 @router.post("/{provider_id}/token", responses=_REFUSALS)
-async def exchange_grant(provider_id: str, body: ProviderGrant, kit: Tools, device: Device) -> Tokens:
+async def exchange_grant(
+    *, provider_id: str, body: ProviderGrant, kit: Tools, device: Device, response: Response
+) -> Tokens:
     """For apps without cookies that visited the provider themselves. `redirect_uri` is one of the pages that the
     deployment names; OpenID providers also want the `nonce`."""
     grant = Grant(
         code=body.code, redirect_uri=body.redirect_uri, verifier=body.code_verifier, nonce=body.nonce, iss=body.iss
     )
-    return Tokens.of(await social.sign_in_with_code(kit, provider_id, grant, device))
+    return signed_in(await social.sign_in_with_code(kit, provider_id, grant, device), response)

@@ -19,6 +19,8 @@ PUBLIC = {
     "POST /api/v1/auth/mfa/passkey/options": "the mfa token is the credential",
     "POST /api/v1/auth/passkeys/login/options": "this is where a sign-in begins",
     "POST /api/v1/auth/passkeys/login/verify": "the signature is the credential",
+    "POST /api/v1/auth/password/forgot": "who forgot the password has no token",
+    "POST /api/v1/auth/password/reset": "the token of the mail is the credential",
     "POST /api/v1/auth/email/verify": "the token of the mail is the credential",
     "POST /api/v1/auth/email/confirm": "the token of the mail is the credential",
     "POST /api/v1/auth/email/undo": "the token of the mail is the credential",
