@@ -55,9 +55,7 @@ async def sign_in_with_code(kit: Kit, name: str, grant: Grant, client: Client) -
     return await sign_in(kit, await kit.providers.get(name).identify(grant), client)
 
 
-async def sign_in_with_facebook_code(
-    kit: Kit, code: str, redirect_uri: str, client: Client, *, family: str = "sender"
-) -> Pair:
+async def sign_in_with_facebook_code(kit: Kit, code: str, redirect_uri: str, client: Client, *, family: str) -> Pair:
     """`code` is an access token of our app, or else an authorization code. Raises FacebookRefused, those derived
     from it, and what `admit` raises."""
     if not code or not redirect_uri:

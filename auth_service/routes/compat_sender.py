@@ -3,10 +3,11 @@
 from fastapi import APIRouter, Response, status
 
 from auth_service.deps import Device, Tools
-from auth_service.domain import accounts, identifiers, rotation, sessions, sign_in
+from auth_service.domain import accounts, identifiers, rotation, sessions, sign_in, social
 from auth_service.domain.accounts import Registration
 from auth_service.errors import (
     EmailTaken,
+    FacebookRefused,
     InvalidCredentials,
     InvalidRefreshToken,
     NotAllowed,
@@ -15,7 +16,13 @@ from auth_service.errors import (
 )
 from auth_service.routes.answers import signed_in
 from auth_service.routes.translation import saying
-from auth_service.schemas.compat import GivenCredentials, GivenRefresh, SenderSignedOut, VerificationAsked
+from auth_service.schemas.compat import (
+    GivenCredentials,
+    GivenFacebookCode,
+    GivenRefresh,
+    SenderSignedOut,
+    VerificationAsked,
+)
 from auth_service.schemas.tokens import Tokens
 from libs.auth import CurrentUser
 from libs.deps import Db
@@ -96,6 +103,18 @@ async def sign_in_sender(body: GivenCredentials, kit: Tools, device: Device, res
     name, password = _credentials(body)
     with saying({InvalidCredentials: lambda _: WrongCredentials()}):
         pair = await sign_in.with_password(kit, identifiers.known_as(name), password, device, family=FAMILY)
+    return signed_in(pair, response)
+
+
+@router.post("/login/facebook/")
+@router.post("/login/facebook", include_in_schema=False)
+async def sign_in_sender_with_facebook(
+    body: GivenFacebookCode, kit: Tools, device: Device, response: Response
+) -> Tokens:
+    """Signs in with Facebook, for twelve hours: `code` is an access token of our app or an authorization code."""
+    code, redirect_uri = body.code or "", body.redirect_uri or ""
+    with saying({InvalidCredentials: lambda _: FacebookRefused()}):
+        pair = await social.sign_in_with_facebook_code(kit, code, redirect_uri, device, family=FAMILY)
     return signed_in(pair, response)
 
 

@@ -10,6 +10,7 @@ from tests.auth.api import PASSWORD, Api, claims, unique
 from tests.auth.clients import FAMILIES, HUB, PLATFORM, ROOMS, SENDER, Calls, member, register
 
 PATHS = [
+    ("POST", "/api/auth/login/facebook"),
     ("POST", "/api/auth/token/refresh"),
     ("POST", "/api/auth/refresh"),
     ("GET", "/api/auth/me"),

@@ -24,6 +24,17 @@ async def test_a_visit_makes_an_account_and_opens_it_again(elsewhere: Elsewhere,
     assert user["email"] == elsewhere.emails[person]
 
 
+async def test_the_device_is_known_from_then_on(elsewhere: Elsewhere) -> None:
+    browser, person = elsewhere.browser(), await elsewhere.person()
+    code = await browser.visit("google", person)
+    given = (await browser.exchange(code)).headers["x-device-token"]
+    code = await browser.visit("google", person)
+    known = {**browser.headers, "X-Device-Token": given}
+    again = await elsewhere.api.post(f"{PROVIDERS}/exchange", {"code": code}, headers=known)
+    assert again.status_code == 200
+    assert "x-device-token" not in again.headers
+
+
 @pytest.mark.promise("A28")
 @pytest.mark.parametrize("provider", ALL)
 async def test_an_address_is_verified_only_where_the_provider_vouches(elsewhere: Elsewhere, provider: str) -> None:
