@@ -32,6 +32,8 @@ PUBLIC = {
     "POST /api/auth/login": "this is where a token comes from",
     "POST /api/users/login/": "this is where a token comes from",
     "POST /api/users/login": "this is where a token comes from",
+    "POST /api/auth/login/facebook/": "the token or code of Facebook is the credential",
+    "POST /api/auth/login/facebook": "the token or code of Facebook is the credential",
     "POST /api/auth/token/refresh/": "the refresh token is the credential",
     "POST /api/auth/token/refresh": "the refresh token is the credential",
     "POST /api/auth/refresh/": "the refresh token is the credential",
