@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
+from auth_service.domain import api_tokens as programs
 from auth_service.domain import phone_limits, revocations, startup
 from auth_service.domain.breaches import Breaches
 from auth_service.domain.hashing import Hasher
@@ -21,10 +22,12 @@ from auth_service.domain.tokens import Mint, RefreshKeys
 from auth_service.routes import (
     accounts,
     admin,
+    api_tokens,
     audit,
     compat_hub,
     compat_rooms,
     compat_sender,
+    cookies,
     email,
     finding,
     identities,
@@ -51,6 +54,8 @@ from libs.runtime import Runtime, open_runtime
 _CLIENTS = {"sender": compat_sender, "hub": compat_hub, "rooms": compat_rooms}
 _OWN = (
     accounts,
+    api_tokens,
+    cookies,
     email,
     admin,
     imports,
@@ -137,9 +142,9 @@ def create_app(settings: Settings, clock: Clock | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        pull = revocations.active_at(clock)
+        pull, resolve = revocations.active_at(clock), programs.facts_at(clock)
         async with (
-            open_runtime("auth", settings, clock=clock, pull=pull) as runtime,
+            open_runtime("auth", settings, clock=clock, pull=pull, resolve=resolve) as runtime,
             open_kit(runtime, settings) as kit,
         ):
             runtime.onto(app)

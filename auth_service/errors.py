@@ -149,6 +149,11 @@ class NoEmail(Conflict):
     detail = "This account has no e-mail address."
 
 
+class TooManyApiTokens(Conflict):
+    code = "too_many_api_tokens"
+    detail = "An account has at most 50 API tokens. Revoke one first."
+
+
 class LinkSpent(Gone):
     code = "link_spent"
     detail = "This link was already used or has expired."

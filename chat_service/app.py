@@ -17,8 +17,8 @@ from chat_service.domain.sending import LANES, Writer
 from chat_service.routes import conversations, members, messages, tickets
 from chat_service.routes.socket import SocketDoor
 from chat_service.settings import Settings
-from libs import internal, web
-from libs.auth import authenticate, revoked
+from libs import api_tokens, internal, web
+from libs.auth import authenticate, authenticate_program, revoked
 from libs.clock import Clock
 from libs.errors import Unavailable
 from libs.revocation import Refusal
@@ -79,7 +79,13 @@ async def open_context(runtime: Runtime, settings: Settings) -> AsyncIterator[Co
     presence.connected = hub.connected
 
     async def accept(token: str) -> Claims:
-        return (await authenticate(token, runtime.verifier, runtime.revocations)).claims
+        if not token.startswith(api_tokens.PREFIX):
+            return (await authenticate(token, runtime.verifier, runtime.revocations)).claims
+        caller = await authenticate_program(token, runtime.api_tokens, runtime.revocations)
+        # A socket reads and writes.
+        for method in ("GET", "POST"):
+            api_tokens.require_scope(caller.scopes or (), "chat", method, "/ws")
+        return caller.claims
 
     async def refused(claims: Claims) -> Refusal | None:
         return await revoked(claims, runtime.revocations)

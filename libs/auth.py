@@ -1,4 +1,4 @@
-"""Who is calling: the access token of a user, or the token of another service."""
+"""Who is calling: a user by an access token, in a header or a cookie, or by an API token; or another service."""
 
 from dataclasses import dataclass
 from typing import Annotated, cast
@@ -8,8 +8,12 @@ import structlog
 from fastapi import Depends, Request
 from fastapi.security import HTTPBearer
 from redis.exceptions import RedisError
+from starlette.datastructures import Headers
 
-from libs.errors import BadRequest, Forbidden, InvalidToken, Unauthenticated
+from libs import api_tokens, cookies, csrf
+from libs.api_tokens import ApiTokens
+from libs.cookies import ACCESS_COOKIE
+from libs.errors import BadRequest, Forbidden, InvalidToken, TokenStale, Unauthenticated
 from libs.revocation import Refusal, Revocations
 from libs.tokens import SERVICE_HEADER, Claims, Verifier
 
@@ -18,7 +22,7 @@ log = structlog.get_logger()
 
 class TwoCredentials(BadRequest):
     code = "ambiguous_credentials"
-    detail = "Send one Authorization header."
+    detail = "Send one credential: two that differ have no meaning."
 
 
 class NotBearer(Unauthenticated):
@@ -28,12 +32,20 @@ class NotBearer(Unauthenticated):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """The user behind a request."""
+    """The user behind a request. By an API token, `session_id` is the token's id, which is no session's."""
 
     user_id: UUID
     session_id: UUID
     roles: tuple[str, ...]
     claims: Claims
+    scopes: tuple[str, ...] | None = None
+    """Of an API token; None: somebody who signed in, and may do all that their roles allow."""
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    token: str
+    by_cookie: bool
 
 
 async def authenticate(token: str, verifier: Verifier, revocations: Revocations) -> Caller:
@@ -41,8 +53,25 @@ async def authenticate(token: str, verifier: Verifier, revocations: Revocations)
     claims = verifier.verify(token)
     if refusal := await revoked(claims, revocations):
         raise refusal
+    return _caller(claims)
+
+
+async def authenticate_program(token: str, tokens: ApiTokens, revocations: Revocations) -> Caller:
+    """For `pat_...`. Raises InvalidToken, and TokenRevoked at once when it ended while it was remembered."""
+    claims = await tokens.claims(token)
+    refusal = await revoked(claims, revocations)
+    if refusal is TokenStale:
+        # Something about its owner has changed since auth was asked.
+        claims = await tokens.claims(token, anew=True)
+        refusal = await revoked(claims, revocations)
+    if refusal:
+        raise refusal
+    return _caller(claims, tuple(cast(list[str], claims.values["scopes"])))
+
+
+def _caller(claims: Claims, scopes: tuple[str, ...] | None = None) -> Caller:
     try:
-        return Caller(UUID(claims.sub), UUID(claims.sid), claims.roles, claims)
+        return Caller(UUID(claims.sub), UUID(claims.sid), claims.roles, claims, scopes)
     except ValueError:
         raise InvalidToken from None
 
@@ -71,16 +100,45 @@ def bearer(values: list[str]) -> str:
     return token.strip()
 
 
+def credential(headers: Headers) -> Credential:
+    """The header or the cookie. Both are one credential only if they are the same."""
+    kept = cookies.values(headers.getlist("cookie"), ACCESS_COOKIE)
+    given = headers.getlist("authorization")
+    if not kept:
+        return Credential(bearer(given), by_cookie=False)
+    if len(kept) > 1 or (given and bearer(given) not in kept):
+        raise TwoCredentials
+    return Credential(kept.pop(), by_cookie=not given)
+
+
 # Declared for the API description only; the dependencies below do the checking.
 _scheme = HTTPBearer(auto_error=False, scheme_name="access_token", bearerFormat="JWT")
 
 
 async def _current_user(request: Request, _described: Annotated[object, Depends(_scheme)]) -> Caller:
     state = request.app.state
-    token = bearer(request.headers.getlist("authorization"))
-    caller = await authenticate(token, cast(Verifier, state.verifier), cast(Revocations, state.revocations))
+    given = credential(request.headers)
+    revocations = cast(Revocations, state.revocations)
+    if given.token.startswith(api_tokens.PREFIX) and not given.by_cookie:
+        caller = await authenticate_program(given.token, cast(ApiTokens, state.api_tokens), revocations)
+        api_tokens.require_scope(caller.scopes or (), state.name, request.method, request.url.path)
+    else:
+        caller = await authenticate(given.token, cast(Verifier, state.verifier), revocations)
+    if given.by_cookie and request.method not in csrf.SAFE_METHODS:
+        require_own_page(request, session_id=str(caller.session_id))
     structlog.contextvars.bind_contextvars(user_id=str(caller.user_id))
     return caller
+
+
+def require_own_page(request: Request, *, session_id: str) -> None:
+    """For what a cookie authenticates. Raises CrossSite, CsrfTokenMissing or CsrfTokenInvalid."""
+    state = request.app.state
+    csrf.require_own_page(
+        request.headers,
+        state.settings.cors_origins,
+        cast(Verifier, state.csrf_verifier),
+        session_id=session_id,
+    )
 
 
 async def _calling_service(request: Request) -> str:

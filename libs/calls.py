@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from uuid import UUID
 
-from libs.contracts.accounts import ActiveRevocations, Profile, ProfilePage
+from libs.contracts.accounts import ActiveRevocations, ApiTokenFacts, Profile, ProfilePage
 from libs.http import InternalClient
 from libs.revocation import Active
 
@@ -13,6 +13,11 @@ _USERS_A_CALL = 100
 async def active_revocations(auth: InternalClient) -> Active:
     answer = await auth.get("/internal/revocations", ActiveRevocations)
     return Active(sessions=answer.sessions, users=answer.users, everyone=answer.everyone)
+
+
+async def api_token(auth: InternalClient, token: str) -> ApiTokenFacts:
+    """In the body, for addresses are logged."""
+    return await auth.post("/internal/api-tokens", ApiTokenFacts, {"token": token})
 
 
 async def profiles(auth: InternalClient, user_ids: Sequence[UUID]) -> list[Profile]:

@@ -23,12 +23,18 @@ class InternalClient:
         self._client = httpx2.AsyncClient(base_url=base_url, timeout=_TIMEOUT, follow_redirects=False, trust_env=False)
 
     async def get(self, path: str, shape: type[Shape], params: Mapping[str, Any] | None = None) -> Shape:
+        return await self._call("GET", path, shape, params=params)
+
+    async def post(self, path: str, shape: type[Shape], body: Mapping[str, Any]) -> Shape:
+        return await self._call("POST", path, shape, json=body)
+
+    async def _call(self, method: str, path: str, shape: type[Shape], **content: Any) -> Shape:
         headers = {SERVICE_HEADER: f"Bearer {self._tokens.token_for(self.target)}"}
         request_id = structlog.contextvars.get_contextvars().get("request_id")
         if request_id:
             headers["X-Request-Id"] = request_id
         try:
-            answer = await self._client.get(path, params=params, headers=headers)
+            answer = await self._client.request(method, path, headers=headers, **content)
         except httpx2.HTTPError as error:
             raise Unavailable(f"The {self.target} service is not reachable.") from error
         if not answer.is_success:

@@ -9,8 +9,11 @@ from fastapi import FastAPI
 from redis.asyncio import Redis
 
 from libs import calls, outbox
+from libs.api_tokens import ApiTokens
 from libs.clock import Clock
+from libs.contracts.accounts import ApiTokenFacts
 from libs.crypto import FieldCipher
+from libs.csrf import CSRF
 from libs.db import Database
 from libs.http import InternalClient
 from libs.jwks import JwksKeys
@@ -31,6 +34,8 @@ class Runtime:
     ring: KeyRing
     keys: KeySource
     verifier: Verifier
+    csrf_verifier: Verifier
+    api_tokens: ApiTokens
     service_verifier: Verifier
     service_tokens: ServiceTokens
     auth: InternalClient
@@ -50,9 +55,11 @@ async def open_runtime(
     *,
     clock: Clock | None = None,
     pull: Callable[[Database], Awaitable[Active]] | None = None,
+    resolve: Callable[[Database, str], Awaitable[ApiTokenFacts]] | None = None,
     on_revocation: Callable[[], None] | None = None,
 ) -> AsyncIterator[Runtime]:
-    """`pull` is how auth itself reads the active revocations; every other service asks auth."""
+    """`pull` and `resolve` are how auth itself reads the active revocations and API tokens; every other service asks
+    auth."""
     clock = clock or Clock()
     redis = connect(settings.redis_url)
     db = Database(
@@ -77,6 +84,11 @@ async def open_runtime(
         ring=ring,
         keys=keys,
         verifier=Verifier(keys, clock),
+        csrf_verifier=Verifier(keys, clock, typ=CSRF),
+        # Auth asks its own database each time.
+        api_tokens=ApiTokens(partial(resolve, db), clock, remember=0)
+        if resolve
+        else ApiTokens(partial(calls.api_token, auth), clock),
         service_verifier=Verifier(ring, clock, typ=SERVICE, audience=name),
         service_tokens=tokens,
         auth=auth,

@@ -65,7 +65,14 @@ def create_app(  # noqa: PLR0913  -- the parts of an app
             allow_origins=settings.cors_origins,
             allow_credentials=True,
             allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
-            allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "If-Match", "X-Request-Id"],
+            allow_headers=[
+                "Authorization",
+                "Content-Type",
+                "Idempotency-Key",
+                "If-Match",
+                "X-Request-Id",
+                "X-CSRF-Token",
+            ],
             expose_headers=["X-Request-Id", "ETag", "Retry-After", "RateLimit", "RateLimit-Policy"],
             max_age=600,
         )

@@ -53,7 +53,7 @@ _HOLDER_COLUMNS = """
     (SELECT verified_at IS NOT NULL FROM identifiers WHERE user_id = u.id AND kind = 'email') AS email_verified,
     EXISTS (SELECT FROM identifiers WHERE user_id = u.id AND verified_at IS NOT NULL) AS is_verified
 """
-_SESSION_COLUMNS = "s.id, s.family, s.salt, s.counter, s.amr, s.aal, s.actor_id"
+_SESSION_COLUMNS = "s.id, s.family, s.salt, s.counter, s.amr, s.aal, s.actor_id, s.cookie"
 # `window_*` count refreshes in spans of a minute that begin with the first refresh after the last span.
 _COUNTED = """
     window_count = CASE WHEN s.window_started_at > :window_start THEN s.window_count + 1 ELSE 1 END,

@@ -53,7 +53,7 @@ class _Attempt:
 
 
 async def with_password(
-    kit: Kit, name: Name | None, password: str, client: Client, *, family: str = "canonical"
+    kit: Kit, name: Name | None, password: str, client: Client, *, family: str = "canonical", cookie: bool = False
 ) -> Pair:
     """Raises InvalidCredentials, at the same cost, whatever of the two was wrong, and RateLimited after failures,
     whether or not the name is anybody's."""
@@ -69,7 +69,7 @@ async def with_password(
         raise InvalidCredentials
     try:
         async with kit.database.transaction() as db:
-            return await _begin(db, kit, attempt, verdict, opening=Opening(amr=["pwd"], family=family))
+            return await _begin(db, kit, attempt, verdict, opening=Opening(amr=["pwd"], family=family, cookie=cookie))
     except InvalidCredentials:
         # A suspended account is slowed down like any other, or its owner's password could be told by that.
         await _fail(kit, attempt)

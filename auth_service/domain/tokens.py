@@ -91,6 +91,8 @@ class Pair:
     refresh: str
     device_token: str | None = None
     """For the client to keep, when the account did not know its device."""
+    cookie: bool = False
+    """Whether both are for cookies only, where no script can read them."""
 
 
 class SessionRow(Protocol):
@@ -102,6 +104,7 @@ class SessionRow(Protocol):
     counter: int
     amr: list[str]
     aal: int
+    cookie: bool
     actor_id: UUID | None
 
 
@@ -192,7 +195,8 @@ class Mint:
         self._clock = clock
 
     def pair(self, user: Holder, session: SessionRow, *, counter: int) -> Pair:
-        return Pair(user, self._access(user, session), self.refresh.make(session.id, counter, session.salt))
+        refresh = self.refresh.make(session.id, counter, session.salt)
+        return Pair(user, self._access(user, session), refresh, cookie=session.cookie)
 
     def pending(self, user_id: UUID, first: "FirstFactor") -> str:
         """Says that the first factor was right. Opens nothing but the second one, in auth, for five minutes."""

@@ -6,9 +6,9 @@ from uuid import UUID
 from fastapi import APIRouter, Query
 
 from auth_service.deps import Tools
-from auth_service.domain import revocations, users
+from auth_service.domain import api_tokens, revocations, users
 from libs.auth import CallingService
-from libs.contracts.accounts import ActiveRevocations, ProfilePage
+from libs.contracts.accounts import ActiveRevocations, ApiTokenAsked, ApiTokenFacts, ProfilePage
 from libs.deps import Db
 
 router = APIRouter(prefix="/internal", include_in_schema=False)
@@ -28,3 +28,9 @@ async def read_revocations(kit: Tools, _service: CallingService) -> ActiveRevoca
     """Everything that a service which trusts nothing must know before it accepts a token."""
     active = await revocations.active(kit.database, kit.clock)
     return ActiveRevocations(sessions=active.sessions, users=active.users, everyone=active.everyone)
+
+
+@router.post("/api-tokens")
+async def resolve_api_token(body: ApiTokenAsked, kit: Tools, _service: CallingService) -> ApiTokenFacts:
+    """Whose token it is and what it may do, for services that were given it."""
+    return await api_tokens.facts(kit.database, body.token, now=kit.clock.now())

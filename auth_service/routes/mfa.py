@@ -2,12 +2,12 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response, status
+from fastapi import APIRouter, Query, status
 
 from auth_service.deps import Confirmed, Device, Tools
 from auth_service.domain import enrolment, factors, mfa, recovery_codes, totp, users
 from auth_service.domain.enrolment import Owner
-from auth_service.routes.answers import signed_in
+from auth_service.routes.cookies import Cookies
 from auth_service.schemas.mfa import (
     FactorAdded,
     Factors,
@@ -18,7 +18,7 @@ from auth_service.schemas.mfa import (
     WaitingSignIn,
 )
 from auth_service.schemas.passkeys import PasskeyOptions
-from auth_service.schemas.tokens import Tokens
+from auth_service.schemas.tokens import CookieTokens, Tokens
 from libs.auth import CurrentUser
 from libs.deps import Db
 
@@ -42,13 +42,13 @@ async def enrol_totp(me: Confirmed, db: Db, kit: Tools) -> TotpSecret:
 
 
 @router.post("/totp/confirm", responses={401: {"description": "The code is wrong."}})
-async def confirm_totp(body: TotpCode, me: Confirmed, kit: Tools, device: Device) -> FactorAdded:
+async def confirm_totp(*, body: TotpCode, me: Confirmed, kit: Tools, device: Device, jar: Cookies) -> FactorAdded:
     """Confirms the authenticator app with a code. The first factor brings ten recovery codes, shown once.
 
     Older access tokens of the account are out of date from now on; other sessions get theirs by refreshing.
     """
     added = await enrolment.add_totp(kit, Owner(me.user_id, me.session_id, device), body.code)
-    return FactorAdded(recovery_codes=added.codes, tokens=Tokens.of(added.pair))
+    return FactorAdded(recovery_codes=added.codes, tokens=jar.continued(added.pair))
 
 
 @router.delete("/totp", status_code=status.HTTP_204_NO_CONTENT)
@@ -79,6 +79,6 @@ async def ask_second_passkey(body: WaitingSignIn, db: Db, kit: Tools) -> Passkey
         429: {"description": "Five wrong codes in a quarter of an hour. The owner gets a mail."},
     },
 )
-async def verify_second_factor(body: SecondFactor, kit: Tools, device: Device, response: Response) -> Tokens:
+async def verify_second_factor(body: SecondFactor, kit: Tools, device: Device, jar: Cookies) -> Tokens | CookieTokens:
     """Ends a sign-in that was answered with 403 `mfa_required`. One mfa token makes one session."""
-    return signed_in(await mfa.finish(kit, body.mfa_token, body.shown(), client=device), response)
+    return await jar.opened(await mfa.finish(kit, body.mfa_token, body.shown(), client=device))

@@ -3,22 +3,22 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Query, Response, status
+from fastapi import APIRouter, Query, status
 
 from auth_service.deps import Confirmed, Device, Tools
 from auth_service.domain import enrolment, mfa, passkeys
 from auth_service.domain.enrolment import Owner
-from auth_service.routes.answers import signed_in
+from auth_service.routes.cookies import Cookies
 from auth_service.schemas.mfa import PasskeyAdded
 from auth_service.schemas.passkeys import (
     NewPasskey,
-    PasskeyAnswer,
     PasskeyOptions,
     PasskeyRename,
     Passkeys,
     PasskeyShown,
+    PasskeySignIn,
 )
-from auth_service.schemas.tokens import Tokens
+from auth_service.schemas.tokens import CookieTokens, Tokens
 from libs.auth import CurrentUser
 from libs.deps import Db
 
@@ -43,11 +43,11 @@ async def ask_new_passkey(me: Confirmed, db: Db, kit: Tools) -> PasskeyOptions:
     status_code=status.HTTP_201_CREATED,
     responses={401: {"description": "The answer is not genuine, late or repeated."}},
 )
-async def add_passkey(body: NewPasskey, me: Confirmed, kit: Tools, device: Device) -> PasskeyAdded:
+async def add_passkey(*, body: NewPasskey, me: Confirmed, kit: Tools, device: Device, jar: Cookies) -> PasskeyAdded:
     """Keeps the passkey that the browser has made. The first factor brings ten recovery codes, shown once."""
     added, passkey = await enrolment.add_passkey(kit, Owner(me.user_id, me.session_id, device), body.answer())
     return PasskeyAdded(
-        passkey=PasskeyShown.model_validate(passkey), recovery_codes=added.codes, tokens=Tokens.of(added.pair)
+        passkey=PasskeyShown.model_validate(passkey), recovery_codes=added.codes, tokens=jar.continued(added.pair)
     )
 
 
@@ -58,9 +58,11 @@ async def ask_passkey(db: Db, kit: Tools) -> PasskeyOptions:
 
 
 @router.post("/login/verify", responses={401: {"description": "The answer is not genuine, late or repeated."}})
-async def sign_in_with_passkey(body: PasskeyAnswer, kit: Tools, device: Device, response: Response) -> Tokens:
+async def sign_in_with_passkey(body: PasskeySignIn, kit: Tools, device: Device, jar: Cookies) -> Tokens | CookieTokens:
     """Signs in with a passkey, which counts as both factors."""
-    return signed_in(await mfa.sign_in_with_passkey(kit, body.answer(), client=device), response)
+    if body.cookie:
+        jar.require_own_page()
+    return await jar.opened(await mfa.sign_in_with_passkey(kit, body.answer(), cookie=body.cookie, client=device))
 
 
 @router.patch("/{passkey_id}")

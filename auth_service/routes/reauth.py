@@ -5,9 +5,10 @@ from fastapi import APIRouter, status
 from auth_service.deps import Device, Tools
 from auth_service.domain import reauth
 from auth_service.domain.reauth import Again
+from auth_service.routes.cookies import Cookies
 from auth_service.schemas.passkeys import PasskeyOptions
 from auth_service.schemas.reauth import CodeSent, Reauth
-from auth_service.schemas.tokens import Tokens
+from auth_service.schemas.tokens import CookieTokens, Tokens
 from libs.auth import CurrentUser
 from libs.deps import Db
 
@@ -22,7 +23,9 @@ router = APIRouter(prefix="/api/v1/auth/reauth", tags=["step-up"])
         429: {"description": "Five wrong answers in a quarter of an hour."},
     },
 )
-async def confirm_identity(body: Reauth, me: CurrentUser, kit: Tools, device: Device) -> Tokens:
+async def confirm_identity(
+    *, body: Reauth, me: CurrentUser, kit: Tools, device: Device, jar: Cookies
+) -> Tokens | CookieTokens:
     """For five minutes this session may change what needs a fresh proof.
 
     The session stays, its tokens are new: the refresh token of before is refused, and an access token of before goes on
@@ -30,10 +33,10 @@ async def confirm_identity(body: Reauth, me: CurrentUser, kit: Tools, device: De
     """
     again = Again(me.user_id, me.session_id, device)
     if body.method == "password":
-        return Tokens.of(await reauth.with_password(kit, again, body.password or ""))
+        return jar.continued(await reauth.with_password(kit, again, body.password or ""))
     if body.method == "code" and body.ceremony_id is not None:
-        return Tokens.of(await reauth.with_code(kit, again, body.ceremony_id, body.code or ""))
-    return Tokens.of(await reauth.with_factor(kit, again, body.shown()))
+        return jar.continued(await reauth.with_code(kit, again, body.ceremony_id, body.code or ""))
+    return jar.continued(await reauth.with_factor(kit, again, body.shown()))
 
 
 @router.post("/passkey/options")

@@ -9,6 +9,7 @@ from auth_service.deps import Device, Tools
 from auth_service.domain import sessions, user_agents
 from auth_service.domain.sessions import Ending
 from auth_service.models import Session
+from auth_service.routes.cookies import Cookies
 from auth_service.schemas.sessions import SessionShown, SignedOut, SignedOutEverywhere, SignOut
 from libs.auth import CurrentUser
 from libs.deps import Db, Now
@@ -46,16 +47,20 @@ def _before(paging: PageRequest) -> UUID | None:
 
 
 @router.post("/logout")
-async def sign_out(me: CurrentUser, kit: Tools, device: Device, body: SignOut | None = None) -> SignedOut:
+async def sign_out(
+    *, me: CurrentUser, kit: Tools, device: Device, jar: Cookies, body: SignOut | None = None
+) -> SignedOut:
     """Ends the session: its refresh token and its access tokens are refused by every service from now on."""
-    refresh = body.refresh if body else None
+    refresh = (body.refresh if body else None) or jar.refresh
+    jar.clear()
     await sessions.sign_out(kit, me.session_id, me.user_id, refresh_token=refresh, client=device)
     return SignedOut()
 
 
 @router.post("/logout-all")
-async def sign_out_everywhere(me: CurrentUser, kit: Tools, device: Device) -> SignedOutEverywhere:
+async def sign_out_everywhere(me: CurrentUser, kit: Tools, device: Device, jar: Cookies) -> SignedOutEverywhere:
     """Ends all of one's sessions, this one included."""
+    jar.clear()
     return SignedOutEverywhere(ended=await sessions.sign_out_everywhere(kit, me.user_id, keep=None, client=device))
 
 

@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field, model_validator
 from auth_service.domain.passkeys import Answer
 from auth_service.domain.proof import Shown
 from auth_service.schemas.passkeys import PasskeyShown, ShownCredential
-from auth_service.schemas.tokens import Tokens
+from auth_service.schemas.tokens import CookieTokens, Tokens
 from libs.shapes import Body, Text
 
 MfaToken = Annotated[Text, Field(min_length=1, max_length=2048, description="From the 403 `mfa_required`.")]
@@ -36,7 +36,7 @@ class FactorAdded(BaseModel):
     which are out of date."""
 
     recovery_codes: list[str]
-    tokens: Tokens
+    tokens: Tokens | CookieTokens
 
 
 class PasskeyAdded(FactorAdded):

@@ -67,6 +67,10 @@ class PasskeyAnswer(Body):
         return Answer(ceremony_id=self.ceremony_id, credential=self.credential.model_dump())
 
 
+class PasskeySignIn(PasskeyAnswer):
+    cookie: Annotated[bool, Field(strict=True, description="Tokens come as cookies that no script can read.")] = False
+
+
 class NewPasskey(Body):
     ceremony_id: UUID
     credential: NewCredential

@@ -6,7 +6,7 @@ from uuid import UUID
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
 
 from auth_service.domain.passwords import MAX_LENGTH
-from auth_service.domain.tokens import Holder, Pair
+from auth_service.domain.tokens import FAMILIES, Holder, Pair
 from auth_service.schemas.fields import Login
 from libs.shapes import Body, Moment, Text
 
@@ -28,6 +28,7 @@ class Credentials(Body):
     username: Login | None = None
     phone_number: Login | None = None
     password: Annotated[Text, Field(min_length=1, max_length=MAX_LENGTH)]
+    cookie: Annotated[bool, Field(strict=True, description="Tokens come as cookies that no script can read.")] = False
 
     @model_validator(mode="after")
     def _require_one_name(self) -> Self:
@@ -37,15 +38,9 @@ class Credentials(Body):
 
 
 class RefreshRequest(Body):
-    """`refreshToken` is accepted as a name for `refresh`."""
+    """`refreshToken` is accepted as a name for `refresh`. Without it, that of the cookie counts."""
 
-    refresh: Refresh
-
-    @model_validator(mode="after")
-    def _require_token(self) -> Self:
-        if self.refresh is None:
-            raise ValueError("Refresh token is required")
-        return self
+    refresh: Refresh = None
 
 
 class SignedInUser(BaseModel):
@@ -113,3 +108,19 @@ class Tokens(BaseModel):
             data=TokenData(access=pair.access, refresh=pair.refresh, userId=pair.user.id, email=pair.user.email),
             user=SignedInUser.of(pair.user),
         )
+
+
+class CookieTokens(BaseModel):
+    """The tokens came as cookies; `expires_in` are the seconds until a refresh is due."""
+
+    success: Literal[True] = True
+    expires_in: int
+    user: SignedInUser
+
+    @classmethod
+    def of(cls, pair: Pair) -> Self:
+        return cls(expires_in=int(FAMILIES["canonical"].access.total_seconds()), user=SignedInUser.of(pair.user))
+
+
+class CsrfToken(BaseModel):
+    csrfToken: str  # noqa: N815

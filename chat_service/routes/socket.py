@@ -2,11 +2,15 @@
 
 import re
 
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from chat_service.domain.context import Context
 from chat_service.domain.sessions import Session
 from chat_service.routes.wire import EXTENSION, Wire
+from libs import cookies, csrf
+from libs.cookies import ACCESS_COOKIE
+from libs.csrf import CrossSite
 
 SUBPROTOCOL = "chat.v1"
 PATHS = ("/ws", "/ws/")
@@ -60,4 +64,17 @@ def credential(scope: Scope, offered: list[str]) -> tuple[str, str] | None:
     for header, value in scope["headers"]:
         if header == b"authorization" and (match := _BEARER.fullmatch(value.decode("latin-1"))):
             return "token", match[1]
-    return None
+    return _kept(scope)
+
+
+def _kept(scope: Scope) -> tuple[str, str] | None:
+    """The cookie of a browser, if it says that a page of ours opens the socket: a foreign page could open one too."""
+    headers = Headers(scope=scope)
+    found = cookies.values(headers.getlist("cookie"), ACCESS_COOKIE)
+    if len(found) != 1:
+        return None
+    try:
+        own = csrf.from_own_page(headers, scope["app"].state.settings.cors_origins)
+    except CrossSite:
+        return None
+    return ("token", found.pop()) if own else None

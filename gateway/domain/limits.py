@@ -63,14 +63,15 @@ class Limiter:
         self._denied: dict[bytes, float] = {}
         self._script = pipe.script(SCRIPT)
 
-    def charges(self, names: Sequence[str], caller: Caller, claims: Claims | None) -> list[Charge]:
-        """`user` and `upload` count by account; all others by address, which exempt networks are spared."""
+    def charges(self, names: Sequence[str], caller: Caller, account: bytes | None) -> list[Charge]:
+        """`user` and `upload` count by account (of an API token by its hash); all others by address, which exempt
+        networks are spared."""
         charges: list[Charge] = []
         for name in names:
             limit = self.limits[name]
             if name in ("user", "upload"):
-                if claims is not None:
-                    charges.append((limit, b"rl:%s:%s" % (name.encode(), claims.sub.encode())))
+                if account is not None:
+                    charges.append((limit, b"rl:%s:%s" % (name.encode(), account)))
             elif not caller.exempt:
                 charges.append((limit, b"rl:%s:%s" % (name.encode(), caller.key)))
         return charges

@@ -90,6 +90,23 @@ class ProfilePage(BaseModel):
     users: list[Profile]
 
 
+class ApiTokenAsked(BaseModel):
+    """Body of `POST /internal/api-tokens`."""
+
+    token: str = Field(max_length=100)
+
+
+class ApiTokenFacts(BaseModel):
+    """Its answer. `active` false: unknown, ended, expired, or of somebody who may not sign in; nothing else is said."""
+
+    active: bool
+    token_id: UUID | None = None
+    user_id: UUID | None = None
+    roles: list[str] = []
+    scopes: list[str] = []
+    exp: int | None = None
+
+
 class ActiveRevocations(BaseModel):
     """Answer of `/internal/revocations`. Times are milliseconds since 1970."""
 

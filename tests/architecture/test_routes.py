@@ -50,6 +50,8 @@ PUBLIC = {
     "POST /api/v1/auth/providers/{provider_id}/callback": "posted by a provider's page; only leads on to the other",
     "POST /api/v1/auth/providers/exchange": "the code and the browser's cookie are the credential",
     "POST /api/v1/auth/providers/{provider_id}/token": "the provider's code and its verifier are the credential",
+    "GET /api/csrf-token": "opens nothing; read before signing in",
+    "GET /api/csrf-token/": "the same",
     "GET /.well-known/jwks.json": "public keys",
     "GET /health/live": "asked by the platform",
     "GET /health/ready": "asked by the platform",

@@ -360,3 +360,27 @@ async def test_notification_of_notify_reaches_the_user(one: Node, two: Node, red
             assert (push["s"], push["d"]) == ("n", {"title": "Hi\nthere"})
         await other.request("ping")
         assert other.pushes == []
+
+
+@pytest.mark.promise("A48", "W12")
+@pytest.mark.parametrize(
+    ("says", "welcome"),
+    [
+        ({"Sec-Fetch-Site": "same-origin"}, True),
+        ({"Sec-Fetch-Site": "cross-site", "Origin": "https://evil.example"}, False),
+        ({"Origin": "https://evil.example"}, False),
+        ({}, False),
+    ],
+)
+async def test_cookie_opens_a_socket_for_a_page_of_ours_only(
+    one: Node, people: People, says: dict[str, str], *, welcome: bool
+) -> None:
+    [ann] = await people(1)
+    async with opened(one, headers={**says, "Cookie": f"theme=dark; __Host-at={ann.token}"}) as client:
+        if welcome:
+            assert (await client.hello())["user"] == str(ann.id)
+            return
+        with pytest.raises(Refused) as refused:
+            await client.hello()
+        assert refused.value.code == "not_authenticated"
+        assert (await client.until_closed()).code == 4401

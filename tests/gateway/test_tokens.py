@@ -78,6 +78,40 @@ async def test_what_is_no_token_of_ours_is_for_the_service_to_judge(door: Door) 
         assert (await door.ask(ANSWER, Authorization=value)).status == 200
 
 
+@pytest.mark.promise("A48", "G20")
+async def test_cookie_is_recognised_and_passed_on(door: Door, issue_token: IssueToken, redis: Redis) -> None:
+    session = str(uuid4())
+    cookie = f"theme=dark; __Host-at={issue_token(sid=session)}; csrf-token=x"
+    assert (await door.ask(ANSWER, Cookie=cookie)).status == 200
+    assert door.service.last.get("cookie") == cookie
+    await revocation.publish_session(redis, session)
+    answer = await door.ask(ANSWER, Cookie=cookie)
+    assert (answer.status, b"token_revoked" in answer.body) == (401, True)
+
+
+@pytest.mark.parametrize("kept", ["nonsense", "a.b.c", "", "x" * 5000])
+async def test_bad_cookie_is_for_the_service_to_judge(door: Door, issue_token: IssueToken, kept: str) -> None:
+    for value in (kept, issue_token(exp=1)):
+        assert (await door.ask(ANSWER, Cookie=f"__Host-at={value}")).status == 200
+
+
+@pytest.mark.promise("A61")
+async def test_api_token_counts_by_itself_and_by_address(open_door: Start) -> None:
+    door = await open_door(limit_user="3/h")
+    one, two = "pat_" + "a" * 43, "pat_" + "b" * 43
+    assert [await ask(door, one) for _ in range(4)] == [200, 200, 200, 429]
+    assert await ask(door, two) == 200
+
+
+@pytest.mark.promise("A48")
+async def test_browser_and_program_of_one_user_share_a_limit(open_door: Start, issue_token: IssueToken) -> None:
+    door = await open_door(limit_user="2/h")
+    token = issue_token()
+    assert (await door.ask(ANSWER, Cookie=f"__Host-at={token}")).status == 200
+    assert await ask(door, token) == 200
+    assert (await door.ask(ANSWER, Cookie=f"__Host-at={token}")).status == 429
+
+
 @pytest.mark.promise("G20")
 async def test_ended_session_is_refused_at_the_next_request(door: Door, issue_token: IssueToken, redis: Redis) -> None:
     user, session = uuid4(), str(uuid4())
@@ -95,7 +129,8 @@ async def test_tokens_before_a_users_epoch_are_refused(door: Door, issue_token: 
     old = issue_token(user)
     new = issue_token(user, iat_ms=4_000_000_000_000)
     await revocation.publish_user(redis, str(user), 3_900_000_000_000)
-    assert await ask(door, old) == 401
+    answer = await door.ask(ANSWER, Authorization=f"Bearer {old}")
+    assert (answer.status, b"token_stale" in answer.body) == (401, True)
     assert await ask(door, new) == 200
     assert await ask(door, issue_token()) == 200
 
