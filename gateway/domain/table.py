@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from enum import Enum
 
 MIB = 1 << 20
-_DEEPEST = 5
 
 
 class Owner(Enum):
@@ -47,20 +46,23 @@ def _below(owner: Owner, root: str, names: str) -> list[Route]:
     return [Route(f"{root}/{name}".encode(), owner) for name in names.split()]
 
 
-def _signing_in(root: str, names: str, limit: str) -> list[Route]:
-    # A stale Authorization header must not keep anybody from signing in again, so it is not looked at.
-    return [Route(f"{root}/{name}".encode(), Owner.AUTH, ("ip", limit), Check.NONE) for name in names.split()]
+def _signing_in(root: str, names: str, *limits: str) -> list[Route]:
+    # A stale Authorization header or cookie must not keep anybody from signing in again, so it is not looked at.
+    return [Route(f"{root}/{name}".encode(), Owner.AUTH, ("ip", *limits), Check.NONE) for name in names.split()]
 
 
 ROUTES: tuple[Route, ...] = (
     *_below(Owner.AUTH, "/api/v1", "auth admin/auth"),
     Route(b"/api/v1/users", Owner.AUTH, posts=("register",)),
-    *_below(Owner.AUTH, "/api", "auth users csrf-token"),
+    *_below(Owner.AUTH, "/api", "auth users"),
     Route(b"/.well-known", Owner.AUTH, ("ip",), Check.NONE),
-    *_signing_in("/api/v1/auth", "token login otp", "login"),
+    *_signing_in("/api", "csrf-token"),
+    *_signing_in("/api/v1/auth", "token login otp mfa/verify passkeys/login/verify providers/exchange", "login"),
+    *_signing_in("/api/v1/auth", "mfa/passkey/options passkeys/login providers"),
     *_signing_in("/api/v1/auth", "register", "register"),
     *_signing_in("/api/v1/auth", "token/refresh refresh", "refresh"),
-    *_signing_in("/api/v1/auth", "password/forgot password/reset verify-email phone/undo", "recover"),
+    *_signing_in("/api/v1/auth", "password/forgot password/reset", "recover"),
+    *_signing_in("/api/v1/auth", "email/verify email/confirm email/undo phone/undo", "recover"),
     *_signing_in("/api/auth", "login", "login"),
     *_signing_in("/api/auth", "register", "register"),
     *_signing_in("/api/auth", "token/refresh refresh", "refresh"),
@@ -94,6 +96,8 @@ ROUTES: tuple[Route, ...] = (
     # Load balancers ask often, and must hear the truth from wherever they stand.
     *(Route(path, Owner.GATEWAY, (), Check.NONE, country=False) for path in (b"/health", b"/api/v1/health")),
 )
+
+_DEEPEST = max(route.prefix.count(b"/") for route in ROUTES)
 
 
 class Table:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from fastapi.dependencies.models import Dependant
 
+from gateway.domain.table import Check, Table
 from libs import auth
 from tests.architecture.apps import apps, routes
 
@@ -101,6 +102,14 @@ def test_internal_routes_are_for_services_and_no_others(service: str, method: st
 
 def test_the_public_list_is_not_longer_than_the_truth() -> None:
     assert {f"{method} {route.path}" for _, method, route in ROUTES} >= PUBLIC.keys()
+
+
+@pytest.mark.promise("A48")
+@pytest.mark.parametrize("route", sorted(PUBLIC.keys() - {"POST /api/auth/logout"}))
+def test_what_nobody_signs_in_for_is_open_to_an_outdated_cookie(route: str) -> None:
+    """A browser sends its cookie with everything: the gateway must not keep it from signing in again."""
+    found = Table().find(route.split()[1].encode())
+    assert found is None or found.check is Check.NONE
 
 
 @pytest.mark.parametrize("name", APPS)
