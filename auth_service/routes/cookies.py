@@ -85,7 +85,7 @@ class Jar:
         self._response.headers.append("set-cookie", cookie)
 
 
-def _jar(request: Request, response: Response, kit: Tools, device: Device) -> Jar:
+async def _jar(request: Request, response: Response, kit: Tools, device: Device) -> Jar:
     return Jar(request, response, kit, device)
 
 
