@@ -125,7 +125,7 @@ async def _shut_out(db: AsyncSession, kit: Kit, user: User, link: Link) -> None:
     await links.kill(db, user.id, links.UNDO_EMAIL, now=now, since=link.created_at)
     await db.execute(delete(Password).where(Password.user_id == user.id))
     token = await links.issue(db, links.RESET_PASSWORD, user.id, target=link.target, now=now)
-    await messages.mail(db, kit, user, "reset_password", to=link.data["email"], secret=token)
+    await messages.mail(db, kit, user, "choose_password", to=link.data["email"], secret=token)
 
 
 def _done(action: str, user: User) -> Entry:

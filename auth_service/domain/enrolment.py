@@ -113,7 +113,7 @@ async def renew_codes(kit: Kit, owner: Owner, *, keep_sessions: bool = False) ->
             raise NoSecondFactor
         return await recovery_codes.replace(db, owner.user_id, prepared, now=kit.clock.now())
 
-    return await _change(kit, owner, "recovery_codes_made", work, keep_sessions=keep_sessions)
+    return await _change(kit, owner, "recovery_codes_renewed", work, keep_sessions=keep_sessions)
 
 
 async def _prepare(kit: Kit, user_id: UUID) -> Prepared | None:

@@ -67,7 +67,7 @@ async def reset_password(kit: Kit, user_id: UUID, *, staff: Staff) -> None:
         await db.execute(delete(Password).where(Password.user_id == user_id))
         ended = await _end_all(db, user_id, now=now)
         token = await links.issue(db, links.RESET_PASSWORD, user_id, target=email.value_norm, now=now)
-        await messages.mail(db, kit, user, "reset_password", secret=token)
+        await messages.mail(db, kit, user, "choose_password", secret=token)
         await audit.record(db, staff.entry("password.reset_forced", user_id), staff.client, now=now)
     await sessions.announce(kit, ended)
 

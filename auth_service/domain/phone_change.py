@@ -54,11 +54,12 @@ async def _replace(db: AsyncSession, kit: Kit, user: User, phone: Name, *, verif
 
 async def _tell(db: AsyncSession, kit: Kit, user: User, phone: Name, *, old: Identifier | None) -> None:
     """By mail, for who has taken the phone reads its messages. A link only goes to an address that was proved."""
-    await messages.mail(db, kit, user, "phone_changed")
-    if old is not None and user.email_verified:
-        now, data = kit.clock.now(), {"phone": old.value, "verified": old.verified_at is not None}
-        token = await links.issue(db, links.UNDO_PHONE, user.id, target=phone.norm, now=now, data=data)
-        await messages.mail(db, kit, user, "phone_change_undo", secret=token)
+    if old is None or not user.email_verified:
+        await messages.mail(db, kit, user, "phone_changed")
+        return
+    now, data = kit.clock.now(), {"phone": old.value, "verified": old.verified_at is not None}
+    token = await links.issue(db, links.UNDO_PHONE, user.id, target=phone.norm, now=now, data=data)
+    await messages.mail(db, kit, user, "phone_change_undo", secret=token)
 
 
 async def _save(db: AsyncSession, kit: Kit, user: User, action: str, *, client: Client) -> None:

@@ -2,12 +2,13 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TypeVar
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from auth_service.domain import attempts, audit, passkeys, recovery_codes, totp
+from auth_service.domain import attempts, audit, messages, passkeys, quotas, recovery_codes, totp, users
 from auth_service.domain.audit import Entry
 from auth_service.domain.clients import Client
 from auth_service.domain.kit import Kit
@@ -19,6 +20,7 @@ OTP = ("otp", "mfa")
 RECOVERY = ("recovery", "mfa")
 # A key, and its user was present and verified: two factors in one.
 PASSKEY = ("hwk", "user", "mfa")
+_WARNED_EVERY = timedelta(hours=1)
 Result = TypeVar("Result")
 
 
@@ -74,7 +76,18 @@ async def record_refusal(
     cloned = isinstance(refusal, PasskeyCloned)
     action = "passkey.cloned" if cloned else "factor.used"
     entry = Entry(action=action, result="refused", reason=method, actor_id=user_id, subject_id=user_id)
-    await audit.record_alone(kit.database, entry, client, now=kit.clock.now())
+    async with kit.database.transaction() as db:
+        await audit.record(db, entry, client, now=kit.clock.now())
+        if cloned:
+            await _warn(db, kit, user_id)
+
+
+async def _warn(db: AsyncSession, kit: Kit, user_id: UUID) -> None:
+    """Once an hour: whoever has the copy could fill the mailbox with it."""
+    now = kit.clock.now()
+    user = await users.find(db, user_id)
+    if user and await quotas.allows(db, f"passkey_cloned:{user_id}", most=1, window=_WARNED_EVERY, now=now):
+        await messages.mail(db, kit, user, "passkey_cloned")
 
 
 async def _check(kit: Kit, user_id: UUID, shown: Shown) -> Proof:

@@ -11,7 +11,7 @@ import structlog
 from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from auth_service.domain import audit, identifiers, sessions, users
+from auth_service.domain import audit, identifiers, messages, sessions, users
 from auth_service.domain.audit import Entry
 from auth_service.domain.clients import Client
 from auth_service.domain.identifiers import Name
@@ -63,6 +63,7 @@ async def reclaim(db: AsyncSession, kit: Kit, user: User, email: Name, *, client
 async def _tell(db: AsyncSession, kit: Kit, user: User) -> None:
     if user.status != "pending":
         await users.save(db, user, now=kit.clock.now())
+        await messages.mail(db, kit, user, "account_reclaimed")
         return
     user.status = "active"
     user.updated_at = kit.clock.now()

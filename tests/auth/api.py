@@ -17,6 +17,8 @@ from libs.db import Database
 from libs.keys import KeyRing
 from libs.testing.clients import some_address
 from libs.testing.clock import FakeClock
+from notify_service.domain import templates
+from notify_service.domain.templates import languages
 
 PASSWORD = "correct horse battery"
 
@@ -124,7 +126,10 @@ class Api:
             "SELECT data FROM outbox WHERE type = 'MessageRequested' AND data->>'email' = :email ORDER BY id",
             email=email,
         )
-        return [MessageRequested.model_validate(row.data) for row in rows]
+        mails = [MessageRequested.model_validate(row.data) for row in rows]
+        for mail in mails:
+            readable(mail)
+        return mails
 
     async def link_token(self, email: str) -> str:
         """The token in the latest link that was sent to an address, as notify would read it."""
@@ -132,6 +137,12 @@ class Api:
         assert mail.secret is not None
         opened: str = self.app.state.cipher.decrypt(mail.secret, f"message:{mail.id}")
         return opened
+
+
+def readable(mail: MessageRequested) -> None:
+    """Notify has words for it: none is told to its reader in the words of a program."""
+    templates.render(mail.kind, {"language": "de", **mail.variables}, mail.secret and "code")
+    assert mail.variables.get("what", "totp_added") in languages.of("de").names
 
 
 def account(answer: httpx2.Response) -> Account:

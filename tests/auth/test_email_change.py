@@ -96,7 +96,7 @@ async def test_undoing_shuts_out_whoever_was_in(api: Api) -> None:
         assert await api.ended(token) in ("token_revoked", "token_stale")
     assert (await api.refresh(other["refresh"])).status_code == 401
     assert (await api.sign_in(email=made.email)).status_code == 401
-    assert (await kinds(api, made.email))[-1] == "reset_password"
+    assert (await kinds(api, made.email))[-1] == "choose_password"
     rows = await api.sql("SELECT purpose FROM one_time_tokens WHERE user_id = :id AND used_at IS NULL", id=made.id)
     assert [row.purpose for row in rows] == ["reset_password"]
 

@@ -90,7 +90,8 @@ async def test_old_number_comes_back_by_a_link_and_everybody_is_signed_out(phone
     phone.api.clock.advance(61)
     assert (await change(thief, ada.access)).json()["phone_number"] == thief.number
     kinds = [mail.kind for mail in await phone.api.mails(ada.email)]
-    assert kinds[-2:] == ["phone_changed", "phone_change_undo"]
+    assert kinds[-1] == "phone_change_undo"
+    assert "phone_changed" not in kinds
     answer = await phone.post(UNDO, {"token": await undo_token(phone.api, ada.email)})
     assert (answer.status_code, answer.json()) == (200, {"status": "restored"})
     assert (await phone.api.refresh(ada.refresh)).status_code == 401

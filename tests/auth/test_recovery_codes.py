@@ -70,6 +70,7 @@ async def test_the_code_of_somebody_else_opens_nothing(api: Api) -> None:
 async def test_new_codes_kill_the_old_ones(api: Api) -> None:
     person = await with_totp(api)
     answer = await api.post(f"{MFA}/recovery-codes", token=person.access)
+    assert (await api.mails(person.account.email))[-1].variables == {"what": "recovery_codes_renewed"}
     assert await used(api, person, person.codes[0]) == 401
     assert await used(api, person, answer.json()["recovery_codes"][0]) == 200
 

@@ -115,6 +115,7 @@ async def test_who_registered_with_the_address_before_its_owner_is_out(elsewhere
     assert (await api.post("/api/v1/auth/email/verify", {"token": link})).status_code == 401
     entries = await api.sql("SELECT action FROM audit WHERE subject_id = :id", id=squatter.id)
     assert "account.reclaimed" in {row.action for row in entries}
+    assert "account_reclaimed" in [mail.kind for mail in await api.mails(squatter.email)]
 
 
 @pytest.mark.promise("A29")

@@ -187,6 +187,7 @@ async def test_without_password_and_factor_a_mailed_code_proves_it(aging: Api) -
     assert await refused(aging, made.access) == ["code"]
     sent = await aging.post(f"{REAUTH}/code", token=made.access)
     assert sent.status_code == 202
+    assert (await aging.mails(made.email))[-1].kind == "reauth_code"
     body = {"method": "code", "ceremony_id": sent.json()["ceremony_id"], "code": await aging.link_token(made.email)}
     wrong = {**body, "code": "000000" if body["code"] != "000000" else "111111"}
     assert (await aging.post(REAUTH, wrong, made.access)).status_code == 401

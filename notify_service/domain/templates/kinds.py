@@ -95,6 +95,12 @@ class Linked(Told):
     provider: Line
 
 
+class Labelled(Told):
+    """`label` is what somebody named a thing, perhaps not the owner: it greets, rather than advertises."""
+
+    label: Annotated[str, AfterValidator(safe_name)]
+
+
 class Written(Told):
     """`conversation` is the name of a group; None between two people."""
 
@@ -106,7 +112,9 @@ class Written(Told):
 MAILS: dict[str, type[Told]] = {
     "verify_email": WithSecret,
     "account_exists": Told,
+    "account_reclaimed": Told,
     "reset_password": WithSecret,
+    "choose_password": WithSecret,
     "reauth_code": WithSecret,
     "password_changed": Told,
     "password_attacked": Told,
@@ -119,10 +127,12 @@ MAILS: dict[str, type[Told]] = {
     "session_limit": Device,
     "refresh_reused": Told,
     "mfa_changed": Changed,
+    "passkey_cloned": Told,
     "recovery_code_used": Remaining,
     "factor_locked": Told,
     "identity_linked": Linked,
     "identity_unlinked": Linked,
+    "api_token_created": Labelled,
     "account_deletion": Due,
     "account_deleted": Told,
     "message": Written,
@@ -135,6 +145,7 @@ ASKED_FOR = frozenset({"verify_email", "reset_password", "reauth_code", "email_c
 PAGES = {
     "verify_email": "verify-email",
     "reset_password": "reset-password",
+    "choose_password": "reset-password",
     "email_change_confirm": "confirm-email",
     "email_change_undo": "undo-email",
     "phone_change_undo": "undo-phone",
