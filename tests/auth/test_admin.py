@@ -192,7 +192,7 @@ async def test_a_forced_reset_voids_the_password_and_sets_none(api: Api) -> None
     assert (await act(api, staff, made, "password-reset")).status_code == 202
     assert await api.ended(made.access) == "token_revoked"
     assert (await api.sign_in(email=made.email)).status_code == 401
-    [mail] = [mail for mail in await api.mails(made.email) if mail.kind == "reset_password"]
+    [mail] = [mail for mail in await api.mails(made.email) if mail.kind == "choose_password"]
     assert mail.secret
     [link] = await api.sql(
         "SELECT * FROM one_time_tokens WHERE user_id = :id AND purpose = 'reset_password'", id=made.id
