@@ -3,6 +3,7 @@
 import hmac
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 
 from fastapi import FastAPI
 
@@ -28,12 +29,15 @@ from auth_service.routes import (
     compat_rooms,
     compat_sender,
     cookies,
+    deletion,
     email,
+    exports,
     finding,
     identities,
     imports,
     internal,
     keys,
+    locations,
     mfa,
     passkeys,
     passwords,
@@ -72,6 +76,9 @@ _OWN = (
     # Before `users`, whose paths with an id would catch theirs.
     finding,
     identities,
+    locations,
+    exports,
+    deletion,
     users,
     keys,
     internal,
@@ -111,6 +118,7 @@ async def open_kit(runtime: Runtime, settings: Settings) -> AsyncIterator[Kit]:
             must_verify=settings.email_verification == "required",
             providers=known,
             avatar_hosts=frozenset(settings.avatar_hosts),
+            deletion_grace=timedelta(days=settings.deletion_grace_days),
         )
     finally:
         hasher.close()

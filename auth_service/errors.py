@@ -120,6 +120,16 @@ class LastAdministrator(Conflict):
     detail = "This is the last administrator. Make another one first."
 
 
+class NotSharing(Forbidden):
+    code = "location_not_shared"
+    detail = "Share your own location first."
+
+
+class ExportNotReady(Conflict):
+    code = "export_not_ready"
+    detail = "This export is not ready yet."
+
+
 class Taken(Conflict):
     def __init__(self, field: str) -> None:
         self.field = field

@@ -121,6 +121,9 @@ class Settings(ServiceSettings):
         default=False,
         description="Whether sign-in providers may be at private addresses and speak plain HTTP, as in development.",
     )
+    deletion_grace_days: int = Field(
+        14, ge=0, le=365, description="Days in which an account that its owner deleted can be taken back."
+    )
     avatar_hosts: CommaList = Field(
         default_factory=list,
         description="Comma separated hosts at which pictures of people may lie, as `images.example.com`. They are never"

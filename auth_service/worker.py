@@ -8,7 +8,7 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from auth_service.domain import audit, chain, housekeeping, months, presence, revocations
+from auth_service.domain import audit, chain, deletion, exports, housekeeping, months, presence, revocations
 from auth_service.settings import Settings
 from libs import revocation
 from libs.clock import Clock
@@ -23,6 +23,8 @@ from libs.tasks import every, supervise
 
 _HOUR = timedelta(hours=1).total_seconds()
 _SEAL_SECONDS = 1.0
+_LOOK_SECONDS = 2.0
+_MINUTE = 60.0
 _HEARD = dict([handles(Audited, audit.on_audited)])
 
 log = structlog.get_logger()
@@ -42,6 +44,8 @@ async def main(settings: Settings, clock: Clock | None = None) -> None:
                 consumer(chat, {**presence.handlers(), **_HEARD}).run(),
                 consumer(notify, _HEARD).run(),
                 every(HEARTBEAT_SECONDS, partial(beat, runtime.db, runtime.redis, clock, epoch=str(uuid4()))),
+                every(_LOOK_SECONDS, partial(exports.make_waiting, runtime.db, runtime.cipher, clock)),
+                every(_MINUTE, partial(deletion.purge, runtime.db, clock)),
                 every(_HOUR, relay.forget),
                 every(_HOUR, partial(housekeeping.forget, runtime.db, clock)),
                 every(_SEAL_SECONDS, partial(chain.seal, runtime.db)),

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from auth_service.domain import devices, factors, familiarity, sessions, users
+from auth_service.domain import deletion, devices, factors, familiarity, sessions, users
 from auth_service.domain.clients import Client
 from auth_service.domain.kit import Kit
 from auth_service.domain.sessions import Opening
@@ -31,7 +31,9 @@ async def admit(db: AsyncSession, kit: Kit, user_id: UUID, opening: Opening, *, 
 
 
 async def begin(db: AsyncSession, kit: Kit, user: User, opening: Opening, *, client: Client) -> Pair:
-    """The owner's session, on a device that the account knows from now on."""
+    """The owner's session, on a device that the account knows from now on. Whoever was about to leave stays."""
+    if user.deletion_at is not None:
+        user = await deletion.take_back(db, user.id, client=client, now=kit.clock.now())
     device = await devices.remember(db, user.id, client, now=kit.clock.now())
     news = await familiarity.news(db, kit, user.id, client, known_device=device.token is None)
     if news.device or news.country:

@@ -5,7 +5,18 @@ from datetime import timedelta
 from sqlalchemy import delete
 
 from auth_service.domain import devices, throttles
-from auth_service.models import Ceremony, OneTimeToken, PhoneCode, Quota, Revocation, Session, Throttle, User
+from auth_service.models import (
+    Ceremony,
+    Export,
+    Location,
+    OneTimeToken,
+    PhoneCode,
+    Quota,
+    Revocation,
+    Session,
+    Throttle,
+    User,
+)
 from libs.clock import Clock
 from libs.db import Database
 from libs.revocation import KEEP_SECONDS
@@ -23,6 +34,8 @@ async def forget(database: Database, clock: Clock) -> None:
     and counts no longer; devices that did not come back."""
     now = clock.now()
     doomed = (
+        delete(Location).where(Location.expires_at < now),
+        delete(Export).where(Export.expires_at < now),
         delete(Quota).where(Quota.ends_at < now),
         delete(PhoneCode).where(PhoneCode.created_at < now - _KEEP_CODES),
         delete(Ceremony).where(Ceremony.expires_at < now),

@@ -1,6 +1,7 @@
 """What the rules of auth work with besides a transaction. Put together once, where a process starts."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Literal
 
 from redis.asyncio import Redis
@@ -37,3 +38,5 @@ class Kit:
     """Whether nobody signs in before the e-mail address is confirmed."""
     avatar_hosts: frozenset[str] = frozenset()
     """Hosts at which pictures of people may lie."""
+    deletion_grace: timedelta = timedelta(days=14)
+    """How long an account can be taken back before it is erased."""

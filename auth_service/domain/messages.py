@@ -1,6 +1,7 @@
 """Mails and texts to people: asked of notify, in the transaction of what they tell."""
 
 from collections.abc import Mapping
+from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -44,6 +45,23 @@ async def mail(
         ),
         kit.clock.now(),
     )
+
+
+async def notice(
+    db: AsyncSession, user: User, kind: str, *, now: datetime, variables: Mapping[str, str] | None = None
+) -> None:
+    """A mail without a secret to the user's own address, if there is one; for the worker too."""
+    if user.email is not None:
+        request = MessageRequested(
+            id=uuid7(),
+            kind=kind,
+            user_id=user.id,
+            email=user.email,
+            name=user.display_name,
+            language=user.language,
+            variables=dict(variables or {}),
+        )
+        await outbox.add(db, request, now)
 
 
 async def text(
