@@ -46,6 +46,12 @@ class Facebook:
     async def identify_either(self, code: str, redirect_uri: str) -> Claimed:
         """For clients that send an access token in the place of a code. Raises a refusal that says where it failed."""
         try:
+            return await oauth.in_time(self.config, self._identify_either(code, redirect_uri))
+        except ProviderFailed:
+            raise FacebookRefused from None
+
+    async def _identify_either(self, code: str, redirect_uri: str) -> Claimed:
+        try:
             ours = await self._is_our_token(code)
             token = code if ours else await self._exchange(Grant(code=code, redirect_uri=redirect_uri))
         except ProviderRefused:

@@ -34,9 +34,14 @@ async def of_user(db: AsyncSession, user_id: UUID) -> Sequence[ExternalIdentity]
     return (await db.scalars(query.order_by(ExternalIdentity.id))).all()
 
 
-async def owner(db: AsyncSession, kit: Kit, claimed: Claimed) -> UUID | None:
-    """Whose it is. Nobody else settles that before this transaction ends. Known by the subject, never by an address."""
+async def take_turn(db: AsyncSession, claimed: Claimed) -> None:
+    """Nobody else settles whose it is before this transaction ends."""
     await db.execute(_TAKE_TURN, {"key": f"{claimed.provider}:{claimed.subject}"})
+
+
+async def owner(db: AsyncSession, kit: Kit, claimed: Claimed) -> UUID | None:
+    """Whose it is, settled in turn. Known by the subject, never by an address."""
+    await take_turn(db, claimed)
     wanted = ExternalIdentity.provider == claimed.provider, ExternalIdentity.subject == claimed.subject
     seen = update(ExternalIdentity).where(*wanted).values(email=claimed.email, last_used_at=kit.clock.now())
     found: UUID | None = await db.scalar(seen.returning(ExternalIdentity.user_id))

@@ -1,7 +1,9 @@
 """What all sign-in providers have in common: how they are configured, a visit to one, and what comes of it."""
 
+import asyncio
+from collections.abc import Awaitable
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol, TypeVar
 
 import structlog
 from authlib.oauth2.rfc6749.parameters import prepare_grant_uri, prepare_token_request
@@ -12,6 +14,11 @@ from auth_service.domain.outbound import Outbound, OutboundFailed, Reply
 from auth_service.errors import ProviderFailed, ProviderRefused, UrlNotAllowed
 
 Kind = Literal["facebook", "google", "github", "apple", "microsoft", "oidc"]
+
+Answer = TypeVar("Answer")
+
+# For all that a provider is asked on behalf of one request of ours.
+SECONDS_IN_ALL = 6.0
 
 log = structlog.get_logger()
 
@@ -141,6 +148,15 @@ async def read(outbound: Outbound, config: ProviderConfig, url: str, token: str,
     if not (reply.ok or 400 <= reply.status < 500):
         raise failed(config, f"api: status {reply.status}")
     return reply
+
+
+async def in_time(config: ProviderConfig, asking: Awaitable[Answer]) -> Answer:
+    """However many requests it takes, and however many others wait for the same answer. Raises ProviderFailed."""
+    try:
+        async with asyncio.timeout(SECONDS_IN_ALL):
+            return await asking
+    except TimeoutError:
+        raise failed(config, "too slow in all") from None
 
 
 def failed(config: ProviderConfig, reason: str) -> ProviderFailed:

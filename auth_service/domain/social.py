@@ -15,6 +15,7 @@ from auth_service.domain import (
     audit,
     identifiers,
     identities,
+    oauth,
     reclaiming,
     sessions,
     users,
@@ -52,7 +53,8 @@ async def sign_in_with_visit(kit: Kit, code: str, browser: str | None, client: C
 async def sign_in_with_code(kit: Kit, name: str, grant: Grant, client: Client) -> Pair:
     """For a program that has made the visit itself, with a verifier and a nonce of its own."""
     visits.require_return(kit, grant.redirect_uri, field="redirect_uri")
-    return await sign_in(kit, await kit.providers.get(name).identify(grant), client)
+    provider = kit.providers.get(name)
+    return await sign_in(kit, await oauth.in_time(provider.config, provider.identify(grant)), client)
 
 
 async def sign_in_with_facebook_code(kit: Kit, code: str, redirect_uri: str, client: Client, *, family: str) -> Pair:
@@ -87,6 +89,8 @@ async def link(kit: Kit, user_id: UUID, code: str, browser: str | None, *, clien
     """Ends a visit that this user has begun. Raises what `redeem` raises, and IdentityTaken."""
     claimed = await visits.redeem(kit, code, browser, user_id=user_id)
     async with kit.database.transaction() as db:
+        # Before the account is locked, as signing in does it, or the two would wait for each other.
+        await identities.take_turn(db, claimed)
         user = await users.myself(db, user_id, lock=True)
         return await identities.link(db, kit, user, claimed, client=client)
 

@@ -18,6 +18,7 @@ from uuid import UUID
 from sqlalchemy import insert, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from auth_service.domain import oauth
 from auth_service.domain.kit import Kit
 from auth_service.domain.oauth import Claimed, Grant, Visit
 from auth_service.errors import NotAllowed, UnknownVisit
@@ -88,7 +89,7 @@ async def begin(
         nonce=secrets.token_urlsafe(_SECRET_BYTES),
         verifier=secrets.token_urlsafe(_SECRET_BYTES),
     )
-    url = await provider.authorization_url(visit)
+    url = await oauth.in_time(provider.config, provider.authorization_url(visit))
     data = {
         "provider": name,
         "nonce": visit.nonce,
@@ -132,7 +133,9 @@ async def redeem(kit: Kit, code: str, browser: str | None, *, user_id: UUID | No
         found = await _use(db, kit, "ticket", ticket_id, digest=_digest(f"{browser}.{ticket}"), user_id=user_id)
     name = found.data["provider"]
     given = json.loads(_open(kit, found.data["grant"], found.id))
-    return await kit.providers.get(name).identify(Grant(redirect_uri=kit.providers.callback(name), **given))
+    provider = kit.providers.get(name)
+    grant = Grant(redirect_uri=kit.providers.callback(name), **given)
+    return await oauth.in_time(provider.config, provider.identify(grant))
 
 
 def _grant(kit: Kit, visit: Ceremony, answer: ComingBack) -> dict[str, str | None]:

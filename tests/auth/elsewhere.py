@@ -77,9 +77,14 @@ class Browser:
     async def sign_in(self, provider: str, person: str) -> httpx2.Response:
         return await self.exchange(await self.visit(provider, person))
 
+    async def visit_to_link(self, token: str, provider: str, person: str) -> str:
+        return code_in(await self.come_back(await self.agree(await self.begin_linking(token, provider), person)))
+
+    async def end_linking(self, token: str, code: str) -> httpx2.Response:
+        return await self.api.post(IDENTITIES, {"code": code}, token, headers=self.headers)
+
     async def link(self, token: str, provider: str, person: str) -> httpx2.Response:
-        returned = await self.come_back(await self.agree(await self.begin_linking(token, provider), person))
-        return await self.api.post(IDENTITIES, {"code": code_in(returned)}, token, headers=self.headers)
+        return await self.end_linking(token, await self.visit_to_link(token, provider, person))
 
     def _begun(self, answer: httpx2.Response) -> str:
         assert answer.status_code == 200, answer.text

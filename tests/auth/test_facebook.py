@@ -99,6 +99,13 @@ async def test_facebook_out_of_order_is_a_refusal(elsewhere: Elsewhere) -> None:
     assert await refused(elsewhere.api, "abc") == REFUSED
 
 
+@pytest.mark.promise("L16")
+async def test_facebook_too_slow_is_a_refusal(elsewhere: Elsewhere, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("auth_service.domain.oauth.SECONDS_IN_ALL", 0.3)
+    await elsewhere.trouble("facebook", "api", "slow")
+    assert await refused(elsewhere.api, "abc") == REFUSED
+
+
 async def test_without_facebook_everything_is_refused(api: Api) -> None:
     assert await refused(api, "abc") == REFUSED
 

@@ -4,6 +4,7 @@ import asyncio
 from uuid import uuid4
 
 import pytest
+from sqlalchemy import text
 
 from tests.auth.api import account, session_of
 from tests.auth.elsewhere import ALL, IDENTITIES, PAGE, PROVIDERS, Elsewhere
@@ -106,6 +107,20 @@ async def test_of_two_who_link_the_same_account_at_once_one_gets_it(elsewhere: E
     people = [await elsewhere.api.register() for _ in range(3)]
     answers = await asyncio.gather(*(elsewhere.browser().link(each.access, "google", person) for each in people))
     assert sorted(answer.status_code for answer in answers) == [201, 409, 409]
+
+
+async def test_linking_waits_for_its_turn_before_it_locks_the_account(elsewhere: Elsewhere) -> None:
+    """As signing in does; in different orders each would wait for the other."""
+    made, person, browser = await elsewhere.api.register(), await elsewhere.person(), elsewhere.browser()
+    code = await browser.visit_to_link(made.access, "google", person)
+    turn = text("SELECT pg_advisory_xact_lock(hashtextextended(:key, 0))")
+    async with elsewhere.api.db.transaction() as db, asyncio.timeout(20):
+        await db.execute(turn, {"key": f"google:google-{person}"})
+        linking = asyncio.create_task(browser.end_linking(made.access, code))
+        while not await elsewhere.api.sql("SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"):
+            await asyncio.sleep(0.01)
+        await db.execute(text("SELECT 1 FROM users WHERE id = :id FOR UPDATE NOWAIT"), {"id": made.id})
+    assert (await linking).status_code == 201
 
 
 async def test_linking_the_same_account_again_changes_nothing(elsewhere: Elsewhere) -> None:

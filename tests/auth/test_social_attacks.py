@@ -310,6 +310,38 @@ async def test_a_provider_that_is_slow_is_502(elsewhere: Elsewhere, monkeypatch:
 
 
 @pytest.mark.promise("L16")
+@pytest.mark.parametrize("provider", ["oidc", "facebook"])
+async def test_many_slow_answers_are_bounded_as_one(
+    elsewhere: Elsewhere, monkeypatch: pytest.MonkeyPatch, provider: str
+) -> None:
+    monkeypatch.setattr("auth_service.domain.oauth.SECONDS_IN_ALL", 0.3)
+    browser, person = elsewhere.browser(), await elsewhere.person()
+    code = await browser.visit(provider, person)
+    await elsewhere.trouble(provider, "me" if provider == "facebook" else "token", "slow")
+    async with asyncio.timeout(4):
+        answer = await browser.exchange(code)
+    assert (answer.status_code, answer.json()["code"]) == (502, "provider_failed")
+    assert await nobody_came(elsewhere, person)
+
+
+@pytest.mark.promise("L16")
+async def test_a_crowd_does_not_wait_in_turn_for_a_slow_provider(
+    elsewhere: Elsewhere, open_api: OpenApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One asks for all; without a bound on the waiting the last would wait for as many times as there are others."""
+    monkeypatch.setattr("auth_service.domain.outbound.SECONDS", 0.5)
+    monkeypatch.setattr("auth_service.domain.oauth.SECONDS_IN_ALL", 0.6)
+    async with open_api(clock=elsewhere.api.clock, **settings(elsewhere.origin)) as api:
+        await elsewhere.trouble("oidc", "discovery", "slow", times=100)
+        async with asyncio.timeout(5):
+            answers = await asyncio.gather(
+                *(api.post(f"{PROVIDERS}/oidc/begin", {"return_to": PAGE}) for _ in range(20))
+            )
+        await elsewhere.behave()
+    assert {answer.status_code for answer in answers} == {502}
+
+
+@pytest.mark.promise("L16")
 @pytest.mark.parametrize("trick", ["huge", "nonsense", "redirect", "server_error", "another_issuer"])
 async def test_a_provider_whose_description_is_wrong_is_502(
     elsewhere: Elsewhere, open_api: OpenApi, trick: str
@@ -319,6 +351,17 @@ async def test_a_provider_whose_description_is_wrong_is_502(
         answer = await api.post(f"{PROVIDERS}/oidc/begin", {"return_to": PAGE})
         assert (answer.status_code, answer.json()["code"]) == (502, "provider_failed")
         assert (await api.post(f"{PROVIDERS}/oidc/begin", {"return_to": PAGE})).status_code == 200
+
+
+@pytest.mark.promise("Z4")
+@pytest.mark.parametrize("provider", ["github", "facebook"])
+async def test_nor_is_one_without_a_description(elsewhere: Elsewhere, open_api: OpenApi, provider: str) -> None:
+    body = {"code": "abc", "redirect_uri": PAGE, "code_verifier": "v" * 43}
+    async with open_api(**settings(elsewhere.origin, provider_private_networks=False)) as api:
+        answer = await api.post(f"{PROVIDERS}/{provider}/token", body)
+        assert (answer.status_code, answer.json()["code"]) == (502, "provider_failed")
+        answer = await api.post("/api/auth/login/facebook/", body)
+        assert (answer.status_code, answer.json()["error"]) == (400, "Failed to authenticate with Facebook")
 
 
 @pytest.mark.promise("Z4")
