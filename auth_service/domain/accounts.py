@@ -8,7 +8,8 @@ import structlog
 from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from auth_service.domain import admission, identifiers, links, names, passwords, quotas, users, verification
+from auth_service.domain import admission, audit, identifiers, links, names, passwords, quotas, users, verification
+from auth_service.domain.audit import Entry
 from auth_service.domain.clients import Client
 from auth_service.domain.identifiers import Name
 from auth_service.domain.kit import Kit
@@ -70,13 +71,13 @@ async def register(
     # Before the first statement, so that no connection waits for it, and in every case, so that the time tells nothing.
     password_hash = await kit.hasher.hash(new.password)
     if kit.must_verify:
-        await _register_unseen(db, kit, new, password_hash)
+        await _register_unseen(db, kit, new, password_hash, client=client)
         return None
-    user = await _create_and_tell(db, kit, new, password_hash)
+    user = await _create_and_tell(db, kit, new, password_hash, client=client)
     return await admission.begin(db, kit, user, Opening(amr=["pwd"], family=family), client=client)
 
 
-async def open_account(db: AsyncSession, kit: Kit, new: Registration) -> User:
+async def open_account(db: AsyncSession, kit: Kit, new: Registration, client: Client) -> User:
     """Makes an account without signing it in, for clients that are told of a taken name. Raises Taken.
 
     Where addresses must be confirmed, it waits for that.
@@ -84,17 +85,16 @@ async def open_account(db: AsyncSession, kit: Kit, new: Registration) -> User:
     await kit.passwords.require(new.password, new.own_names)
     password_hash = await kit.hasher.hash(new.password)
     if not kit.must_verify:
-        return await _create_and_tell(db, kit, new, password_hash)
-    user = await create(db, new, password_hash, now=kit.clock.now(), standing=Standing(status="pending"))
-    await verification.send_link(db, kit, user)
-    return user
+        return await _create_and_tell(db, kit, new, password_hash, client=client)
+    return await _create_pending(db, kit, new, password_hash, client=client)
 
 
-async def confirm_email(db: AsyncSession, token: str, *, now: datetime) -> None:
+async def confirm_email(db: AsyncSession, token: str, client: Client, *, now: datetime) -> None:
     link = await links.consume(db, links.VERIFY_EMAIL, token, now=now)
     user = await users.find(db, link.user_id, lock=True)
     if user is None or not await identifiers.verify(db, user.id, link.target, now=now):
         raise LinkSpent
+    await audit.record(db, _own("email.verified", user), client, now=now)
     if user.status != "pending":
         await users.save(db, user, now=now)
         return
@@ -148,15 +148,31 @@ async def create(
     return user
 
 
-async def _create_and_tell(db: AsyncSession, kit: Kit, new: Registration, password_hash: str) -> User:
+async def _create_and_tell(
+    db: AsyncSession, kit: Kit, new: Registration, password_hash: str, *, client: Client
+) -> User:
     user = await create(db, new, password_hash, now=kit.clock.now())
+    await audit.record(db, _own("account.created", user), client, now=kit.clock.now())
     await outbox.add(db, UserRegistered(profile=users.profile(user)), kit.clock.now())
     if user.email is not None:
         await verification.send_link(db, kit, user)
     return user
 
 
-async def _register_unseen(db: AsyncSession, kit: Kit, new: Registration, password_hash: str) -> None:
+async def _create_pending(db: AsyncSession, kit: Kit, new: Registration, password_hash: str, *, client: Client) -> User:
+    user = await create(db, new, password_hash, now=kit.clock.now(), standing=Standing(status="pending"))
+    await audit.record(db, _own("account.created", user), client, now=kit.clock.now())
+    await verification.send_link(db, kit, user)
+    return user
+
+
+def _own(action: str, user: User) -> Entry:
+    return Entry(action=action, actor_id=user.id, subject_id=user.id)
+
+
+async def _register_unseen(
+    db: AsyncSession, kit: Kit, new: Registration, password_hash: str, *, client: Client
+) -> None:
     if new.email is None:
         raise NotAllowed("email", "An e-mail address is required, for it must be confirmed.")
     # Who registers again before confirming gets the password that they chose last, and the links sent before are dead:
@@ -166,8 +182,7 @@ async def _register_unseen(db: AsyncSession, kit: Kit, new: Registration, passwo
     await db.execute(abandoned.execution_options(synchronize_session=False))
     try:
         async with db.begin_nested():
-            user = await create(db, new, password_hash, now=kit.clock.now(), standing=Standing(status="pending"))
-            await verification.send_link(db, kit, user)
+            await _create_pending(db, kit, new, password_hash, client=client)
     except (EmailTaken, PhoneTaken) as taken:
         await _tell_owner(db, kit, new.email if isinstance(taken, EmailTaken) else new.phone)
 

@@ -53,9 +53,9 @@ async def register(
 
 
 @router.post("/email/verify", responses={410: {"description": "The link was used or has expired."}})
-async def verify_email(body: VerifyEmail, db: Db, clock: Now) -> Verified:
+async def verify_email(body: VerifyEmail, db: Db, clock: Now, device: Device) -> Verified:
     """Confirms an e-mail address with the token of a link. Each link works once."""
-    await accounts.confirm_email(db, body.token, now=clock.now())
+    await accounts.confirm_email(db, body.token, device, now=clock.now())
     return Verified()
 
 

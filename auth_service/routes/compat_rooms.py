@@ -111,10 +111,10 @@ async def _registration(kit: Kit, body: GivenAccount) -> Registration:
 
 @router.post("/register", include_in_schema=False, status_code=status.HTTP_201_CREATED)
 @router.post("/register/", status_code=status.HTTP_201_CREATED)
-async def register_rooms(body: GivenAccount, db: Db, kit: Tools) -> RoomsPerson:
+async def register_rooms(body: GivenAccount, db: Db, kit: Tools, device: Device) -> RoomsPerson:
     """Makes an account, and does not sign it in."""
     with saying({Taken: _taken}):
-        user = await accounts.open_account(db, kit, await _registration(kit, body))
+        user = await accounts.open_account(db, kit, await _registration(kit, body), device)
     return RoomsPerson.of(user)
 
 

@@ -81,7 +81,7 @@ async def create_user(
             await accounts.register(db, kit, new, device)
             response.status_code = status.HTTP_202_ACCEPTED
             return VerificationSent()
-        made = await accounts.open_account(db, kit, new)
+        made = await accounts.open_account(db, kit, new, device)
     except Taken as taken:
         raise NotAllowed(taken.field, taken.detail) from None
     return User.model_validate(await people.read(db, me, made.id))
