@@ -10,7 +10,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from auth_service.domain import audit, revocations
+from auth_service.domain import audit, messages, revocations, users
 from auth_service.domain.audit import Entry
 from auth_service.domain.clients import Client
 from auth_service.domain.kit import Kit
@@ -57,6 +57,7 @@ async def create(db: AsyncSession, kit: Kit, user_id: UUID, wanted: Wanted, *, c
     data = {"token_id": str(row.id), "name": row.name, "scopes": row.scopes}
     entry = Entry(action="api_token.created", actor_id=user_id, subject_id=user_id, data=data)
     await audit.record(db, entry, client, now=now)
+    await messages.mail(db, kit, await users.myself(db, user_id), "api_token_created", variables={"label": row.name})
     return row, token
 
 

@@ -15,7 +15,7 @@ from auth_service.domain.clients import Client
 from auth_service.domain.kit import Kit
 from auth_service.domain.sessions import Ending
 from auth_service.domain.tokens import IDLE, STAYING, Holder, Pair, Presented
-from auth_service.errors import InvalidRefreshToken, RefreshReused, SessionExpired
+from auth_service.errors import CountryBlocked, InvalidRefreshToken, RefreshReused, SessionExpired
 from auth_service.models import Session, User
 from libs.errors import RateLimited, TokenRevoked
 
@@ -29,13 +29,18 @@ log = structlog.get_logger()
 async def refresh(kit: Kit, token: str, client: Client) -> Pair:
     """The next pair. Within 30 s of a rotation the token before it gets the same successor, however often it comes.
 
-    An older token, or the last one later than that, is in two hands: the session ends.
+    An older token, or the last one later than that, is in two hands: the session ends. Raises CountryBlocked, and the
+    session waits for its owner to be back.
     """
     presented = kit.mint.refresh.read(token)
-    async with kit.database.transaction() as db:
-        pair = await _rotate(db, kit, presented, client=client) or await _repeat(db, kit, presented)
-        if pair is None:
-            await _end_reused(db, kit, presented.session_id, client)
+    try:
+        async with kit.database.transaction() as db:
+            pair = await _rotate(db, kit, presented, client=client) or await _repeat(db, kit, presented, client=client)
+            if pair is None:
+                await _end_reused(db, kit, presented.session_id, client)
+    except CountryBlocked as refusal:
+        await _record(kit, presented.session_id, refusal, client)
+        raise
     if pair is None:
         # After the commit, for an error inside the transaction would undo the ending.
         log.warning("refresh_token_reused", session_id=str(presented.session_id))
@@ -61,6 +66,8 @@ _COUNTED = """
 """
 _WITHIN_LIMIT = "(s.window_started_at <= :window_start OR s.window_count < :most)"
 _USABLE = "s.revoked_at IS NULL AND s.idle_expires_at > :now AND s.expires_at > :now AND u.status = 'active'"
+# As at the sign-in: an account may be bound to countries, and a place that no database knows is let in.
+_FROM_HERE = "(u.allowed_countries IS NULL OR coalesce(CAST(:country AS text) = ANY (u.allowed_countries), true))"
 
 _ROTATE = text(f"""
     UPDATE sessions AS s SET {_COUNTED}, counter = s.counter + CAST(s.family <> ALL (:staying) AS int),
@@ -69,11 +76,12 @@ _ROTATE = text(f"""
         ip = :ip, country = :country, user_agent = :user_agent
     FROM users AS u
     WHERE s.id = :session AND s.counter = :counter AND u.id = s.user_id AND {_USABLE} AND {_WITHIN_LIMIT}
+        AND {_FROM_HERE}
     RETURNING {_SESSION_COLUMNS}, {_HOLDER_COLUMNS}
 """)  # noqa: S608
 _COUNT_REPEAT = text(f"""
     UPDATE sessions AS s SET {_COUNTED} FROM users AS u
-    WHERE s.id = :session AND u.id = s.user_id AND {_USABLE} AND {_WITHIN_LIMIT}
+    WHERE s.id = :session AND u.id = s.user_id AND {_USABLE} AND {_WITHIN_LIMIT} AND {_FROM_HERE}
     RETURNING {_SESSION_COLUMNS}, {_HOLDER_COLUMNS}
 """)  # noqa: S608
 
@@ -101,7 +109,7 @@ async def _rotate(db: AsyncSession, kit: Kit, presented: Presented, *, client: C
     return kit.mint.pair(_holder(row), row, counter=row.counter)
 
 
-async def _repeat(db: AsyncSession, kit: Kit, presented: Presented) -> Pair | None:
+async def _repeat(db: AsyncSession, kit: Kit, presented: Presented, *, client: Client) -> Pair | None:
     """The successor that this token has already been given; None when it comes too late for that."""
     session = await db.get(Session, presented.session_id)
     if session is None:
@@ -115,22 +123,34 @@ async def _repeat(db: AsyncSession, kit: Kit, presented: Presented) -> Pair | No
     behind = session.counter - presented.counter
     if behind > 1 or (behind == 1 and now - session.rotated_at > GRACE):
         return None
-    counting = {**_window(now), "session": session.id}
+    counting = {**_window(now), "session": session.id, "country": client.country}
     # Not behind at all: it could have rotated, had something not forbidden that.
     row = (await db.execute(_COUNT_REPEAT, counting)).one_or_none() if behind == 1 else None
     if row is None:
-        await _refuse(db, session, now)
+        await _refuse(db, session, now, client)
     return kit.mint.pair(_holder(row), row, counter=presented.counter + 1)
 
 
-async def _refuse(db: AsyncSession, session: Session, now: datetime) -> NoReturn:
+async def _refuse(db: AsyncSession, session: Session, now: datetime, client: Client) -> NoReturn:
     """Says why a genuine token got nothing: what may have changed since, or the limit."""
     await db.refresh(session)
     _require_running(session, now)
     if session.window_count >= REFRESHES_A_MINUTE:
         left = session.window_started_at + _MINUTE - now
         raise RateLimited(max(1, int(left.total_seconds()) + 1))
+    countries = await db.scalar(select(User.allowed_countries).where(User.id == session.user_id))
+    if countries is not None and client.country and client.country not in countries:
+        raise CountryBlocked(client.country)
     raise InvalidRefreshToken
+
+
+async def _record(kit: Kit, session_id: UUID, refusal: CountryBlocked, client: Client) -> None:
+    async with kit.database.transaction() as db:
+        user_id = await db.scalar(select(Session.user_id).where(Session.id == session_id))
+        entry = Entry(
+            action="session.refused", result="refused", reason=refusal.code, subject_id=user_id, session_id=session_id
+        )
+        await audit.record(db, entry, client, now=kit.clock.now())
 
 
 def _require_genuine(kit: Kit, presented: Presented, salt: bytes) -> None:

@@ -42,7 +42,13 @@ async def obtain_tokens(body: Credentials, kit: Tools, device: Device, jar: Cook
     return await jar.opened(await sign_in.with_password(kit, _name(body), body.password, device, cookie=body.cookie))
 
 
-@router.post("/refresh", responses={401: {"description": "The token is invalid, expired or was used before."}})
+@router.post(
+    "/refresh",
+    responses={
+        401: {"description": "The token is invalid, expired or was used before."},
+        403: {"description": "The account is bound to other countries: `country_blocked`. The session goes on there."},
+    },
+)
 async def refresh_tokens(
     kit: Tools, device: Device, jar: Cookies, body: RefreshRequest | None = None
 ) -> Tokens | CookieTokens:

@@ -14,7 +14,7 @@ from tests.architecture.tree import ROOT, sources
 # Notify writes it itself, of what chat tells.
 OF_CHAT = {"message"}
 # What asks for them is on its way.
-AWAITED = {"account_deleted", "account_deletion", "api_token_created", "password_changed"}
+AWAITED = {"account_deleted", "account_deletion"}
 KINDS = MAILS | TEXTS
 
 

@@ -255,6 +255,20 @@ async def test_an_administrator_binds_an_account_to_countries(api: Api) -> None:
 
 
 @pytest.mark.promise("A55")
+async def test_a_session_is_refreshed_in_the_countries_of_its_account_only(api: Api) -> None:
+    admin, made = await api.staff("admin"), await api.register()
+    await act(api, admin, made, "countries", {"allowed_countries": ["SE"]})
+    path, body = "/api/v1/auth/token/refresh", {"refresh": made.refresh}
+    for _ in range(2):
+        assert (await api.post(path, body, country="NO")).json()["code"] == "country_blocked"
+    assert [row.reason for row in await api.audit("session.refused", subject_id=made.id)] == ["country_blocked"] * 2
+    next_pair = (await api.post(path, body, country="SE")).json()
+    # Nor is the answer repeated elsewhere, and a place that no database knows is let in.
+    assert (await api.post(path, body, country="NO")).status_code == 403
+    assert (await api.post(path, {"refresh": next_pair["refresh"]})).status_code == 200
+
+
+@pytest.mark.promise("A55")
 async def test_an_administrator_signs_everybody_out(alone: Api) -> None:
     admin, one, two = await alone.staff("admin"), await alone.register(), await alone.register()
     reason = {"reason": "a key may have leaked"}

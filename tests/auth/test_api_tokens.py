@@ -31,7 +31,7 @@ async def ask(api: Api, token: str) -> dict[str, Any]:
     return facts
 
 
-@pytest.mark.promise("A61")
+@pytest.mark.promise("A45", "A61")
 async def test_a_token_is_shown_once_and_kept_as_a_hash(api: Api) -> None:
     owner = await api.register()
     made = await make(api, owner, "auth:read")
@@ -44,6 +44,8 @@ async def test_a_token_is_shown_once_and_kept_as_a_hash(api: Api) -> None:
     [row] = await api.sql("SELECT hash, t::text AS whole FROM api_tokens AS t WHERE id = :id", id=made["id"])
     assert row.hash == hashlib.sha256(token.encode()).digest()
     assert token not in row.whole
+    mail = (await api.mails(owner.email))[-1]
+    assert (mail.kind, mail.secret, mail.variables) == ("api_token_created", None, {"label": "backup"})
 
 
 @pytest.mark.promise("A61")
