@@ -75,7 +75,7 @@ async def open_context(runtime: Runtime, settings: Settings) -> AsyncIterator[Co
     bus = Bus(settings.redis_url, node)
     log = Log(reading)
     hub = Hub(bus, log, runtime.clock)
-    presence = Presence(bus, runtime.redis, node)
+    presence = Presence(bus, runtime.redis, node, runtime.clock)
     presence.connected = hub.connected
 
     async def accept(token: str) -> Claims:

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     CheckConstraint,
     DateTime,
     Identity,
@@ -150,6 +151,36 @@ class Profile(Base):
     display_name: Mapped[str] = mapped_column(Text)
     avatar_url: Mapped[str | None] = mapped_column(Text)
     version: Mapped[int] = mapped_column(BigInteger)
+    # The account is gone: nobody makes a conversation with it, and a name of it stays nowhere.
+    erased: Mapped[bool] = mapped_column(Boolean, server_default=text("false"))
+
+
+class Sighting(Base):
+    """Whether somebody is here, and what of it auth was told."""
+
+    __tablename__ = "sighting"
+    __table_args__ = (
+        Index("ix_sighting_due", "due_at", postgresql_where=text("due_at IS NOT NULL")),
+        Index("ix_sighting_online", "user_id", postgresql_where=text("online")),
+    )
+
+    user_id: Mapped[UUID] = mapped_column(primary_key=True)
+    online: Mapped[bool] = mapped_column(Boolean)
+    last_seen_at: Mapped[datetime] = mapped_column(Moment)
+    told_online: Mapped[bool | None] = mapped_column(Boolean)
+    told_at: Mapped[datetime | None] = mapped_column(Moment)
+    # When a change is to be told; null: nothing is.
+    due_at: Mapped[datetime | None] = mapped_column(Moment)
+
+
+class Erasure(Base):
+    """Somebody whose account is gone, while the worker erases what they wrote: up to which conversation it came."""
+
+    __tablename__ = "erasure"
+
+    user_id: Mapped[UUID] = mapped_column(primary_key=True)
+    done_to: Mapped[UUID]
+    asked_at: Mapped[datetime] = mapped_column(Moment)
 
 
 class Dispatch(Base):

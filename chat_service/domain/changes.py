@@ -27,11 +27,28 @@ async def record(
     now: datetime,
 ) -> int:
     """Logs the change under the next number and announces it after the commit. Holds the conversation's row."""
+    seq = await note(db, conversation_id, kind, actor_id=actor_id, data=data, now=now)
+    line = frames.event(conversation_id, seq, kind, frames.dump(data))
+    removed = ((seq, UUID(str(data["user_id"]))),) if kind == "member.removed" else ()
+    run = Run(seq, seq, [line], removed, moment_ms(now))
+
+    def announce() -> None:
+        hub.publish_run(conversation_id, run)
+        for user_id, notice, said in notices(conversation_id, kind, data):
+            hub.publish_to_user(user_id, notice, said)
+
+    after_commit(db, announce)
+    return seq
+
+
+async def note(
+    db: AsyncSession, conversation_id: UUID, kind: str, *, actor_id: UUID, data: Mapping[str, Any], now: datetime
+) -> int:
+    """Logs the change without announcing it: the dispatcher does, a second later."""
     seq: int = await db.scalar(
         text("UPDATE conversation SET event_seq = event_seq + 1 WHERE id = :id RETURNING event_seq"),
         {"id": conversation_id},
     )
-    payload = frames.dump(data)
     await db.execute(
         text(
             "WITH noted AS (INSERT INTO dispatch (conversation_id, event_seq) VALUES (:id, :seq))"
@@ -43,20 +60,10 @@ async def record(
             "seq": seq,
             "kind": kind,
             "actor": actor_id,
-            "payload": payload.decode(),
+            "payload": frames.dump(data).decode(),
             "now": now,
         },
     )
-    line = frames.event(conversation_id, seq, kind, payload)
-    removed = ((seq, UUID(str(data["user_id"]))),) if kind == "member.removed" else ()
-    run = Run(seq, seq, [line], removed, moment_ms(now))
-
-    def announce() -> None:
-        hub.publish_run(conversation_id, run)
-        for user_id, notice, said in notices(conversation_id, kind, data):
-            hub.publish_to_user(user_id, notice, said)
-
-    after_commit(db, announce)
     return seq
 
 

@@ -7,6 +7,7 @@ after 30 seconds. After a flush each process writes its connections again.
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -15,7 +16,13 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from chat_service.domain.bus import Bus
+from libs.clock import Clock
 
+TO_SEE = "p:see"
+"""Users whom the worker has to look at, by the millisecond from which on."""
+_NODES = "p:nodes"
+# Longer than a reconnect takes, so that one is not told as going and coming.
+_GRACE = timedelta(seconds=15)
 _NODE_SECONDS = 30
 # A missing key means that Redis was flushed and everybody looks away: a second of that is enough.
 _LOOK_SECONDS = 1.0
@@ -37,26 +44,29 @@ def _user_key(user_id: UUID) -> str:
 class Presence:
     """This process's half: what it says of its own connections, `(connection, user)` each."""
 
-    def __init__(self, bus: Bus, redis: Redis, node: str) -> None:
+    def __init__(self, bus: Bus, redis: Redis, node: str, clock: Clock) -> None:
         self._bus = bus
         self._redis = redis
         self._node = node
+        self._clock = clock
         self.connected: Callable[[], Iterable[tuple[str, UUID]]] = lambda: ()
 
     def arrive(self, connection: str, user_id: UUID) -> None:
         key = _user_key(user_id)
         self._bus.send(b"HSET", key, connection, self._node)
         self._bus.send(b"EXPIRE", key, _USER_SECONDS)
+        self._bus.send(b"ZADD", TO_SEE, self._clock.ms(), str(user_id))
 
     def leave(self, connection: str, user_id: UUID) -> None:
         self._bus.send(b"HDEL", _user_key(user_id), connection)
+        self._bus.send(b"ZADD", TO_SEE, due_after_leaving(self._clock), str(user_id))
 
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
         again = loop.time()
         while True:
             try:
-                before: Any = await self._redis.set(_node_key(self._node), 1, ex=_NODE_SECONDS, get=True)
+                before = await self._live_on()
             except (RedisError, OSError) as error:
                 log.warning("presence_unwritten", reason=type(error).__name__)
                 before = None
@@ -64,6 +74,13 @@ class Presence:
                 again = loop.time() + _AGAIN_SECONDS
                 await self._write_all()
             await asyncio.sleep(_LOOK_SECONDS)
+
+    async def _live_on(self) -> Any:
+        """None when Redis did not know that this process lives."""
+        async with self._redis.pipeline(transaction=False) as pipe:
+            pipe.set(_node_key(self._node), 1, ex=_NODE_SECONDS, get=True)
+            pipe.sadd(_NODES, self._node)
+            return (await pipe.execute())[0]
 
     async def _write_all(self) -> None:
         for number, (connection, user_id) in enumerate(list(self.connected())):
@@ -78,6 +95,28 @@ class Presence:
                 await self._redis.delete(_node_key(self._node))
         except (RedisError, OSError, TimeoutError):
             return
+
+
+def due_after_leaving(clock: Clock) -> int:
+    return clock.ms() + _GRACE // timedelta(milliseconds=1)
+
+
+def moment(due_ms: float, *, left: bool) -> datetime:
+    """When that came to pass which is to be looked at."""
+    seen = datetime.fromtimestamp(due_ms / 1000, UTC)
+    return seen - _GRACE if left else seen
+
+
+async def lost_nodes(redis: Redis) -> list[str]:
+    """Processes that have ended and are not forgotten yet. Raises RedisError."""
+    members: Any = await redis.smembers(_NODES)
+    names = sorted(name.decode() for name in members)
+    marks = await redis.mget([_node_key(name) for name in names]) if names else []
+    return [name for name, mark in zip(names, marks, strict=True) if mark is None]
+
+
+async def forget_nodes(redis: Redis, names: Sequence[str]) -> None:
+    await redis.srem(_NODES, *names)
 
 
 async def away(redis: Redis, user_ids: Sequence[UUID]) -> set[UUID]:

@@ -1,7 +1,6 @@
 """The copy of auth's profiles: who chat may name, and how."""
 
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from typing import Any
 from uuid import UUID
 
 from sqlalchemy import text
@@ -16,8 +15,9 @@ Ask = Callable[[Sequence[UUID]], Awaitable[list[Profile]]]
 
 async def known(db: AsyncSession, user_ids: Collection[UUID], ask: Ask) -> set[UUID]:
     """Those of the users that exist. Who is not in the copy yet, as just after registering, is asked for once."""
-    here = await _present(db, user_ids)
-    missing = [user_id for user_id in user_ids if user_id not in here]
+    kept = await _kept(db, user_ids)
+    here = {user_id for user_id, erased in kept.items() if not erased}
+    missing = [user_id for user_id in user_ids if user_id not in kept]
     if missing:
         profiles = await ask(missing)
         for profile in profiles:
@@ -56,8 +56,7 @@ async def on_updated(db: AsyncSession, data: UserUpdated, _event: Event) -> None
     await store(db, data.profile)
 
 
-async def _present(db: AsyncSession, user_ids: Collection[UUID]) -> set[UUID]:
-    rows: Any = await db.scalars(
-        text("SELECT user_id FROM profile WHERE user_id = ANY (:ids)"), {"ids": list(user_ids)}
-    )
-    return set(rows)
+async def _kept(db: AsyncSession, user_ids: Collection[UUID]) -> dict[UUID, bool]:
+    """Whether they are erased."""
+    query = text("SELECT user_id, erased FROM profile WHERE user_id = ANY (:ids)")
+    return {row.user_id: row.erased for row in await db.execute(query, {"ids": list(user_ids)})}
