@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from auth_service.domain import api_tokens as programs
 from auth_service.domain import phone_limits, revocations, startup
 from auth_service.domain.breaches import Breaches
-from auth_service.domain.hashing import Hasher
+from auth_service.domain.hashing import Cost, Hasher
 from auth_service.domain.kit import Kit
 from auth_service.domain.outbound import Outbound
 from auth_service.domain.passwords import Policy
@@ -89,7 +89,7 @@ _DESCRIPTION = "Accounts, sign-in, sessions and tokens."
 
 @asynccontextmanager
 async def open_kit(runtime: Runtime, settings: Settings) -> AsyncIterator[Kit]:
-    hasher = Hasher(settings.hashing_threads)
+    hasher = Hasher(settings.hashing_threads, cost=Cost(settings.hashing_memory_kib, settings.hashing_rounds))
     refresh_keys = RefreshKeys(settings.refresh_keys.get_secret_value())
     breaches = Breaches(settings.hibp_url) if settings.hibp_url else None
     outbound = Outbound(private_networks=settings.provider_private_networks)

@@ -102,6 +102,18 @@ class Settings(ServiceSettings):
         le=256,
         description="Threads that hash passwords, about 19 MiB of memory each while at work. 0: one a core.",
     )
+    hashing_memory_kib: int = Field(
+        19_456,
+        ge=8,
+        le=1 << 20,
+        description="Memory of one argon2id hash. Hashes of another cost are replaced at the next sign-in.",
+    )
+    hashing_rounds: int = Field(
+        2,
+        ge=1,
+        le=10,
+        description="Rounds of one argon2id hash. Less than OWASP recommends is for development only.",
+    )
     public_url: str = Field(
         "http://127.0.0.1:8000",
         validation_alias="PARLEY_PUBLIC_URL",
@@ -166,6 +178,9 @@ class Settings(ServiceSettings):
             return self
         if self.demo_users:
             raise ValueError("Demo users have public passwords: AUTH_DEMO_USERS is for development only.")
+        # What OWASP recommends is more rounds for less memory, never below 7 MiB.
+        if self.hashing_memory_kib < 7_168 or self.hashing_memory_kib * self.hashing_rounds < 5 * 7_168:
+            raise ValueError("AUTH_HASHING_MEMORY_KIB and AUTH_HASHING_ROUNDS make hashes that are guessed too fast.")
         secret = self.admin_secret.get_secret_value() if self.admin_secret else None
         if secret and (len(secret) < _SECRET_CHARS or secret == EXAMPLE_SECRET):
             raise ValueError(f"PROJECT_ADMIN_DEFAULT_SECRET needs {_SECRET_CHARS} characters, of your own choosing.")

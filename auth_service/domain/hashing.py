@@ -17,8 +17,6 @@ from auth_service.errors import Busy
 
 Result = TypeVar("Result")
 
-# The least that OWASP recommends: 17 ms and 19 MiB. The library's default costs nine times that for every sign-in.
-_ARGON2: Any = argon2.using(type="ID", memory_cost=19_456, rounds=2, parallelism=1)
 _QUEUE = 32
 _WAIT_SECONDS = 2.0
 _BCRYPT_BYTES = 72
@@ -36,6 +34,15 @@ log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
+class Cost:
+    """Of an argon2id hash. The least that OWASP recommends: 17 ms and 19 MiB. The library's default costs nine times
+    that for every sign-in."""
+
+    memory_kib: int = 19_456
+    rounds: int = 2
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """`upgraded`: a new hash of the same password, when the stored one does not have today's form."""
 
@@ -50,20 +57,21 @@ class Hasher:
     threads, and a flood of sign-ins costs those who sign in, not everybody else.
     """
 
-    def __init__(self, threads: int = 0, *, wait_seconds: float = _WAIT_SECONDS) -> None:
+    def __init__(self, threads: int = 0, *, cost: Cost = Cost(), wait_seconds: float = _WAIT_SECONDS) -> None:
         threads = threads or _cores()
+        self._argon2: Any = argon2.using(type="ID", memory_cost=cost.memory_kib, rounds=cost.rounds, parallelism=1)
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="hashing")
         self._free = asyncio.Semaphore(threads)
         self._waiting = 0
         self._wait_seconds = wait_seconds
-        self._nobody: str = _ARGON2.hash(secrets.token_urlsafe())
+        self._nobody: str = self._hash(secrets.token_urlsafe())
 
     async def hash(self, password: str) -> str:
-        return await self._run(_hash, normal(password))
+        return await self._run(self._hash, normal(password))
 
     async def verify(self, stored: str | None, password: str) -> Verdict:
         """With nothing stored the same work is done for nothing, so that the time tells nobody who has an account."""
-        return await self._run(_verify, stored, normal(password), self._nobody)
+        return await self._run(self._verify, stored, normal(password))
 
     def close(self) -> None:
         self._threads.shutdown(wait=True, cancel_futures=True)
@@ -93,6 +101,21 @@ class Hasher:
         finally:
             self._waiting -= 1
 
+    def _hash(self, password: str) -> str:
+        hashed: str = self._argon2.hash(password)
+        return hashed
+
+    def _verify(self, stored: str | None, password: str) -> Verdict:
+        if stored is not None and _is_argon2(stored):
+            if not argon2.verify(password, stored):
+                return Verdict(matches=False)
+            return Verdict(matches=True, upgraded=self._hash(password) if self._argon2.needs_update(stored) else None)
+        if stored is not None and _is_bcrypt(stored) and _fits_bcrypt(password):
+            matches = bool(bcrypt.verify(password, stored))
+            return Verdict(matches, upgraded=self._hash(password) if matches else None)
+        argon2.verify(password, self._nobody)
+        return Verdict(matches=False)
+
 
 def _cores() -> int:
     """Those that this process may use, which in a container are fewer than the machine has."""
@@ -102,23 +125,6 @@ def _cores() -> int:
 def normal(password: str) -> str:
     """The same password typed on another keyboard may arrive composed otherwise."""
     return unicodedata.normalize("NFKC", password)
-
-
-def _hash(password: str) -> str:
-    hashed: str = _ARGON2.hash(password)
-    return hashed
-
-
-def _verify(stored: str | None, password: str, nobody: str) -> Verdict:
-    if stored is not None and _is_argon2(stored):
-        if not _ARGON2.verify(password, stored):
-            return Verdict(matches=False)
-        return Verdict(matches=True, upgraded=_hash(password) if _ARGON2.needs_update(stored) else None)
-    if stored is not None and _is_bcrypt(stored) and _fits_bcrypt(password):
-        matches = bool(bcrypt.verify(password, stored))
-        return Verdict(matches, upgraded=_hash(password) if matches else None)
-    _ARGON2.verify(password, nobody)
-    return Verdict(matches=False)
 
 
 def _is_argon2(stored: str) -> bool:

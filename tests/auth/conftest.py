@@ -74,6 +74,18 @@ def api(shared: Api) -> Api:
     return Api(shared.http, shared.app, shared.clock)
 
 
+@pytest.fixture(scope="session")
+async def hurried(open_api: OpenApi) -> AsyncIterator[Api]:
+    async with open_api(hashing_memory_kib=1024, hashing_rounds=1) as opened:
+        yield opened
+
+
+@pytest.fixture
+def ahead(hurried: Api) -> Api:
+    """An app that tests share which make many hashes, hence cheap ones, or advance the clock, which never goes back."""
+    return Api(hurried.http, hurried.app, hurried.clock)
+
+
 @pytest.fixture
 async def aging(open_api: OpenApi) -> AsyncIterator[Api]:
     """An app whose clock a test may advance."""

@@ -30,32 +30,32 @@ def device_of(person: Person) -> Authenticator:
 
 
 @pytest.mark.promise("A37")
-async def test_signing_in_names_nobody_and_counts_as_both_factors(api: Api) -> None:
-    person = await with_passkey(api)
-    made = signed_in(await passkey_login(api, device_of(person)))
+async def test_signing_in_names_nobody_and_counts_as_both_factors(ahead: Api) -> None:
+    person = await with_passkey(ahead)
+    made = signed_in(await passkey_login(ahead, device_of(person)))
     said = claims(made.access)
     assert (made.id, said["aal"], said["amr"]) == (person.account.id, 2, ["hwk", "user", "mfa"])
 
 
 @pytest.mark.promise("A37")
-async def test_browsers_are_asked_for_a_verified_user_and_a_credential_of_its_own(api: Api) -> None:
-    made = await api.register()
-    options = (await api.post(f"{PASSKEYS}/register/options", token=made.access)).json()["options"]
+async def test_browsers_are_asked_for_a_verified_user_and_a_credential_of_its_own(ahead: Api) -> None:
+    made = await ahead.register()
+    options = (await ahead.post(f"{PASSKEYS}/register/options", token=made.access)).json()["options"]
     assert options["rp"] == {"id": "localhost", "name": "Parley"}
     assert options["attestation"] == "none"
     assert options["authenticatorSelection"]["residentKey"] == "required"
     assert options["authenticatorSelection"]["userVerification"] == "required"
     assert options["user"]["id"] == encoded(made.id.bytes)
-    asked = (await api.post(LOGIN)).json()["options"]
+    asked = (await ahead.post(LOGIN)).json()["options"]
     assert (asked["rpId"], asked["userVerification"], asked["allowCredentials"]) == ("localhost", "required", [])
 
 
 @pytest.mark.promise("A37")
-async def test_a_passkey_that_is_known_is_not_offered_again(api: Api) -> None:
-    person = await with_passkey(api)
-    options = (await api.post(f"{PASSKEYS}/register/options", token=person.access)).json()["options"]
+async def test_a_passkey_that_is_known_is_not_offered_again(ahead: Api) -> None:
+    person = await with_passkey(ahead)
+    options = (await ahead.post(f"{PASSKEYS}/register/options", token=person.access)).json()["options"]
     assert [each["id"] for each in options["excludeCredentials"]] == [encoded(device_of(person).credential_id)]
-    assert (await add_passkey(api, person, person.passkey)).status_code == 401
+    assert (await add_passkey(ahead, person, person.passkey)).status_code == 401
 
 
 @pytest.mark.promise("A37", "L12")
@@ -73,57 +73,57 @@ async def test_a_passkey_that_is_known_is_not_offered_again(api: Api) -> None:
     ],
     ids=str,
 )
-async def test_wrong_answers_are_refused(api: Api, wrong: dict[str, Any]) -> None:
-    new = await with_totp(api)
-    refused = await add_passkey(api, new, Authenticator(**wrong))
+async def test_wrong_answers_are_refused(ahead: Api, wrong: dict[str, Any]) -> None:
+    new = await with_totp(ahead)
+    refused = await add_passkey(ahead, new, Authenticator(**wrong))
     assert (refused.status_code, refused.json()["code"]) == (401, "invalid_passkey")
-    person = await with_passkey(api)
+    person = await with_passkey(ahead)
     for name, value in wrong.items():
         setattr(device_of(person), name, value)
-    refused = await passkey_login(api, device_of(person))
+    refused = await passkey_login(ahead, device_of(person))
     assert (refused.status_code, refused.json()["code"]) == (401, "invalid_passkey")
 
 
 @pytest.mark.promise("L12")
 @pytest.mark.parametrize("fmt", ["packed", "fido-u2f", "tpm", "android-key", "apple", "compound", "unheard-of"])
-async def test_no_attestation_but_none_is_taken(api: Api, fmt: str) -> None:
-    person = Person(made := await api.register(), made.access)
-    assert (await add_passkey(api, person, Authenticator(fmt=fmt))).status_code == 401
+async def test_no_attestation_but_none_is_taken(ahead: Api, fmt: str) -> None:
+    person = Person(made := await ahead.register(), made.access)
+    assert (await add_passkey(ahead, person, Authenticator(fmt=fmt))).status_code == 401
 
 
 @pytest.mark.promise("L12")
-async def test_a_challenge_works_once(api: Api) -> None:
-    person = await with_passkey(api)
-    answer = await shown(api, LOGIN, device_of(person))
-    assert (await api.post(VERIFY, answer)).status_code == 200
-    assert (await api.post(VERIFY, answer)).status_code == 401
-    other = await shown(api, LOGIN, device_of(person))
-    assert (await api.post(VERIFY, {**answer, "ceremony_id": other["ceremony_id"]})).status_code == 401
+async def test_a_challenge_works_once(ahead: Api) -> None:
+    person = await with_passkey(ahead)
+    answer = await shown(ahead, LOGIN, device_of(person))
+    assert (await ahead.post(VERIFY, answer)).status_code == 200
+    assert (await ahead.post(VERIFY, answer)).status_code == 401
+    other = await shown(ahead, LOGIN, device_of(person))
+    assert (await ahead.post(VERIFY, {**answer, "ceremony_id": other["ceremony_id"]})).status_code == 401
     # The failure has used it up.
-    assert (await api.post(VERIFY, other)).status_code == 401
+    assert (await ahead.post(VERIFY, other)).status_code == 401
 
 
 @pytest.mark.promise("A37", "L12")
-async def test_a_challenge_lasts_five_minutes(aging: Api) -> None:
-    person = await with_passkey(aging)
-    answer = await shown(aging, LOGIN, device_of(person))
-    aging.clock.advance(301)
-    assert (await aging.post(VERIFY, answer)).status_code == 401
+async def test_a_challenge_lasts_five_minutes(ahead: Api) -> None:
+    person = await with_passkey(ahead)
+    answer = await shown(ahead, LOGIN, device_of(person))
+    ahead.clock.advance(301)
+    assert (await ahead.post(VERIFY, answer)).status_code == 401
 
 
 @pytest.mark.promise("L12")
-async def test_a_challenge_of_setting_up_is_for_who_began(api: Api) -> None:
-    ada, grace = await with_passkey(api), await with_passkey(api)
-    asking = (await api.post(f"{PASSKEYS}/register/options", token=ada.access)).json()
+async def test_a_challenge_of_setting_up_is_for_who_began(ahead: Api) -> None:
+    ada, grace = await with_passkey(ahead), await with_passkey(ahead)
+    asking = (await ahead.post(f"{PASSKEYS}/register/options", token=ada.access)).json()
     body = {"ceremony_id": asking["ceremony_id"], "credential": Authenticator().create(asking["options"])}
-    assert (await api.post(f"{PASSKEYS}/register/verify", body, grace.access)).status_code == 401
-    assert (await api.post(f"{PASSKEYS}/register/verify", body, ada.access)).status_code == 201
+    assert (await ahead.post(f"{PASSKEYS}/register/verify", body, grace.access)).status_code == 401
+    assert (await ahead.post(f"{PASSKEYS}/register/verify", body, ada.access)).status_code == 201
 
 
 @pytest.mark.promise("L12")
 @pytest.mark.parametrize("change", ["signature", "user", "nobody", "credential"])
-async def test_forged_answers_are_refused(api: Api, change: str) -> None:
-    person, other = await with_passkey(api), await with_passkey(api)
+async def test_forged_answers_are_refused(ahead: Api, change: str) -> None:
+    person, other = await with_passkey(ahead), await with_passkey(ahead)
     device = device_of(person)
     if change == "signature":
         device.key = Authenticator().key
@@ -133,107 +133,107 @@ async def test_forged_answers_are_refused(api: Api, change: str) -> None:
         device.user_handle = None
     else:
         device.credential_id = device_of(other).credential_id
-    assert (await passkey_login(api, device)).status_code == 401
+    assert (await passkey_login(ahead, device)).status_code == 401
 
 
 @pytest.mark.promise("A37", "A45", "L12")
-async def test_a_copied_key_is_noticed(api: Api) -> None:
-    person = await with_passkey(api)
+async def test_a_copied_key_is_noticed(ahead: Api) -> None:
+    person = await with_passkey(ahead)
     device = device_of(person)
-    assert (await passkey_login(api, device)).status_code == 200
+    assert (await passkey_login(ahead, device)).status_code == 200
     for _ in range(2):
         device.sign_count -= 1
-        assert (await passkey_login(api, device)).status_code == 401
-    assert [row.result for row in await audited(api, person, "passkey.cloned")] == ["refused"] * 2
-    kinds = [mail.kind for mail in await api.mails(person.account.email)]
+        assert (await passkey_login(ahead, device)).status_code == 401
+    assert [row.result for row in await audited(ahead, person, "passkey.cloned")] == ["refused"] * 2
+    kinds = [mail.kind for mail in await ahead.mails(person.account.email)]
     assert kinds.count("passkey_cloned") == 1
 
 
 @pytest.mark.promise("L12")
-async def test_a_forged_counter_accuses_nobody(api: Api) -> None:
-    person = await with_passkey(api)
+async def test_a_forged_counter_accuses_nobody(ahead: Api) -> None:
+    person = await with_passkey(ahead)
     device = device_of(person)
-    await passkey_login(api, device)
+    await passkey_login(ahead, device)
     device.key, device.sign_count = Authenticator().key, 0
-    assert (await passkey_login(api, device)).status_code == 401
-    assert await audited(api, person, "passkey.cloned") == []
+    assert (await passkey_login(ahead, device)).status_code == 401
+    assert await audited(ahead, person, "passkey.cloned") == []
 
 
-async def test_a_key_that_does_not_count_goes_on_without(api: Api) -> None:
-    person = await with_passkey(api, Authenticator(counts=False, flags=PRESENT | VERIFIED | ELIGIBLE | BACKED_UP))
+async def test_a_key_that_does_not_count_goes_on_without(ahead: Api) -> None:
+    person = await with_passkey(ahead, Authenticator(counts=False, flags=PRESENT | VERIFIED | ELIGIBLE | BACKED_UP))
     for _ in range(2):
-        assert (await passkey_login(api, device_of(person))).status_code == 200
-    (kept,) = (await api.get(PASSKEYS, person.access)).json()["results"]
+        assert (await passkey_login(ahead, device_of(person))).status_code == 200
+    (kept,) = (await ahead.get(PASSKEYS, person.access)).json()["results"]
     assert (kept["backed_up"], kept["transports"]) == (True, ["internal"])
 
 
 @pytest.mark.promise("A37")
-async def test_ten_are_the_most(api: Api) -> None:
-    person = await with_passkey(api)
+async def test_ten_are_the_most(ahead: Api) -> None:
+    person = await with_passkey(ahead)
     for _ in range(9):
-        assert (await add_passkey(api, person)).status_code == 201
-    answer = await add_passkey(api, person)
+        assert (await add_passkey(ahead, person)).status_code == 201
+    answer = await add_passkey(ahead, person)
     assert (answer.status_code, answer.json()["code"]) == (409, "too_many_passkeys")
 
 
 @pytest.mark.promise("A37")
-async def test_they_are_listed_renamed_and_removed(api: Api) -> None:
-    person = await with_passkey(api)
+async def test_they_are_listed_renamed_and_removed(ahead: Api) -> None:
+    person = await with_passkey(ahead)
     path = f"{PASSKEYS}/{person.passkey_id}"
-    assert (await api.call("PATCH", path, person.access, json={"name": "Kitchen"})).json()["name"] == "Kitchen"
-    (kept,) = (await api.get(PASSKEYS, person.access)).json()["results"]
+    assert (await ahead.call("PATCH", path, person.access, json={"name": "Kitchen"})).json()["name"] == "Kitchen"
+    (kept,) = (await ahead.get(PASSKEYS, person.access)).json()["results"]
     assert (kept["id"], kept["name"], UUID(kept["aaguid"])) == (person.passkey_id, "Kitchen", UUID(int=0))
-    assert (await api.call("DELETE", path, person.access)).status_code == 204
-    assert (await passkey_login(api, device_of(person))).status_code == 401
-    fresh = (await api.refresh((await api.sign_in(email=person.account.email)).json()["refresh"])).json()["access"]
-    assert (await api.get(PASSKEYS, fresh)).json()["results"] == []
+    assert (await ahead.call("DELETE", path, person.access)).status_code == 204
+    assert (await passkey_login(ahead, device_of(person))).status_code == 401
+    fresh = (await ahead.refresh((await ahead.sign_in(email=person.account.email)).json()["refresh"])).json()["access"]
+    assert (await ahead.get(PASSKEYS, fresh)).json()["results"] == []
 
 
 @pytest.mark.promise("A37")
-async def test_the_last_way_in_is_not_removed(api: Api) -> None:
-    person = await with_passkey(api)
-    await api.sql("DELETE FROM passwords WHERE user_id = :id", id=person.account.id)
+async def test_the_last_way_in_is_not_removed(ahead: Api) -> None:
+    person = await with_passkey(ahead)
+    await ahead.sql("DELETE FROM passwords WHERE user_id = :id", id=person.account.id)
     first = person.passkey_id
-    answer = await api.call("DELETE", f"{PASSKEYS}/{first}", person.access)
+    answer = await ahead.call("DELETE", f"{PASSKEYS}/{first}", person.access)
     assert (answer.status_code, answer.json()["code"]) == (409, "last_method")
-    await add_passkey(api, person)
-    assert (await api.call("DELETE", f"{PASSKEYS}/{first}", person.access)).status_code == 204
+    await add_passkey(ahead, person)
+    assert (await ahead.call("DELETE", f"{PASSKEYS}/{first}", person.access)).status_code == 204
 
 
 @pytest.mark.promise("L3")
-async def test_guessing_at_a_password_stops_no_passkey(aging: Api) -> None:
-    person = await with_passkey(aging)
+async def test_guessing_at_a_password_stops_no_passkey(ahead: Api) -> None:
+    person = await with_passkey(ahead)
     for _ in range(8):
-        await aging.sign_in("wrong horse battery", email=person.account.email)
-    assert (await aging.sign_in(email=person.account.email)).status_code in {403, 429}
-    assert (await passkey_login(aging, device_of(person))).status_code == 200
+        await ahead.sign_in("wrong horse battery", email=person.account.email)
+    assert (await ahead.sign_in(email=person.account.email)).status_code in {403, 429}
+    assert (await passkey_login(ahead, device_of(person))).status_code == 200
 
 
 @pytest.mark.promise("L1")
-async def test_asking_tells_nothing_of_anybody(api: Api) -> None:
-    answers = [(await api.post(LOGIN)).json()["options"] for _ in range(2)]
+async def test_asking_tells_nothing_of_anybody(ahead: Api) -> None:
+    answers = [(await ahead.post(LOGIN)).json()["options"] for _ in range(2)]
     assert answers[0]["challenge"] != answers[1]["challenge"]
     assert {**answers[0], "challenge": ""} == {**answers[1], "challenge": ""}
-    unknown = await passkey_login(api, Authenticator(user_handle=encoded(bytes(16))))
+    unknown = await passkey_login(ahead, Authenticator(user_handle=encoded(bytes(16))))
     assert (unknown.status_code, unknown.json()["code"]) == (401, "invalid_passkey")
 
 
 @pytest.mark.parametrize("field", ["clientDataJSON", "authenticatorData", "signature", "attestationObject"])
 @pytest.mark.parametrize("junk", ["AA", "e30", "bnVsbA", "W1tb", "_w", "pA", "A" * 1001, "W1tb" * 2000])
-async def test_junk_is_refused_and_no_fault(api: Api, field: str, junk: str) -> None:
+async def test_junk_is_refused_and_no_fault(ahead: Api, field: str, junk: str) -> None:
     device = Authenticator()
-    made = await api.register()
+    made = await ahead.register()
     if field == "attestationObject":
-        asking = (await api.post(f"{PASSKEYS}/register/options", token=made.access)).json()
+        asking = (await ahead.post(f"{PASSKEYS}/register/options", token=made.access)).json()
         credential = device.create(asking["options"])
         credential["response"][field] = junk
         body = {"ceremony_id": asking["ceremony_id"], "credential": credential}
-        assert (await api.post(f"{PASSKEYS}/register/verify", body, made.access)).status_code == 401
+        assert (await ahead.post(f"{PASSKEYS}/register/verify", body, made.access)).status_code == 401
         return
-    person = await with_passkey(api, device)
-    answer = await shown(api, LOGIN, device_of(person))
+    person = await with_passkey(ahead, device)
+    answer = await shown(ahead, LOGIN, device_of(person))
     answer["credential"]["response"][field] = junk
-    assert (await api.post(VERIFY, answer)).status_code in {401, 422}
+    assert (await ahead.post(VERIFY, answer)).status_code in {401, 422}
 
 
 async def test_pages_must_be_below_the_domain(open_api: OpenApi) -> None:

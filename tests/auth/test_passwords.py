@@ -10,8 +10,10 @@ from passlib.hash import argon2, bcrypt
 from auth_service.domain import passwords
 from auth_service.domain.hashing import Hasher
 from auth_service.errors import Busy
+from auth_service.settings import Settings
 from tests.auth.api import PASSWORD, Account, Api, fields, unique
 from tests.auth.conftest import OpenApi
+from tests.auth.test_startup import PRODUCTION
 
 REGISTER = "/api/v1/auth/register"
 
@@ -117,7 +119,10 @@ def test_the_list_has_thousands_of_words() -> None:
 @pytest.mark.promise("A4")
 async def test_a_password_that_is_alone_can_be_required_to_be_long(open_api: OpenApi) -> None:
     async with open_api(password_profile="nist") as api:
-        assert await refusal(api, "14 characters!") == "Use at least 15 characters."
+        assert (
+            await refusal(api, "14 characters!")
+            == "This password is too short. It must contain at least 15 characters."
+        )
         assert await refusal(api, "15 characters!!") is None
 
 
@@ -125,6 +130,16 @@ async def test_a_password_that_is_alone_can_be_required_to_be_long(open_api: Ope
 async def test_hashes_have_the_parameters_that_we_chose(api: Api) -> None:
     made = await api.register()
     assert (await stored(api, made)).startswith("$argon2id$v=19$m=19456,t=2,p=1$")
+
+
+@pytest.mark.promise("A6")
+@pytest.mark.parametrize(("memory", "rounds"), [(19_456, 1), (7_000, 10), (7_168, 4)])
+def test_cheaper_hashes_are_for_development(memory: int, rounds: int) -> None:
+    chosen = {"hashing_memory_kib": memory, "hashing_rounds": rounds}
+    with pytest.raises(ValueError, match="guessed too fast"):
+        Settings(**{**PRODUCTION, **chosen})
+    assert Settings(environment="development", **chosen).hashing_rounds == rounds
+    assert Settings(**{**PRODUCTION, "hashing_memory_kib": 7_168, "hashing_rounds": 5})
 
 
 @pytest.mark.promise("A6")

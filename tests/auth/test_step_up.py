@@ -39,12 +39,12 @@ async def without_password(api: Api, *, verified: bool = True) -> Account:
 
 
 @pytest.mark.promise("A26")
-async def test_a_fresh_sign_in_is_proof_for_five_minutes(aging: Api) -> None:
-    made = await aging.register()
-    aging.clock.advance(290)
-    assert await refused(aging, made.access) is None
-    aging.clock.advance(11)
-    assert await refused(aging, made.access) == ["password"]
+async def test_a_fresh_sign_in_is_proof_for_five_minutes(ahead: Api) -> None:
+    made = await ahead.register()
+    ahead.clock.advance(290)
+    assert await refused(ahead, made.access) is None
+    ahead.clock.advance(11)
+    assert await refused(ahead, made.access) == ["password"]
 
 
 @pytest.mark.promise("A26")
@@ -60,174 +60,174 @@ async def test_a_fresh_sign_in_is_proof_for_five_minutes(aging: Api) -> None:
         ("DELETE", f"{PASSKEYS}/01a1fe00-0000-7000-8000-000000000000"),
     ],
 )
-async def test_every_change_of_factors_asks_for_it(aging: Api, method: str, path: str) -> None:
-    made = await aging.register()
-    aging.clock.advance(301)
-    answer = await aging.call(method, path, made.access, json={})
+async def test_every_change_of_factors_asks_for_it(ahead: Api, method: str, path: str) -> None:
+    made = await ahead.register()
+    ahead.clock.advance(301)
+    answer = await ahead.call(method, path, made.access, json={})
     assert (answer.status_code, answer.json()["code"]) == (403, "reauth_required")
 
 
 @pytest.mark.promise("A26")
-async def test_the_password_proves_it_and_the_session_goes_on(aging: Api) -> None:
-    made = await aging.register()
-    aging.clock.advance(301)
-    again = signed_in(await aging.post(REAUTH, {"password": PASSWORD}, made.access))
-    assert await refused(aging, again.access) is None
+async def test_the_password_proves_it_and_the_session_goes_on(ahead: Api) -> None:
+    made = await ahead.register()
+    ahead.clock.advance(301)
+    again = signed_in(await ahead.post(REAUTH, {"password": PASSWORD}, made.access))
+    assert await refused(ahead, again.access) is None
     assert session_of(again.access) == session_of(made.access)
-    assert (await aging.refresh(again.refresh)).status_code == 200
+    assert (await ahead.refresh(again.refresh)).status_code == 200
 
 
 @pytest.mark.promise("A26")
-async def test_refreshing_is_no_proof(aging: Api) -> None:
-    made = await aging.register()
-    aging.clock.advance(301)
-    renewed = (await aging.refresh(made.refresh)).json()
-    assert await refused(aging, renewed["access"]) == ["password"]
-    again = signed_in(await aging.post(REAUTH, {"password": PASSWORD}, renewed["access"]))
-    aging.clock.advance(200)
-    assert await refused(aging, (await aging.refresh(again.refresh)).json()["access"]) is None
+async def test_refreshing_is_no_proof(ahead: Api) -> None:
+    made = await ahead.register()
+    ahead.clock.advance(301)
+    renewed = (await ahead.refresh(made.refresh)).json()
+    assert await refused(ahead, renewed["access"]) == ["password"]
+    again = signed_in(await ahead.post(REAUTH, {"password": PASSWORD}, renewed["access"]))
+    ahead.clock.advance(200)
+    assert await refused(ahead, (await ahead.refresh(again.refresh)).json()["access"]) is None
 
 
 @pytest.mark.promise("R11", "A26")
-async def test_who_held_the_old_tokens_gains_nothing(aging: Api) -> None:
-    made = await aging.register()
-    aging.clock.advance(301)
-    again = signed_in(await aging.post(REAUTH, {"password": PASSWORD}, made.access))
-    assert await refused(aging, made.access) == ["password"]
-    assert (await aging.me(made.access)).status_code == 200
-    stolen = await aging.refresh(made.refresh)
+async def test_who_held_the_old_tokens_gains_nothing(ahead: Api) -> None:
+    made = await ahead.register()
+    ahead.clock.advance(301)
+    again = signed_in(await ahead.post(REAUTH, {"password": PASSWORD}, made.access))
+    assert await refused(ahead, made.access) == ["password"]
+    assert (await ahead.me(made.access)).status_code == 200
+    stolen = await ahead.refresh(made.refresh)
     assert (stolen.status_code, stolen.json()["code"]) == (401, "invalid_token")
     # The theft of the old one is not the owner's loss.
-    assert (await aging.refresh(again.refresh)).status_code == 200
+    assert (await ahead.refresh(again.refresh)).status_code == 200
 
 
 @pytest.mark.promise("A26")
-async def test_other_sessions_are_not_confirmed_by_it(aging: Api) -> None:
-    made = await aging.register()
-    other = signed_in(await aging.sign_in(email=made.email))
-    aging.clock.advance(301)
-    await aging.post(REAUTH, {"password": PASSWORD}, made.access)
-    assert await refused(aging, other.access) == ["password"]
+async def test_other_sessions_are_not_confirmed_by_it(ahead: Api) -> None:
+    made = await ahead.register()
+    other = signed_in(await ahead.sign_in(email=made.email))
+    ahead.clock.advance(301)
+    await ahead.post(REAUTH, {"password": PASSWORD}, made.access)
+    assert await refused(ahead, other.access) == ["password"]
 
 
 @pytest.mark.promise("A26", "L9")
-async def test_five_wrong_passwords_then_a_quarter_of_an_hour(aging: Api) -> None:
-    made = await aging.register()
+async def test_five_wrong_passwords_then_a_quarter_of_an_hour(ahead: Api) -> None:
+    made = await ahead.register()
     for _ in range(5):
-        answer = await aging.post(REAUTH, {"password": "wrong horse battery"}, made.access)
+        answer = await ahead.post(REAUTH, {"password": "wrong horse battery"}, made.access)
         assert (answer.status_code, answer.json()["code"]) == (401, "invalid_credentials")
-    assert (await aging.post(REAUTH, {"password": PASSWORD}, made.access)).status_code == 429
-    assert (await aging.sign_in(email=made.email)).status_code == 200
-    assert [row.result for row in await audited(aging, Person(made, ""), "session.confirmed")] == ["refused"] * 5
+    assert (await ahead.post(REAUTH, {"password": PASSWORD}, made.access)).status_code == 429
+    assert (await ahead.sign_in(email=made.email)).status_code == 200
+    assert [row.result for row in await audited(ahead, Person(made, ""), "session.confirmed")] == ["refused"] * 5
 
 
 @pytest.mark.promise("A26")
-async def test_where_there_is_a_second_factor_the_password_is_none(aging: Api) -> None:
-    person = await with_totp(aging)
+async def test_where_there_is_a_second_factor_the_password_is_none(ahead: Api) -> None:
+    person = await with_totp(ahead)
     assert person.app is not None
-    aging.clock.advance(301)
-    assert await refused(aging, person.access) == ["totp", "recovery_code"]
-    answer = await aging.post(REAUTH, {"password": PASSWORD}, person.access)
+    ahead.clock.advance(301)
+    assert await refused(ahead, person.access) == ["totp", "recovery_code"]
+    answer = await ahead.post(REAUTH, {"password": PASSWORD}, person.access)
     assert (answer.status_code, answer.json()["methods"]) == (403, ["totp", "recovery_code"])
     body = {"method": "totp", "code": person.app.next_code()}
-    again = signed_in(await aging.post(REAUTH, body, person.access))
-    assert await refused(aging, again.access) is None
-    assert (await aging.post(REAUTH, body, again.access)).status_code == 401
+    again = signed_in(await ahead.post(REAUTH, body, person.access))
+    assert await refused(ahead, again.access) is None
+    assert (await ahead.post(REAUTH, body, again.access)).status_code == 401
 
 
 @pytest.mark.promise("A26", "R11")
-async def test_a_factor_lifts_a_session_that_began_without(aging: Api) -> None:
-    made = await aging.register()
-    other = signed_in(await aging.sign_in(email=made.email))
+async def test_a_factor_lifts_a_session_that_began_without(ahead: Api) -> None:
+    made = await ahead.register()
+    other = signed_in(await ahead.sign_in(email=made.email))
     person = Person(made, made.access)
-    await add_passkey(aging, person)
+    await add_passkey(ahead, person)
     assert person.passkey is not None
-    weak = (await aging.refresh(other.refresh)).json()["access"]
-    assert await refused(aging, weak) == ["passkey", "recovery_code"]
-    answer = await shown(aging, f"{REAUTH}/passkey/options", person.passkey, token=weak)
-    lifted = signed_in(await aging.post(REAUTH, {"method": "passkey", **answer}, weak))
+    weak = (await ahead.refresh(other.refresh)).json()["access"]
+    assert await refused(ahead, weak) == ["passkey", "recovery_code"]
+    answer = await shown(ahead, f"{REAUTH}/passkey/options", person.passkey, token=weak)
+    lifted = signed_in(await ahead.post(REAUTH, {"method": "passkey", **answer}, weak))
     assert (claims(lifted.access)["aal"], claims(lifted.access)["amr"]) == (2, ["pwd", "hwk", "user", "mfa"])
-    assert await refused(aging, lifted.access) is None
+    assert await refused(ahead, lifted.access) is None
 
 
 @pytest.mark.promise("L12")
-async def test_the_passkey_of_somebody_else_confirms_nobody(api: Api) -> None:
-    ada, grace = await with_passkey(api), await with_passkey(api)
+async def test_the_passkey_of_somebody_else_confirms_nobody(ahead: Api) -> None:
+    ada, grace = await with_passkey(ahead), await with_passkey(ahead)
     assert grace.passkey is not None
-    answer = await shown(api, f"{REAUTH}/passkey/options", grace.passkey, token=ada.access)
-    assert (await api.post(REAUTH, {"method": "passkey", **answer}, ada.access)).status_code == 401
-    answer = await shown(api, f"{REAUTH}/passkey/options", grace.passkey, token=grace.access)
-    assert (await api.post(REAUTH, {"method": "passkey", **answer}, ada.access)).status_code == 401
+    answer = await shown(ahead, f"{REAUTH}/passkey/options", grace.passkey, token=ada.access)
+    assert (await ahead.post(REAUTH, {"method": "passkey", **answer}, ada.access)).status_code == 401
+    answer = await shown(ahead, f"{REAUTH}/passkey/options", grace.passkey, token=grace.access)
+    assert (await ahead.post(REAUTH, {"method": "passkey", **answer}, ada.access)).status_code == 401
 
 
 @pytest.mark.promise("A26")
-async def test_a_passkey_sign_in_is_proof_by_itself(aging: Api) -> None:
-    person = await with_passkey(aging)
+async def test_a_passkey_sign_in_is_proof_by_itself(ahead: Api) -> None:
+    person = await with_passkey(ahead)
     assert person.passkey is not None
-    made = signed_in(await passkey_login(aging, person.passkey))
-    assert await refused(aging, made.access) is None
+    made = signed_in(await passkey_login(ahead, person.passkey))
+    assert await refused(ahead, made.access) is None
 
 
 @pytest.mark.promise("L9")
-async def test_guesses_here_and_at_signing_in_are_counted_together(aging: Api) -> None:
-    person = await with_totp(aging)
+async def test_guesses_here_and_at_signing_in_are_counted_together(ahead: Api) -> None:
+    person = await with_totp(ahead)
     assert person.app is not None
     for _ in range(5):
         body = {"method": "totp", "code": person.app.wrong_code()}
-        assert (await aging.post(REAUTH, body, person.access)).status_code == 401
-    token = (await aging.sign_in(email=person.account.email)).json()["mfa_token"]
+        assert (await ahead.post(REAUTH, body, person.access)).status_code == 401
+    token = (await ahead.sign_in(email=person.account.email)).json()["mfa_token"]
     body = {"mfa_token": token, "method": "recovery_code", "code": person.codes[0]}
-    assert (await aging.post(f"{MFA}/verify", body)).status_code == 429
+    assert (await ahead.post(f"{MFA}/verify", body)).status_code == 429
 
 
 @pytest.mark.promise("A26")
-async def test_without_password_and_factor_a_mailed_code_proves_it(aging: Api) -> None:
-    made = await without_password(aging)
-    aging.clock.advance(301)
-    assert await refused(aging, made.access) == ["code"]
-    sent = await aging.post(f"{REAUTH}/code", token=made.access)
+async def test_without_password_and_factor_a_mailed_code_proves_it(ahead: Api) -> None:
+    made = await without_password(ahead)
+    ahead.clock.advance(301)
+    assert await refused(ahead, made.access) == ["code"]
+    sent = await ahead.post(f"{REAUTH}/code", token=made.access)
     assert sent.status_code == 202
-    assert (await aging.mails(made.email))[-1].kind == "reauth_code"
-    body = {"method": "code", "ceremony_id": sent.json()["ceremony_id"], "code": await aging.link_token(made.email)}
+    assert (await ahead.mails(made.email))[-1].kind == "reauth_code"
+    body = {"method": "code", "ceremony_id": sent.json()["ceremony_id"], "code": await ahead.link_token(made.email)}
     wrong = {**body, "code": "000000" if body["code"] != "000000" else "111111"}
-    assert (await aging.post(REAUTH, wrong, made.access)).status_code == 401
-    again = signed_in(await aging.post(REAUTH, body, made.access))
-    assert await refused(aging, again.access) is None
-    assert (await aging.post(REAUTH, body, again.access)).status_code == 401
+    assert (await ahead.post(REAUTH, wrong, made.access)).status_code == 401
+    again = signed_in(await ahead.post(REAUTH, body, made.access))
+    assert await refused(ahead, again.access) is None
+    assert (await ahead.post(REAUTH, body, again.access)).status_code == 401
 
 
 @pytest.mark.promise("A26")
-async def test_a_mailed_code_is_for_its_owner_and_five_minutes(aging: Api) -> None:
-    ada, grace = await without_password(aging), await without_password(aging)
-    sent = (await aging.post(f"{REAUTH}/code", token=ada.access)).json()["ceremony_id"]
-    body = {"method": "code", "ceremony_id": sent, "code": await aging.link_token(ada.email)}
-    assert (await aging.post(REAUTH, body, grace.access)).status_code == 401
-    aging.clock.advance(301)
-    assert (await aging.post(REAUTH, body, ada.access)).status_code == 401
+async def test_a_mailed_code_is_for_its_owner_and_five_minutes(ahead: Api) -> None:
+    ada, grace = await without_password(ahead), await without_password(ahead)
+    sent = (await ahead.post(f"{REAUTH}/code", token=ada.access)).json()["ceremony_id"]
+    body = {"method": "code", "ceremony_id": sent, "code": await ahead.link_token(ada.email)}
+    assert (await ahead.post(REAUTH, body, grace.access)).status_code == 401
+    ahead.clock.advance(301)
+    assert (await ahead.post(REAUTH, body, ada.access)).status_code == 401
 
 
-async def test_codes_are_for_those_who_have_nothing_better(api: Api) -> None:
-    made = await api.register()
-    answer = await api.post(f"{REAUTH}/code", token=made.access)
+async def test_codes_are_for_those_who_have_nothing_better(ahead: Api) -> None:
+    made = await ahead.register()
+    answer = await ahead.post(f"{REAUTH}/code", token=made.access)
     assert (answer.status_code, answer.json()["methods"]) == (403, ["password"])
-    nothing = await without_password(api, verified=False)
-    assert (await api.post(f"{REAUTH}/code", token=nothing.access)).status_code == 409
+    nothing = await without_password(ahead, verified=False)
+    assert (await ahead.post(f"{REAUTH}/code", token=nothing.access)).status_code == 409
 
 
-async def test_codes_are_sent_five_times_an_hour(api: Api) -> None:
-    made = await without_password(api)
+async def test_codes_are_sent_five_times_an_hour(ahead: Api) -> None:
+    made = await without_password(ahead)
     for status in (202, 202, 202, 202, 202, 429):
-        assert (await api.post(f"{REAUTH}/code", token=made.access)).status_code == status
+        assert (await ahead.post(f"{REAUTH}/code", token=made.access)).status_code == status
 
 
-async def test_what_a_method_needs_is_said(api: Api) -> None:
-    made = await api.register()
+async def test_what_a_method_needs_is_said(ahead: Api) -> None:
+    made = await ahead.register()
     for body in ({}, {"method": "totp"}, {"method": "code", "code": "1"}, {"method": "passkey"}, {"method": "wish"}):
-        assert (await api.post(REAUTH, body, made.access)).status_code == 422
+        assert (await ahead.post(REAUTH, body, made.access)).status_code == 422
 
 
-async def test_one_sees_whether_a_second_factor_is_set_up(api: Api) -> None:
-    made = await api.register()
-    assert (await api.me(made.access)).json()["mfa_enabled"] is False
-    person = await with_totp(api)
-    assert (await api.me(person.access)).json()["mfa_enabled"] is True
+async def test_one_sees_whether_a_second_factor_is_set_up(ahead: Api) -> None:
+    made = await ahead.register()
+    assert (await ahead.me(made.access)).json()["mfa_enabled"] is False
+    person = await with_totp(ahead)
+    assert (await ahead.me(person.access)).json()["mfa_enabled"] is True

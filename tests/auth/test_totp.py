@@ -19,10 +19,10 @@ def test_codes_are_those_of_the_standard(seconds: int, code: str) -> None:
 
 
 @pytest.mark.promise("A34")
-async def test_a_secret_is_random_long_and_shown_once(api: Api) -> None:
-    made = await api.register()
-    first = (await api.post(f"{MFA}/totp", token=made.access)).json()
-    second = (await api.post(f"{MFA}/totp", token=made.access)).json()
+async def test_a_secret_is_random_long_and_shown_once(ahead: Api) -> None:
+    made = await ahead.register()
+    first = (await ahead.post(f"{MFA}/totp", token=made.access)).json()
+    second = (await ahead.post(f"{MFA}/totp", token=made.access)).json()
     assert len(base64.b32decode(first["secret"])) == 20
     assert first["secret"] != second["secret"]
     address = urlsplit(second["otpauth_uri"])
@@ -31,88 +31,88 @@ async def test_a_secret_is_random_long_and_shown_once(api: Api) -> None:
 
 
 @pytest.mark.promise("A34")
-async def test_the_secret_is_encrypted_for_its_owner(api: Api) -> None:
-    person = await with_totp(api)
-    (row,) = await api.sql("SELECT secret FROM totp WHERE user_id = :id", id=person.account.id)
+async def test_the_secret_is_encrypted_for_its_owner(ahead: Api) -> None:
+    person = await with_totp(ahead)
+    (row,) = await ahead.sql("SELECT secret FROM totp WHERE user_id = :id", id=person.account.id)
     assert person.app is not None
     assert base64.b32decode(person.app.secret).hex() not in row.secret
-    assert api.app.state.cipher.decrypt(row.secret, f"totp:{person.account.id}")
+    assert ahead.app.state.cipher.decrypt(row.secret, f"totp:{person.account.id}")
 
 
 @pytest.mark.promise("A34")
-async def test_it_counts_after_it_was_confirmed(aging: Api) -> None:
-    made = await aging.register()
-    secret = (await aging.post(f"{MFA}/totp", token=made.access)).json()["secret"]
-    assert (await aging.sign_in(email=made.email)).status_code == 200
-    wrong = await aging.post(f"{MFA}/totp/confirm", {"code": "000000"}, made.access)
+async def test_it_counts_after_it_was_confirmed(ahead: Api) -> None:
+    made = await ahead.register()
+    secret = (await ahead.post(f"{MFA}/totp", token=made.access)).json()["secret"]
+    assert (await ahead.sign_in(email=made.email)).status_code == 200
+    wrong = await ahead.post(f"{MFA}/totp/confirm", {"code": "000000"}, made.access)
     assert (wrong.status_code, wrong.json()["code"]) == (401, "invalid_code")
-    code = code_at(base64.b32decode(secret), int(aging.clock.seconds()) // 30)
-    assert (await aging.post(f"{MFA}/totp/confirm", {"code": code}, made.access)).status_code == 200
-    assert (await aging.sign_in(email=made.email)).json()["methods"] == ["totp", "recovery_code"]
+    code = code_at(base64.b32decode(secret), int(ahead.clock.seconds()) // 30)
+    assert (await ahead.post(f"{MFA}/totp/confirm", {"code": code}, made.access)).status_code == 200
+    assert (await ahead.sign_in(email=made.email)).json()["methods"] == ["totp", "recovery_code"]
 
 
 @pytest.mark.promise("A34")
 @pytest.mark.parametrize("steps", [-1, 0, 1])
-async def test_a_clock_may_be_half_a_minute_off(aging: Api, steps: int) -> None:
-    person = await with_totp(aging)
+async def test_a_clock_may_be_half_a_minute_off(ahead: Api, steps: int) -> None:
+    person = await with_totp(ahead)
     assert person.app is not None
-    aging.clock.advance(90 - aging.clock.seconds() % 30)
+    ahead.clock.advance(90 - ahead.clock.seconds() % 30)
     code = person.app.code(steps=steps)
-    assert (await verify(aging, await mfa_token(aging, person), "totp", code)).status_code == 200
+    assert (await verify(ahead, await mfa_token(ahead, person), "totp", code)).status_code == 200
 
 
-async def test_a_clock_may_not_be_more_than_that_off(aging: Api) -> None:
-    person = await with_totp(aging)
+async def test_a_clock_may_not_be_more_than_that_off(ahead: Api) -> None:
+    person = await with_totp(ahead)
     assert person.app is not None
-    aging.clock.advance(120)
-    token = await mfa_token(aging, person)
+    ahead.clock.advance(120)
+    token = await mfa_token(ahead, person)
     for steps in (-3, 3):
-        assert (await verify(aging, token, "totp", person.app.code(steps=steps))).status_code == 401
+        assert (await verify(ahead, token, "totp", person.app.code(steps=steps))).status_code == 401
 
 
 @pytest.mark.promise("A35", "L8")
-async def test_a_code_counts_once(aging: Api) -> None:
-    person = await with_totp(aging)
+async def test_a_code_counts_once(ahead: Api) -> None:
+    person = await with_totp(ahead)
     assert person.app is not None
     code = person.app.next_code()
-    assert (await verify(aging, await mfa_token(aging, person), "totp", code)).status_code == 200
-    assert (await verify(aging, await mfa_token(aging, person), "totp", code)).status_code == 401
-    aging.clock.advance(30)
-    assert (await verify(aging, await mfa_token(aging, person), "totp", code)).status_code == 401
+    assert (await verify(ahead, await mfa_token(ahead, person), "totp", code)).status_code == 200
+    assert (await verify(ahead, await mfa_token(ahead, person), "totp", code)).status_code == 401
+    ahead.clock.advance(30)
+    assert (await verify(ahead, await mfa_token(ahead, person), "totp", code)).status_code == 401
 
 
 @pytest.mark.promise("A35", "L8")
-async def test_an_earlier_code_is_spent_with_a_later_one(aging: Api) -> None:
-    person = await with_totp(aging)
+async def test_an_earlier_code_is_spent_with_a_later_one(ahead: Api) -> None:
+    person = await with_totp(ahead)
     assert person.app is not None
-    aging.clock.advance(60)
+    ahead.clock.advance(60)
     later, earlier = person.app.code(steps=1), person.app.code()
-    assert (await verify(aging, await mfa_token(aging, person), "totp", later)).status_code == 200
-    assert (await verify(aging, await mfa_token(aging, person), "totp", earlier)).status_code == 401
+    assert (await verify(ahead, await mfa_token(ahead, person), "totp", later)).status_code == 200
+    assert (await verify(ahead, await mfa_token(ahead, person), "totp", earlier)).status_code == 401
 
 
 @pytest.mark.promise("A35", "L8")
-async def test_of_parallel_uses_one_succeeds(aging: Api) -> None:
-    person = await with_totp(aging)
+async def test_of_parallel_uses_one_succeeds(ahead: Api) -> None:
+    person = await with_totp(ahead)
     assert person.app is not None
     code = person.app.next_code()
-    tokens = [await mfa_token(aging, person) for _ in range(5)]
-    answers = await asyncio.gather(*(verify(aging, token, "totp", code) for token in tokens))
+    tokens = [await mfa_token(ahead, person) for _ in range(5)]
+    answers = await asyncio.gather(*(verify(ahead, token, "totp", code) for token in tokens))
     assert sorted(answer.status_code for answer in answers) == [200, 401, 401, 401, 401]
 
 
-async def test_a_second_app_needs_the_first_removed(aging: Api) -> None:
-    person = await with_totp(aging)
-    answer = await aging.post(f"{MFA}/totp", token=person.access)
+async def test_a_second_app_needs_the_first_removed(ahead: Api) -> None:
+    person = await with_totp(ahead)
+    answer = await ahead.post(f"{MFA}/totp", token=person.access)
     assert (answer.status_code, answer.json()["code"]) == (409, "already_enrolled")
-    assert (await aging.call("DELETE", f"{MFA}/totp", person.access)).status_code == 204
-    assert (await aging.sign_in(email=person.account.email)).status_code == 200
+    assert (await ahead.call("DELETE", f"{MFA}/totp", person.access)).status_code == 204
+    assert (await ahead.sign_in(email=person.account.email)).status_code == 200
 
 
-async def test_setting_up_needs_a_recent_proof(aging: Api) -> None:
-    made = await aging.register()
-    aging.clock.advance(301)
-    answer = await aging.post(f"{MFA}/totp", token=made.access)
+async def test_setting_up_needs_a_recent_proof(ahead: Api) -> None:
+    made = await ahead.register()
+    ahead.clock.advance(301)
+    answer = await ahead.post(f"{MFA}/totp", token=made.access)
     assert (answer.status_code, answer.json()["code"], answer.json()["methods"]) == (
         403,
         "reauth_required",
@@ -120,16 +120,16 @@ async def test_setting_up_needs_a_recent_proof(aging: Api) -> None:
     )
 
 
-async def test_what_is_not_there_is_not_removed(api: Api) -> None:
-    made = await api.register()
-    assert (await api.call("DELETE", f"{MFA}/totp", made.access)).status_code == 404
+async def test_what_is_not_there_is_not_removed(ahead: Api) -> None:
+    made = await ahead.register()
+    assert (await ahead.call("DELETE", f"{MFA}/totp", made.access)).status_code == 404
 
 
-async def test_setting_up_and_using_are_audited(aging: Api) -> None:
-    person = await with_totp(aging)
+async def test_setting_up_and_using_are_audited(ahead: Api) -> None:
+    person = await with_totp(ahead)
     assert person.app is not None
-    assert len(await audited(aging, person, "factor.totp_added")) == 1
-    token = await mfa_token(aging, person)
-    await verify(aging, token, "totp", person.app.wrong_code())
-    await verify(aging, token, "totp", person.app.next_code())
-    assert [tuple(row) for row in await audited(aging, person, "factor.used")] == [("refused", "totp"), ("ok", "totp")]
+    assert len(await audited(ahead, person, "factor.totp_added")) == 1
+    token = await mfa_token(ahead, person)
+    await verify(ahead, token, "totp", person.app.wrong_code())
+    await verify(ahead, token, "totp", person.app.next_code())
+    assert [tuple(row) for row in await audited(ahead, person, "factor.used")] == [("refused", "totp"), ("ok", "totp")]
