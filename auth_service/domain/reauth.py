@@ -96,7 +96,9 @@ async def with_factor(kit: Kit, again: Again, shown: Shown) -> Pair:
     await _require(kit, again.user_id, shown.method)
 
     async def then(db: AsyncSession, amr: Sequence[str]) -> Pair:
-        return await elevation.elevate(db, kit, again.user_id, again.session_id, amr=amr, aal=2)
+        pair = await elevation.elevate(db, kit, again.user_id, again.session_id, amr=amr, aal=2)
+        await audit.record(db, _entry(again, shown.method), again.client, now=kit.clock.now())
+        return pair
 
     return await proof.prove(kit, again.user_id, shown, client=again.client, then=then)
 

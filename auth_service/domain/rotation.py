@@ -81,7 +81,8 @@ _ROTATE = text(f"""
 """)  # noqa: S608
 _COUNT_REPEAT = text(f"""
     UPDATE sessions AS s SET {_COUNTED} FROM users AS u
-    WHERE s.id = :session AND u.id = s.user_id AND {_USABLE} AND {_WITHIN_LIMIT} AND {_FROM_HERE}
+    WHERE s.id = :session AND s.salt = :salt AND u.id = s.user_id
+        AND {_USABLE} AND {_WITHIN_LIMIT} AND {_FROM_HERE}
     RETURNING {_SESSION_COLUMNS}, {_HOLDER_COLUMNS}
 """)  # noqa: S608
 
@@ -123,7 +124,8 @@ async def _repeat(db: AsyncSession, kit: Kit, presented: Presented, *, client: C
     behind = session.counter - presented.counter
     if behind > 1 or (behind == 1 and now - session.rotated_at > GRACE):
         return None
-    counting = {**_window(now), "session": session.id, "country": client.country}
+    # With the salt that the token was checked with: its owner may have confirmed who they are since, which voids it.
+    counting = {**_window(now), "session": session.id, "salt": session.salt, "country": client.country}
     # Not behind at all: it could have rotated, had something not forbidden that.
     row = (await db.execute(_COUNT_REPEAT, counting)).one_or_none() if behind == 1 else None
     if row is None:

@@ -6,10 +6,11 @@ from uuid import uuid4
 import pytest
 
 from libs import auth
-from libs.tokens import ServiceTokens
+from libs.errors import WrongTokenType
+from libs.tokens import AUDIENCE, ServiceTokens, Verifier
 from tests.architecture.apps import routes
 from tests.architecture.test_routes import dependencies
-from tests.auth.api import Api, claims, session_of
+from tests.auth.api import Api, account, claims, session_of
 from tests.auth.authenticator import Authenticator
 from tests.auth.factors import (
     MFA,
@@ -26,6 +27,7 @@ from tests.auth.factors import (
     with_passkey,
     with_totp,
 )
+from tests.auth.phones import Phone
 
 
 @pytest.mark.promise("A39")
@@ -77,6 +79,39 @@ async def test_no_other_token_opens_the_second_half(ahead: Api) -> None:
         assert (await ahead.post(f"{MFA}/passkey/options", {"mfa_token": token})).json()["code"] == "wrong_token_type"
     answer = await verify(ahead, person.account.refresh, "totp", "123456")
     assert (answer.status_code, answer.json()["code"]) == (401, "invalid_token")
+
+
+@pytest.mark.promise("A39", "L10")
+async def test_other_services_take_no_mfa_token(ahead: Api) -> None:
+    token = await mfa_token(ahead, await with_totp(ahead))
+    assert claims(token)["aud"] == "auth"
+    for audience in (AUDIENCE, "auth", "chat"):
+        with pytest.raises(WrongTokenType):
+            Verifier(ahead.ring, ahead.clock, audience=audience).verify(token)
+
+
+@pytest.mark.promise("A38", "L10")
+async def test_a_device_that_is_known_spares_nobody_the_factor(ahead: Api) -> None:
+    ada, grace = await with_totp(ahead), await with_totp(ahead)
+    assert ada.app is not None
+    made = await verify(ahead, await mfa_token(ahead, ada), "totp", ada.app.next_code())
+    device = {"X-Device-Token": made.headers["X-Device-Token"]}
+    for person in (ada, grace):
+        answer = await ahead.sign_in(email=person.account.email, headers=device)
+        assert (answer.status_code, answer.json()["code"]) == (403, "mfa_required")
+
+
+@pytest.mark.promise("A38", "L10")
+async def test_a_code_on_the_phone_is_the_first_half_only(ahead: Api) -> None:
+    phone = Phone.new(ahead)
+    made = account(await phone.sign_in())
+    person = Person(made, made.access)
+    await add_passkey(ahead, person)
+    ahead.clock.advance(61)
+    answer = await phone.sign_in()
+    assert (answer.status_code, answer.json()["methods"]) == (403, ["passkey", "recovery_code"])
+    finished = signed_in(await verify(ahead, answer.json()["mfa_token"], "recovery_code", person.codes[0]))
+    assert claims(finished.access)["aal"] == 2
 
 
 @pytest.mark.promise("A39")
@@ -155,6 +190,19 @@ async def test_guesses_at_one_account_slow_nobody_else(ahead: Api) -> None:
     assert (await verify(ahead, await mfa_token(ahead, grace), "totp", grace.app.next_code())).status_code == 200
 
 
+@pytest.mark.promise("A11", "L9")
+async def test_wrong_passwords_and_wrong_codes_are_counted_apart(ahead: Api) -> None:
+    person = await with_totp(ahead)
+    assert person.app is not None
+    token = await mfa_token(ahead, person)
+    for _ in range(4):
+        await ahead.sign_in("wrong horse battery", email=person.account.email)
+    for _ in range(4):
+        assert (await verify(ahead, token, "totp", person.app.wrong_code())).status_code == 401
+    assert (await ahead.sign_in(email=person.account.email)).json()["code"] == "mfa_required"
+    assert (await verify(ahead, token, "totp", person.app.next_code())).status_code == 200
+
+
 @pytest.mark.promise("L9")
 async def test_right_codes_are_not_counted(ahead: Api) -> None:
     person = await with_totp(ahead)
@@ -214,6 +262,20 @@ async def test_a_new_factor_makes_older_access_tokens_stale(ahead: Api) -> None:
     fresh = claims(added["tokens"]["access"])
     assert (fresh["aal"], fresh["amr"], fresh["sid"]) == (2, ["pwd", "otp", "mfa"], session_of(made.access))
     assert (await ahead.me(added["tokens"]["access"])).status_code == 200
+
+
+@pytest.mark.promise("A36")
+async def test_of_two_first_factors_at_once_one_brings_codes(ahead: Api) -> None:
+    made = await ahead.register()
+    app = App(ahead, (await ahead.post(f"{MFA}/totp", token=made.access)).json()["secret"])
+    asking = (await ahead.post(f"{PASSKEYS}/register/options", token=made.access)).json()
+    credential = {"ceremony_id": asking["ceremony_id"], "credential": Authenticator().create(asking["options"])}
+    answers = await asyncio.gather(
+        ahead.post(f"{MFA}/totp/confirm", {"code": app.code()}, made.access),
+        ahead.post(f"{PASSKEYS}/register/verify", credential, made.access),
+    )
+    codes = [len(answer.json().get("recovery_codes", [])) for answer in answers]
+    assert sum(codes) == 10, [answer.text for answer in answers]
 
 
 @pytest.mark.promise("A23")

@@ -1,5 +1,6 @@
 """Passkeys."""
 
+import asyncio
 from typing import Any
 from uuid import UUID
 
@@ -149,6 +150,18 @@ async def test_a_copied_key_is_noticed(ahead: Api) -> None:
     assert kinds.count("passkey_cloned") == 1
 
 
+@pytest.mark.promise("A37", "L12")
+async def test_of_two_keys_with_one_count_one_gets_in(ahead: Api) -> None:
+    person = await with_passkey(ahead)
+    device = device_of(person)
+    answers = []
+    for _ in range(3):
+        answers.append(await shown(ahead, LOGIN, device))
+        device.sign_count = 0
+    results = await asyncio.gather(*(ahead.post(VERIFY, answer) for answer in answers))
+    assert sorted(result.status_code for result in results) == [200, 401, 401]
+
+
 @pytest.mark.promise("L12")
 async def test_a_forged_counter_accuses_nobody(ahead: Api) -> None:
     person = await with_passkey(ahead)
@@ -170,10 +183,19 @@ async def test_a_key_that_does_not_count_goes_on_without(ahead: Api) -> None:
 @pytest.mark.promise("A37")
 async def test_ten_are_the_most(ahead: Api) -> None:
     person = await with_passkey(ahead)
-    for _ in range(9):
+    for _ in range(8):
         assert (await add_passkey(ahead, person)).status_code == 201
-    answer = await add_passkey(ahead, person)
+    answers = [await creation(ahead, person) for _ in range(3)]
+    made = [ahead.post(f"{PASSKEYS}/register/verify", answer, person.access) for answer in answers]
+    assert sorted(answer.status_code for answer in await asyncio.gather(*made)) == [201, 409, 409]
+    fresh = (await ahead.post(f"{PASSKEYS}/login/verify", await shown(ahead, LOGIN, device_of(person)))).json()
+    answer = await ahead.post(f"{PASSKEYS}/register/options", token=fresh["access"])
     assert (answer.status_code, answer.json()["code"]) == (409, "too_many_passkeys")
+
+
+async def creation(api: Api, person: Person) -> dict[str, Any]:
+    asking = (await api.post(f"{PASSKEYS}/register/options", token=person.access)).json()
+    return {"ceremony_id": asking["ceremony_id"], "credential": Authenticator().create(asking["options"])}
 
 
 @pytest.mark.promise("A37")

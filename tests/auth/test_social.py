@@ -264,7 +264,7 @@ async def test_a_wrong_configuration_stops_the_start_and_betrays_no_secret(open_
     assert "hush-hush" not in str(stopped.value)
 
 
-@pytest.mark.promise("A27")
+@pytest.mark.promise("A27", "A38", "L10")
 async def test_a_second_factor_is_still_asked_for(elsewhere: Elsewhere) -> None:
     person = await elsewhere.person()
     made = account(await elsewhere.browser().sign_in("google", person))

@@ -1,7 +1,16 @@
 """Step-up: proving again who one is before what a stolen session must not do."""
 
-import pytest
+import asyncio
+import re
+from uuid import uuid4
 
+import pytest
+from fastapi.routing import RouteContext
+from sqlalchemy import text
+
+from auth_service import deps
+from tests.architecture.apps import routes
+from tests.architecture.test_routes import dependencies
 from tests.auth.api import PASSWORD, Account, Api, claims, session_of
 from tests.auth.factors import (
     MFA,
@@ -18,6 +27,24 @@ from tests.auth.factors import (
 )
 
 SENSITIVE = f"{MFA}/totp"
+CLOSED = {
+    f"POST {MFA}/totp",
+    f"POST {MFA}/totp/confirm",
+    f"DELETE {MFA}/totp",
+    f"POST {MFA}/recovery-codes",
+    f"POST {PASSKEYS}/register/options",
+    f"POST {PASSKEYS}/register/verify",
+    f"DELETE {PASSKEYS}/{{passkey_id}}",
+    "POST /api/v1/auth/api-tokens",
+    "POST /api/v1/users/me/email",
+    "POST /api/v1/users/me/phone",
+    "POST /api/v1/users/me/identities/begin",
+    "DELETE /api/v1/users/me/identities/{identity_id}",
+}
+
+
+def asks(route: RouteContext) -> bool:
+    return "openapi.json" not in str(route.path) and deps._confirmed in set(dependencies(route.dependant))
 
 
 async def refused(api: Api, token: str) -> list[str] | None:
@@ -48,23 +75,20 @@ async def test_a_fresh_sign_in_is_proof_for_five_minutes(ahead: Api) -> None:
 
 
 @pytest.mark.promise("A26")
-@pytest.mark.parametrize(
-    ("method", "path"),
-    [
-        ("POST", f"{MFA}/totp"),
-        ("POST", f"{MFA}/totp/confirm"),
-        ("DELETE", f"{MFA}/totp"),
-        ("POST", f"{MFA}/recovery-codes"),
-        ("POST", f"{PASSKEYS}/register/options"),
-        ("POST", f"{PASSKEYS}/register/verify"),
-        ("DELETE", f"{PASSKEYS}/01a1fe00-0000-7000-8000-000000000000"),
-    ],
-)
-async def test_every_change_of_factors_asks_for_it(ahead: Api, method: str, path: str) -> None:
+async def test_whatever_asks_for_it_is_closed_to_an_older_sign_in(ahead: Api) -> None:
     made = await ahead.register()
     ahead.clock.advance(301)
-    answer = await ahead.call(method, path, made.access, json={})
-    assert (answer.status_code, answer.json()["code"]) == (403, "reauth_required")
+    asking = [(route.methods, str(route.path)) for route in routes(ahead.app) if asks(route)]
+    closed = {f"{method} {path}" for methods, path in asking for method in methods or ()}
+    assert closed >= CLOSED
+    for each in closed:
+        method, path = each.split()
+        answer = await ahead.call(method, re.sub(r"{\w+}", str(uuid4()), path), made.access, json={})
+        assert (answer.status_code, answer.json()["code"], answer.json()["methods"]) == (
+            403,
+            "reauth_required",
+            ["password"],
+        ), each
 
 
 @pytest.mark.promise("A26")
@@ -99,6 +123,25 @@ async def test_who_held_the_old_tokens_gains_nothing(ahead: Api) -> None:
     assert (stolen.status_code, stolen.json()["code"]) == (401, "invalid_token")
     # The theft of the old one is not the owner's loss.
     assert (await ahead.refresh(again.refresh)).status_code == 200
+
+
+@pytest.mark.promise("R11", "A26")
+async def test_a_refresh_that_waits_for_it_gains_nothing(ahead: Api) -> None:
+    """Whoever asks once more for the successor of a token while its owner confirms who they are."""
+    made = await ahead.register()
+    await ahead.refresh(made.refresh)
+    async with ahead.db.transaction() as db:
+        confirming = "UPDATE sessions SET salt = :salt, counter = counter + 1 WHERE id = CAST(:id AS uuid)"
+        await db.execute(text(confirming), {"salt": b"s" * 16, "id": session_of(made.access)})
+        late = asyncio.create_task(ahead.refresh(made.refresh))
+        async with asyncio.timeout(20):
+            while not await waiting(ahead):
+                await asyncio.sleep(0.01)
+    assert ((await late).status_code, (await late).json()["code"]) == (401, "invalid_token")
+
+
+async def waiting(api: Api) -> bool:
+    return bool(await api.sql("SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query ~ 'sessions'"))
 
 
 @pytest.mark.promise("A26")

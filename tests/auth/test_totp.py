@@ -7,8 +7,9 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from auth_service.domain.totp import code_at
-from tests.auth.api import Api
-from tests.auth.factors import MFA, audited, mfa_token, verify, with_totp
+from tests.auth.api import Api, account
+from tests.auth.factors import MFA, App, audited, mfa_token, verify, with_totp
+from tests.auth.phones import Phone
 
 
 @pytest.mark.parametrize(
@@ -82,6 +83,14 @@ async def test_a_code_counts_once(ahead: Api) -> None:
 
 
 @pytest.mark.promise("A35", "L8")
+async def test_the_code_that_confirmed_the_app_is_spent(ahead: Api) -> None:
+    person = await with_totp(ahead)
+    assert person.app is not None
+    token = await mfa_token(ahead, person)
+    assert (await verify(ahead, token, "totp", person.app.code())).status_code == 401
+
+
+@pytest.mark.promise("A35", "L8")
 async def test_an_earlier_code_is_spent_with_a_later_one(ahead: Api) -> None:
     person = await with_totp(ahead)
     assert person.app is not None
@@ -99,6 +108,14 @@ async def test_of_parallel_uses_one_succeeds(ahead: Api) -> None:
     tokens = [await mfa_token(ahead, person) for _ in range(5)]
     answers = await asyncio.gather(*(verify(ahead, token, "totp", code) for token in tokens))
     assert sorted(answer.status_code for answer in answers) == [200, 401, 401, 401, 401]
+
+
+async def test_without_an_address_it_is_set_up_all_the_same(ahead: Api) -> None:
+    made = account(await Phone.new(ahead).sign_in())
+    begun = (await ahead.post(f"{MFA}/totp", token=made.access)).json()
+    assert urlsplit(begun["otpauth_uri"]).path == f"/Parley:{made.username}"
+    code = App(ahead, begun["secret"]).code()
+    assert (await ahead.post(f"{MFA}/totp/confirm", {"code": code}, made.access)).status_code == 200
 
 
 async def test_a_second_app_needs_the_first_removed(ahead: Api) -> None:
