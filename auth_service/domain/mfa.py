@@ -26,6 +26,11 @@ async def ask_passkey(db: AsyncSession, kit: Kit, token: str) -> Asking:
     return await passkeys.ask(db, kit, passkeys.SECOND, user_id=pending.user_id)
 
 
+def is_for_cookies(kit: Kit, token: str) -> bool:
+    """Whether the session will keep its tokens in cookies. Raises what `finish` does for a token of nobody."""
+    return kit.mint.read_pending(token).cookie
+
+
 async def finish(kit: Kit, token: str, shown: Shown, *, client: Client) -> Pair:
     """Raises InvalidToken for an mfa token that made a session already, or is older than a change of the account."""
     pending = kit.mint.read_pending(token)

@@ -81,4 +81,6 @@ async def ask_second_passkey(body: WaitingSignIn, db: Db, kit: Tools) -> Passkey
 )
 async def verify_second_factor(body: SecondFactor, kit: Tools, device: Device, jar: Cookies) -> Tokens | CookieTokens:
     """Ends a sign-in that was answered with 403 `mfa_required`. One mfa token makes one session."""
+    if mfa.is_for_cookies(kit, body.mfa_token):
+        jar.require_own_page()
     return await jar.opened(await mfa.finish(kit, body.mfa_token, body.shown(), client=device))
