@@ -46,8 +46,8 @@ from libs.contracts.accounts import UserRegistered
 _METHODS = ("fed",)
 
 
-async def sign_in_with_visit(kit: Kit, code: str, browser: str | None, client: Client) -> Pair:
-    return await sign_in(kit, await visits.redeem(kit, code, browser), client)
+async def sign_in_with_visit(kit: Kit, code: str, browser: str | None, client: Client, *, cookie: bool = False) -> Pair:
+    return await sign_in(kit, await visits.redeem(kit, code, browser), client, cookie=cookie)
 
 
 async def sign_in_with_code(kit: Kit, name: str, grant: Grant, client: Client) -> Pair:
@@ -68,14 +68,16 @@ async def sign_in_with_facebook_code(kit: Kit, code: str, redirect_uri: str, cli
     return await sign_in(kit, await facebook.identify_either(code, redirect_uri), client, family=family)
 
 
-async def sign_in(kit: Kit, claimed: Claimed, client: Client, *, family: str = "canonical") -> Pair:
+async def sign_in(
+    kit: Kit, claimed: Claimed, client: Client, *, family: str = "canonical", cookie: bool = False
+) -> Pair:
     """Raises what `admit` raises. Who it is stays settled then: only the session is refused."""
     try:
         user_id = await _settle(kit, claimed, client)
     except EmailTaken:
         # Somebody has registered with the address in between; now there is an account to look at.
         user_id = await _settle(kit, claimed, client)
-    opening = Opening(amr=_METHODS, family=family)
+    opening = Opening(amr=_METHODS, family=family, cookie=cookie)
     try:
         async with kit.database.transaction() as db:
             return await admission.admit(db, kit, user_id, opening, client=client)

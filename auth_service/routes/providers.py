@@ -13,15 +13,16 @@ from auth_service.domain.oauth import Grant
 from auth_service.domain.visits import ComingBack
 from auth_service.errors import UnknownVisit
 from auth_service.routes.answers import signed_in
+from auth_service.routes.cookies import Cookies
 from auth_service.schemas.providers import (
     ProviderGrant,
     ProviderList,
     ProviderShown,
     VisitBegin,
     VisitBegun,
-    VisitCode,
+    VisitExchange,
 )
-from auth_service.schemas.tokens import Tokens
+from auth_service.schemas.tokens import CookieTokens, Tokens
 
 router = APIRouter(prefix="/api/v1/auth/providers", tags=["providers"])
 
@@ -103,11 +104,16 @@ async def come_back_by_form(provider_id: str, kit: Tools, request: Request) -> R
 
 @router.post("/exchange", responses=_REFUSALS)
 async def exchange_visit(
-    *, body: VisitCode, kit: Tools, device: Device, response: Response, browser: Browser = None
-) -> Tokens:
+    *, body: VisitExchange, kit: Tools, device: Device, jar: Cookies, browser: Browser = None
+) -> Tokens | CookieTokens:
     """Ends a visit: the code from the fragment, in the browser that began it, for a pair of tokens. Once, within two
-    minutes."""
-    return signed_in(await social.sign_in_with_visit(kit, body.code, browser, device), response)
+    minutes.
+
+    With `cookie` the tokens come as cookies that no script can read, and a session that the browser had before ends.
+    """
+    if body.cookie:
+        jar.require_own_page()
+    return await jar.opened(await social.sign_in_with_visit(kit, body.code, browser, device, cookie=body.cookie))
 
 
 @router.post("/{provider_id}/token", responses=_REFUSALS)

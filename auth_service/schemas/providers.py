@@ -42,6 +42,10 @@ class VisitCode(Body):
     code: Code
 
 
+class VisitExchange(VisitCode):
+    cookie: Annotated[bool, Field(strict=True, description="Tokens come as cookies that no script can read.")] = False
+
+
 class ProviderGrant(Body):
     """What an app got that visited the provider itself, with the verifier (PKCE, S256) and the nonce that it chose."""
 

@@ -1,5 +1,6 @@
 """Which processes make up Parley, and what each of them is told."""
 
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -155,7 +156,21 @@ class World:
         }
 
     def _auth(self) -> dict[str, str]:
-        return {"AUTH_REFRESH_KEYS": self.environ.get("AUTH_REFRESH_KEYS", self.secrets["refresh_keys"])}
+        keys = self.environ.get("AUTH_REFRESH_KEYS", self.secrets["refresh_keys"])
+        return {"AUTH_REFRESH_KEYS": keys, **self._sign_in_providers()}
+
+    def _sign_in_providers(self) -> dict[str, str]:
+        """The sandbox plays all of them."""
+        if "sandbox" not in self.addresses.requests or "AUTH_PROVIDERS" in self.environ:
+            return {}
+        from deploy.sandbox.identity import settings_of
+
+        return {
+            "AUTH_PROVIDERS": json.dumps(settings_of(self.addresses.url("sandbox"))),
+            "AUTH_PROVIDER_PRIVATE_NETWORKS": "true",
+            # A page of the same origin, from which the code in its address can be exchanged.
+            "AUTH_RETURN_URLS": self.environ.get("AUTH_RETURN_URLS", f"{self.addresses.url('gateway')}/api/v1/docs"),
+        }
 
     def _gateway(self) -> dict[str, str]:
         return {

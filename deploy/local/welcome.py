@@ -13,6 +13,7 @@ Parley is up after {seconds:.1f} s. Ctrl-C stops everything; the data stays unti
   API           {url}/api/v1/docs
   Mailbox       {mailbox}
   Texts         {mailbox}/texts
+  Identities    {mailbox}/identity
   Demo logins   {"  ".join(DEMO_USERS)}
                 password {DEMO_PASSWORD}
 

@@ -35,6 +35,19 @@ async def test_the_device_is_known_from_then_on(elsewhere: Elsewhere) -> None:
     assert "x-device-token" not in again.headers
 
 
+@pytest.mark.promise("A48")
+async def test_a_browser_may_have_its_tokens_in_cookies(elsewhere: Elsewhere) -> None:
+    browser = elsewhere.browser()
+    body = {"code": await browser.visit("google", await elsewhere.person()), "cookie": True}
+    foreign = {**browser.headers, "Origin": "https://evil.example.com", "Sec-Fetch-Site": "cross-site"}
+    refused = await elsewhere.api.post(f"{PROVIDERS}/exchange", body, headers=foreign)
+    assert (refused.status_code, refused.json()["code"]) == (403, "cross_site_request")
+    own = {**browser.headers, "Sec-Fetch-Site": "same-origin"}
+    answer = await elsewhere.api.post(f"{PROVIDERS}/exchange", body, headers=own)
+    assert answer.json().keys() == {"success", "expires_in", "user"}
+    assert "__Host-at=" in str(answer.headers.get_list("set-cookie"))
+
+
 @pytest.mark.promise("A28")
 @pytest.mark.parametrize("provider", ALL)
 async def test_an_address_is_verified_only_where_the_provider_vouches(elsewhere: Elsewhere, provider: str) -> None:
