@@ -49,7 +49,7 @@ async def link_identity(
 
 
 @router.delete(
-    "/{identity_id}",
+    "/{identity_id:uuid}",
     status_code=status.HTTP_204_NO_CONTENT,
     responses={403: {"description": "Confirm who you are first."}, 409: {"description": "No other way to sign in."}},
 )

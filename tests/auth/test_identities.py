@@ -141,6 +141,12 @@ async def test_other_peoples_identities_are_not_found(elsewhere: Elsewhere) -> N
     assert "github" in await identities(elsewhere, owner.access)
 
 
+async def test_only_ids_are_let_go_of(elsewhere: Elsewhere) -> None:
+    made = await elsewhere.api.register()
+    answers = [await elsewhere.api.call("DELETE", f"{IDENTITIES}/{each}", made.access) for each in ("begin", "google")]
+    assert [answer.status_code for answer in answers] == [405, 404]
+
+
 async def test_unknown_providers_cannot_be_linked(elsewhere: Elsewhere) -> None:
     made = await elsewhere.api.register()
     body = {"provider": "nobody", "return_to": PAGE}
