@@ -6,6 +6,7 @@ import httpx2
 import structlog
 from joserfc import jwk
 
+from libs import metrics
 from libs.keys import USER, Key, KeyRing
 
 _REFRESH_SECONDS = 300.0
@@ -67,6 +68,7 @@ class JwksKeys:
         if published.keys() != self._published.keys():
             self._generation += 1
         self._published = published
+        metrics.JWKS_FETCHED.set_to_current_time()
 
 
 def _parse(entry: dict[str, str]) -> Key:

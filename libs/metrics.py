@@ -1,6 +1,6 @@
 """Prometheus metrics, served on a port of their own, so that they can never be reached through the gateway."""
 
-from prometheus_client import Counter, Histogram, start_http_server
+from prometheus_client import Counter, Gauge, Histogram, start_http_server
 
 REQUESTS = Counter("parley_http_requests_total", "Answered requests.", ["service", "method", "route", "status"])
 SECONDS = Histogram(
@@ -12,6 +12,10 @@ SECONDS = Histogram(
 QUERIES = Counter("parley_database_queries_total", "Statements sent to PostgreSQL.", ["service"])
 SLOW_QUERIES = Counter("parley_database_slow_queries_total", "Statements over the slow-query limit.", ["service"])
 EVENTS = Counter("parley_events_total", "Events handled by a consumer.", ["consumer", "producer", "outcome"])
+
+REVOCATION_LAG = Gauge("parley_revocation_lag_seconds", "How long the last news of ended sessions was on its way.")
+REVOCATION_HEARD = Gauge("parley_revocation_heard_timestamp_seconds", "When news of ended sessions were heard last.")
+JWKS_FETCHED = Gauge("parley_jwks_fetched_timestamp_seconds", "When auth was asked for its public keys last.")
 
 
 def expose(host: str, port: int) -> None:

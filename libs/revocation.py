@@ -15,6 +15,7 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from libs import metrics
 from libs.clock import Clock
 from libs.errors import ServiceError, TokenRevoked, TokenStale, Unauthenticated
 from libs.redis import read_stream
@@ -177,11 +178,18 @@ class Revocations:
             marker = fields.get("h", marker)
             changed |= self._apply(fields)
             self._last_id = entry_id
+            self._measure()
         if marker is not None:
             changed |= await self._recognise(marker)
         if changed and self._on_change:
             self._on_change()
         self._clean()
+
+    def _measure(self) -> None:
+        # An entry's id begins with the moment at which Redis took it.
+        told_ms = int(self._last_id.partition("-")[0])
+        metrics.REVOCATION_LAG.set(max(0, self._clock.ms() - told_ms) / 1000)
+        metrics.REVOCATION_HEARD.set_to_current_time()
 
     async def _recognise(self, marker: str) -> bool:
         """Another marker is another life of Redis: what it forgot comes from auth.

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from uuid import UUID
 
 import structlog
+from prometheus_client import Counter
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -20,6 +21,12 @@ from libs.db import Database
 from libs.ids import uuid7
 
 Result = Literal["ok", "refused"]
+# Why something was refused is one of our codes; why staff did something is a text of theirs, and no label.
+EVENTS = Counter(
+    "parley_auth_events_total",
+    "What the audit log was told: sign-ins are `session.started` and `sign_in.refused`.",
+    ["action", "result", "reason"],
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +55,7 @@ async def record(db: AsyncSession, entry: Entry, client: Client, *, now: datetim
         "request_id": structlog.contextvars.get_contextvars().get("request_id"),
     }
     await db.execute(insert(AuditEvent).values(row))
+    EVENTS.labels(entry.action, entry.result, entry.reason or "" if entry.result == "refused" else "").inc()
 
 
 async def record_alone(database: Database, entry: Entry, client: Client, *, now: datetime) -> None:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import structlog
 from passlib.hash import argon2, bcrypt
+from prometheus_client import Counter, Gauge, Histogram
 
 from auth_service.errors import Busy
 
@@ -29,6 +30,14 @@ _MAX_BCRYPT_COST = 15
 _MIN_BCRYPT_COST = 4
 _ARGON2_FORM = re.compile(r"\$argon2(?:id|i|d)\$v=19\$m=(\d{1,8}),t=(\d{1,4}),p=(\d{1,4})\$[\w+/]+\$[\w+/]+", re.ASCII)
 _BCRYPT_FORM = re.compile(r"\$2[aby]\$(\d\d)\$[\w./]{53}", re.ASCII)
+
+WAITING = Gauge("parley_hashing_waiting", "Passwords that wait for a thread; 32 at most.")
+WAITED = Histogram(
+    "parley_hashing_wait_seconds",
+    "How long passwords waited for a thread.",
+    buckets=(0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 1, 2),
+)
+BUSY = Counter("parley_hashing_busy_total", "Requests that were told to come back, for too many waited.")
 
 log = structlog.get_logger()
 
@@ -91,12 +100,15 @@ class Hasher:
 
     async def _take_turn(self) -> None:
         if self._waiting >= _QUEUE:
+            BUSY.inc()
             raise Busy
         self._waiting += 1
         try:
-            async with asyncio.timeout(self._wait_seconds):
-                await self._free.acquire()
+            with WAITING.track_inprogress(), WAITED.time():
+                async with asyncio.timeout(self._wait_seconds):
+                    await self._free.acquire()
         except TimeoutError:
+            BUSY.inc()
             raise Busy from None
         finally:
             self._waiting -= 1

@@ -63,6 +63,7 @@ async def with_password(
     verdict = await kit.hasher.verify(None if wait else attempt.hash, password)
     if wait:
         log.info("sign_in_throttled", known=attempt.user_id is not None)
+        audit.EVENTS.labels("sign_in.refused", "refused", RateLimited.code).inc()
         raise RateLimited(wait)
     if attempt.user_id is None or not verdict.matches:
         await _fail(kit, attempt)
