@@ -8,7 +8,7 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from auth_service.domain import audit, chain, deletion, exports, housekeeping, months, presence, revocations
+from auth_service.domain import audit, chain, deletion, exports, housekeeping, months, presence, resealing, revocations
 from auth_service.settings import Settings
 from libs import revocation
 from libs.clock import Clock
@@ -50,6 +50,7 @@ async def main(settings: Settings, clock: Clock | None = None) -> None:
                 every(_HOUR, partial(housekeeping.forget, runtime.db, clock)),
                 every(_SEAL_SECONDS, partial(chain.seal, runtime.db)),
                 every(_HOUR, partial(chain.tell_head, runtime.db)),
+                every(_HOUR, partial(resealing.renew, runtime.db, runtime.cipher)),
                 every(_HOUR, partial(keep_months, runtime.db, clock, keep=keep)),
             )
         finally:

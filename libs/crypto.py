@@ -28,12 +28,12 @@ class FieldCipher:
             if not kid or len(raw) != 32:
                 raise ValueError("A field key is `kid:base64url` of 32 bytes.")
             self._keys[kid] = AESGCM(raw)
-        self._current = next(iter(self._keys))
+        self.current = next(iter(self._keys))
 
     def encrypt(self, text: str, context: str) -> str:
         nonce = os.urandom(_NONCE_BYTES)
-        sealed = self._keys[self._current].encrypt(nonce, text.encode(), context.encode())
-        return f"{self._current}.{base64.urlsafe_b64encode(nonce + sealed).decode()}"
+        sealed = self._keys[self.current].encrypt(nonce, text.encode(), context.encode())
+        return f"{self.current}.{base64.urlsafe_b64encode(nonce + sealed).decode()}"
 
     def decrypt(self, sealed: str, context: str) -> str:
         kid, _, encoded = sealed.partition(".")

@@ -93,7 +93,7 @@ async def document(db: AsyncSession, kit: Kit, export_id: UUID, user_id: UUID, *
     if export.state != "ready" or export.document is None:
         raise ExportNotReady
     try:
-        opened: dict[str, Any] = json.loads(kit.cipher.decrypt(export.document, _context(export.id)))
+        opened: dict[str, Any] = json.loads(kit.cipher.decrypt(export.document, context(export.id)))
     except CannotDecrypt:
         # Its key was taken out of use.
         raise NotFound from None
@@ -113,7 +113,7 @@ async def make_waiting(database: Database, cipher: FieldCipher, clock: Clock) ->
             now = clock.now()
             copied = {name: await _rows(db, statement, export.user_id) for name, statement in _SECTIONS.items()}
             written = json.dumps({"made_at": rfc3339(now), **copied}, default=_plain, ensure_ascii=False)
-            export.document = cipher.encrypt(written, _context(export.id))
+            export.document = cipher.encrypt(written, context(export.id))
             export.state, export.ready_at, export.expires_at = "ready", now, now + KEEP
             log.info("export_made", export_id=str(export.id))
 
@@ -126,5 +126,5 @@ def _plain(value: object) -> str:
     return rfc3339(value) if isinstance(value, datetime) else str(value)
 
 
-def _context(export_id: UUID) -> str:
+def context(export_id: UUID) -> str:
     return f"export:{export_id}"

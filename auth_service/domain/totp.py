@@ -38,7 +38,7 @@ async def enrol(db: AsyncSession, kit: Kit, user: User) -> Enrolment:
     """A new secret, which counts once a code of it was shown. Raises AlreadyEnrolled when one counts already."""
     secret = secrets.token_bytes(_SECRET_BYTES)
     row = {
-        "secret": kit.cipher.encrypt(secret.hex(), _context(user.id)),
+        "secret": kit.cipher.encrypt(secret.hex(), context(user.id)),
         "last_counter": 0,
         "created_at": kit.clock.now(),
     }
@@ -71,7 +71,7 @@ async def remove(db: AsyncSession, user_id: UUID) -> bool:
 async def _use(db: AsyncSession, kit: Kit, user_id: UUID, code: str, *, confirmed: bool) -> None:
     state = Totp.confirmed_at.is_not(None) if confirmed else Totp.confirmed_at.is_(None)
     sealed = await db.scalar(select(Totp.secret).where(Totp.user_id == user_id, state))
-    step = _matching(bytes.fromhex(kit.cipher.decrypt(sealed, _context(user_id))), code, kit) if sealed else None
+    step = _matching(bytes.fromhex(kit.cipher.decrypt(sealed, context(user_id))), code, kit) if sealed else None
     if step is None:
         raise InvalidCode
     # One statement decides: of two requests with one code the second finds it spent.
@@ -97,5 +97,5 @@ def _uri(issuer: str, account: str, secret: str) -> str:
     return f"otpauth://totp/{label}?{urlencode(query, quote_via=quote)}"
 
 
-def _context(user_id: UUID) -> str:
+def context(user_id: UUID) -> str:
     return f"totp:{user_id}"

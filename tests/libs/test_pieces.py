@@ -26,6 +26,7 @@ def test_ids_grow_and_are_version_7() -> None:
     assert {(each.version, each.variant) for each in ids} == {(7, uuid.RFC_4122)}
 
 
+@pytest.mark.promise("A33")
 def test_a_sealed_field_opens_in_its_place_only() -> None:
     cipher = FieldCipher(KEY_A)
     sealed = cipher.encrypt("s3cret", "user:1:totp")
@@ -36,6 +37,7 @@ def test_a_sealed_field_opens_in_its_place_only() -> None:
             cipher.decrypt(broken, context)
 
 
+@pytest.mark.promise("A33")
 def test_field_keys_rotate() -> None:
     old = FieldCipher(KEY_A).encrypt("text", "c")
     both = FieldCipher(f"{KEY_B}, {KEY_A}")
