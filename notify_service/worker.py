@@ -39,7 +39,7 @@ from notify_service.settings import Settings
 
 # Later than this a mail has nothing to say any more.
 _WORTH_SENDING = timedelta(hours=24)
-_CODE_LIFETIME = timedelta(minutes=5)
+_SHORT_LIVED = dict.fromkeys(("phone_code", "phone_change"), timedelta(minutes=5))
 _TEXT_RETRY_SECONDS, _TEXT_RETRY_CAP_SECONDS = 2.0, 30.0
 _HOUR = timedelta(hours=1).total_seconds()
 
@@ -208,7 +208,7 @@ class Heard:
             secret=data.secret,
             # Two mails with one code do no harm; none locks a person out.
             at_least_once=data.secret is not None,
-            expires_at=event.occurred_at + (_CODE_LIFETIME if data.channel == "sms" else _WORTH_SENDING),
+            expires_at=event.occurred_at + _SHORT_LIVED.get(data.kind, _WORTH_SENDING),
         )
         await self._order(session, [order])
 

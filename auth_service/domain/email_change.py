@@ -10,7 +10,18 @@ from uuid import UUID
 from sqlalchemy import delete
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from auth_service.domain import audit, identifiers, links, messages, quotas, revocations, sessions, users, verification
+from auth_service.domain import (
+    audit,
+    identifiers,
+    links,
+    messages,
+    phone_change,
+    quotas,
+    revocations,
+    sessions,
+    users,
+    verification,
+)
 from auth_service.domain.audit import Entry
 from auth_service.domain.clients import Client
 from auth_service.domain.identifiers import Name
@@ -68,6 +79,8 @@ async def undo(kit: Kit, token: str, client: Client) -> None:
         old = identifiers.email(link.data["email"])
         await _give(db, kit, user, old, client=client)
         await _shut_out(db, kit, user, link)
+        # Whoever had the account meanwhile may have given it a phone that signs in.
+        await phone_change.take_back(db, kit, user, since=link.created_at, client=client)
         await users.save(db, user, now=now)
         ended = await sessions.end_all(db, user.id, reason="email_undo", now=now, client=client)
         await revocations.record_user(db, user.id, now=now)

@@ -55,7 +55,7 @@ def phone(given: str) -> Name:
     except phonenumbers.NumberParseException:
         parsed = None
     if parsed is None or not phonenumbers.is_possible_number(parsed):
-        raise NotAllowed("phone_number", "Enter a phone number in international form, as +14155552671.")
+        raise NotAllowed("phone_number", "Enter a phone number in international form, e.g. +12025550101.")
     value = phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.E164)
     return Name("phone", value, value)
 

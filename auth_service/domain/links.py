@@ -96,6 +96,14 @@ async def consume(db: AsyncSession, purpose: Purpose, token: str, *, now: dateti
     return _link(row)
 
 
+async def earliest(db: AsyncSession, user_id: UUID, purpose: Purpose, *, since: datetime) -> Link | None:
+    """The first link of a user that was issued at `since` or later and was not used."""
+    unused = OneTimeToken.user_id == user_id, OneTimeToken.purpose == purpose.name, OneTimeToken.used_at.is_(None)
+    query = select(*_COLUMNS).where(*unused, OneTimeToken.created_at >= since)
+    row = (await db.execute(query.order_by(OneTimeToken.created_at, OneTimeToken.id).limit(1))).one_or_none()
+    return _link(row) if row is not None else None
+
+
 async def kill(
     db: AsyncSession, user_id: UUID, *purposes: Purpose, now: datetime, since: datetime | None = None
 ) -> None:

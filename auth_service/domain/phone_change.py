@@ -1,65 +1,133 @@
-"""Giving an account another phone number, and taking that back."""
+"""Giving an account another phone number, and taking that back.
 
+A link brings the old number back for a week. It goes by mail, for whoever has taken the phone reads its messages; to
+the old number only where no address was proved.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
 from uuid import UUID
 
+from sqlalchemy import delete
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from auth_service.domain import audit, identifiers, links, messages, phone_codes, phones, sessions, users
+from auth_service.domain import (
+    audit,
+    identifiers,
+    links,
+    messages,
+    phone_codes,
+    phone_limits,
+    phones,
+    revocations,
+    sessions,
+    users,
+)
 from auth_service.domain.audit import Entry
 from auth_service.domain.clients import Client
 from auth_service.domain.identifiers import Name
 from auth_service.domain.kit import Kit
+from auth_service.domain.links import Link
 from auth_service.domain.phone_codes import Attempt
-from auth_service.errors import LinkSpent
-from auth_service.models import Identifier, User
+from auth_service.errors import LinkSpent, PhoneTaken
+from auth_service.models import Identifier, Password, User
 
 
 async def confirm(db: AsyncSession, kit: Kit, attempt: Attempt, user_id: UUID, *, client: Client) -> User:
     """Raises WrongCode, and PhoneTaken when somebody else has proved the number: whoever only claims it loses it."""
     phone = identifiers.phone(await phone_codes.redeem(kit, phone_codes.CHANGE_PHONE, attempt, client=client))
+    now = kit.clock.now()
     user = await users.myself(db, user_id, lock=True)
     await phones.release_unproved(db, kit, phone, client=client, keep=user.id)
+    await phone_codes.end_pending(db, user.id, now=now)
     old = user.identifier("phone")
     if old is not None and old.value_norm == phone.norm:
-        await identifiers.verify(db, user.id, phone.norm, now=kit.clock.now())
-        old = None
+        await identifiers.verify(db, user.id, phone.norm, now=now)
+        await messages.mail(db, kit, user, "phone_changed")
     else:
-        await _replace(db, kit, user, phone, verified=True)
-    await _tell(db, kit, user, phone, old=old)
+        await phones.drop(db, user.id)
+        await identifiers.claim(db, user.id, phone, now=now, verified=True)
+        await _tell(db, kit, user, phone, old=old, client=client)
     await _save(db, kit, user, "phone.changed", client=client)
     return user
 
 
 async def undo(kit: Kit, token: str, client: Client) -> None:
-    """Brings the old number back and signs everybody out: whoever follows the link has not changed it. Raises
-    InvalidCode, LinkSpent, and PhoneTaken when the old number is somebody else's by now."""
+    """Brings the old number back and shuts everybody out, as whoever follows the link has not changed it: sessions end,
+    and the password is void. Raises InvalidCode, LinkSpent, and PhoneTaken when somebody else has proved the old
+    number."""
     now = kit.clock.now()
     async with kit.database.transaction() as db:
         link = await links.consume(db, links.UNDO_PHONE, token, now=now)
         user = await users.find(db, link.user_id, lock=True)
         if user is None or user.status == "deleted":
             raise LinkSpent
-        # Whoever changes a number twice has caused the second link. Links for numbers before this one stay good.
-        await links.kill(db, user.id, links.UNDO_PHONE, now=now, since=link.created_at)
-        await _replace(db, kit, user, identifiers.phone(link.data["phone"]), verified=link.data["verified"])
+        await _restore(db, kit, user, link, client=client)
+        await _void_password(db, kit, user, link)
         ended = await sessions.end_all(db, user.id, reason="phone_undo", now=now, client=client)
+        await revocations.record_user(db, user.id, now=now)
         await _save(db, kit, user, "phone.restored", client=client)
     await sessions.announce(kit, ended)
+    await revocations.announce_user(kit.redis, user.id, now)
 
 
-async def _replace(db: AsyncSession, kit: Kit, user: User, phone: Name, *, verified: bool) -> None:
-    await phones.drop(db, user.id)
-    await identifiers.claim(db, user.id, phone, now=kit.clock.now(), verified=verified)
-
-
-async def _tell(db: AsyncSession, kit: Kit, user: User, phone: Name, *, old: Identifier | None) -> None:
-    """By mail, for who has taken the phone reads its messages. A link only goes to an address that was proved."""
-    if old is None or not user.email_verified:
-        await messages.mail(db, kit, user, "phone_changed")
+async def take_back(db: AsyncSession, kit: Kit, user: User, *, since: datetime, client: Client) -> None:
+    """Undoes what became of the number of a locked user since then, when that was not their doing."""
+    await phone_codes.end_pending(db, user.id, now=kit.clock.now())
+    link = await links.earliest(db, user.id, links.UNDO_PHONE, since=since)
+    if link is None:
         return
-    now, data = kit.clock.now(), {"phone": old.value, "verified": old.verified_at is not None}
-    token = await links.issue(db, links.UNDO_PHONE, user.id, target=phone.norm, now=now, data=data)
-    await messages.mail(db, kit, user, "phone_change_undo", secret=token)
+    try:
+        await _restore(db, kit, user, link, client=client)
+    except PhoneTaken:
+        entry = Entry(action="phone.lost", subject_id=user.id, reason="proved_by_another")
+        await audit.record(db, entry, client, now=kit.clock.now())
+
+
+async def _restore(db: AsyncSession, kit: Kit, user: User, link: Link, *, client: Client) -> None:
+    now = kit.clock.now()
+    # Whoever changes a number twice has caused the second link. Links for numbers before this one stay good.
+    await links.kill(db, user.id, links.UNDO_PHONE, now=now, since=link.created_at)
+    await phone_codes.end_pending(db, user.id, now=now)
+    await phones.drop(db, user.id)
+    if link.data["phone"] is None:
+        return
+    phone, verified = identifiers.phone(link.data["phone"]), link.data["verified"]
+    if verified:
+        await phones.release_unproved(db, kit, phone, client=client, keep=user.id)
+    await identifiers.claim(db, user.id, phone, now=now, verified=verified)
+
+
+async def _tell(db: AsyncSession, kit: Kit, user: User, phone: Name, *, old: Identifier | None, client: Client) -> None:
+    """A link only goes where the account was proved to be reached before."""
+    email, now = user.identifier("email"), kit.clock.now()
+    data: Mapping[str, Any] = {
+        "phone": old.value if old else None,
+        "verified": old is not None and old.verified_at is not None,
+        "email": email.value_norm if email and email.verified_at else None,
+    }
+    if data["email"]:
+        token = await links.issue(db, links.UNDO_PHONE, user.id, target=phone.norm, now=now, data=data)
+        await messages.mail(db, kit, user, "phone_change_undo", secret=token)
+        return
+    await messages.mail(db, kit, user, "phone_changed")
+    if old and data["verified"] and await phone_limits.may_tell(db, kit.texting, old.value, client=client, now=now):
+        token = await links.issue(db, links.UNDO_PHONE, user.id, target=phone.norm, now=now, data=data)
+        await messages.text(db, kit, "phone_undo", to=old.value, language=user.language, secret=token, user_id=user.id)
+
+
+async def _void_password(db: AsyncSession, kit: Kit, user: User, link: Link) -> None:
+    """With a link to choose another one, if the address is still the one that the account had."""
+    now = kit.clock.now()
+    await links.kill(db, user.id, links.RESET_PASSWORD, now=now)
+    void = delete(Password).where(Password.user_id == user.id).returning(Password.user_id)
+    had = await db.scalar(void)
+    email = user.identifier("email")
+    if had is None or email is None or email.value_norm != link.data.get("email"):
+        return
+    token = await links.issue(db, links.RESET_PASSWORD, user.id, target=email.value_norm, now=now)
+    await messages.mail(db, kit, user, "reset_password", secret=token)
 
 
 async def _save(db: AsyncSession, kit: Kit, user: User, action: str, *, client: Client) -> None:

@@ -18,13 +18,15 @@ from prometheus_client import Counter
 from sqlalchemy import func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from auth_service.domain import messages, phone_limits
+from auth_service.domain import audit, messages, phone_limits
+from auth_service.domain.audit import Entry
 from auth_service.domain.clients import Client
 from auth_service.domain.identifiers import Name
 from auth_service.domain.kit import Kit
 from auth_service.domain.phone_limits import DAY
 from auth_service.errors import WrongCode
-from auth_service.models import PhoneCode
+from auth_service.models import Identifier, PhoneCode
+from libs.errors import RateLimited
 
 LIFETIME = timedelta(minutes=5)
 RESEND = phone_limits.RESEND
@@ -41,14 +43,15 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Purpose:
-    """`kind` names the template of the message."""
+    """`kind` names the template of the message, `refusal` what the audit log calls a code that did not work."""
 
     name: str
     kind: str
+    refusal: str
 
 
-LOGIN = Purpose("login", "phone_code")
-CHANGE_PHONE = Purpose("change_phone", "phone_change")
+LOGIN = Purpose("login", "phone_code", "sign_in.refused")
+CHANGE_PHONE = Purpose("change_phone", "phone_change", "phone.changed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +89,15 @@ async def send(
     )
     code = f"{secrets.randbelow(10**kit.texting.digits):0{kit.texting.digits}}"
     mac = _mac(kit, challenge, code)
-    withheld = await _reason_to_withhold(db, kit, phone.norm, client=client)
-    if withheld is None:
-        challenge.code = mac
+    # What is withheld is done all the same and undone: the answer must not come sooner, nor with fewer queries.
+    async with db.begin_nested() as trial:
+        withheld = await _reason_to_withhold(db, kit, phone.norm, client=client)
         await _end_earlier(db, purpose, phone.norm, now)
         await messages.text(db, kit, purpose.kind, to=phone.norm, secret=code, user_id=user_id)
+        if withheld is not None:
+            await trial.rollback()
+    if withheld is None:
+        challenge.code = mac
         SENT.labels(purpose.name).inc()
     else:
         WITHHELD.labels(withheld).inc()
@@ -102,23 +109,30 @@ async def send(
 
 async def redeem(kit: Kit, purpose: Purpose, attempt: Attempt, *, client: Client) -> str:
     """The phone that the code proves; it is used up, whatever comes next. Raises WrongCode, always the same, and
-    RateLimited for an address that tries too many phones.
+    RateLimited for a phone that had its wrong codes of the day and for an address that tries too many phones.
 
     In transactions of its own: a failure counts although it is refused.
     """
     now = kit.clock.now()
+    until: datetime | None = None
+    reason: str | None = "unknown"
     async with kit.database.transaction() as db:
         phone = await db.scalar(select(PhoneCode.phone).where(PhoneCode.id == attempt.challenge_id))
         if phone is not None:
             await phone_limits.require_phone(db, client, phone, now=now)
             await _lock(db, phone)
-        reason = await _judge(db, kit, purpose, attempt, now=now) if phone is not None else "unknown"
-    if phone is None or reason is not None:
-        REFUSED.labels(reason).inc()
-        log.info("phone_code_refused", reason=reason, purpose=purpose.name)
-        raise WrongCode
-    VERIFIED.inc()
-    return str(phone)
+            until = await _blocked_until(db, phone, now)
+            reason = "blocked" if until else await _judge(db, kit, purpose, attempt, now=now)
+            if reason is not None:
+                await _record(db, purpose, attempt, phone=phone, reason=reason, client=client, now=now)
+    if phone is not None and reason is None:
+        VERIFIED.inc()
+        return str(phone)
+    REFUSED.labels(reason).inc()
+    log.info("phone_code_refused", reason=reason, purpose=purpose.name)
+    if until is not None:
+        raise RateLimited(int((until - now).total_seconds()) + 1)
+    raise WrongCode
 
 
 async def _judge(db: AsyncSession, kit: Kit, purpose: Purpose, attempt: Attempt, *, now: datetime) -> str | None:
@@ -130,8 +144,6 @@ async def _judge(db: AsyncSession, kit: Kit, purpose: Purpose, attempt: Attempt,
     reason = _unusable(challenge, purpose, attempt, now)
     if reason is not None:
         return reason
-    if await _failures(db, challenge.phone, now) >= _TRIES_A_DAY:
-        return "blocked"
     mac = _mac(kit, challenge, attempt.code)
     fits = attempt.phone in (None, challenge.phone) and hmac.compare_digest(mac, challenge.code)
     values: dict[str, Any] = {"ended_at": now} if fits else {"failures": PhoneCode.failures + 1}
@@ -152,23 +164,49 @@ def _unusable(challenge: PhoneCode, purpose: Purpose, attempt: Attempt, now: dat
     return "dead" if challenge.failures >= _TRIES else None
 
 
+async def _record(
+    db: AsyncSession, purpose: Purpose, attempt: Attempt, *, phone: str, reason: str, client: Client, now: datetime
+) -> None:
+    """Of whoever has the number. A number of nobody is recorded too, so that it takes as long."""
+    owned = select(Identifier.user_id).where(Identifier.value_norm == phone, Identifier.verified_at.is_not(None))
+    subject_id = await db.scalar(owned) if purpose is LOGIN else attempt.user_id
+    entry = Entry(
+        action=purpose.refusal,
+        result="refused",
+        reason=f"code_{reason}",
+        actor_id=attempt.user_id,
+        subject_id=subject_id,
+    )
+    await audit.record(db, entry, client, now=now)
+
+
 async def _reason_to_withhold(db: AsyncSession, kit: Kit, phone: str, *, client: Client) -> str | None:
     now = kit.clock.now()
-    if await _failures(db, phone, now) >= _TRIES_A_DAY:
-        return "blocked"
-    return await phone_limits.reason_not_to_send(db, kit.texting, phone, client=client, now=now)
+    blocked = await _blocked_until(db, phone, now)
+    reason = await phone_limits.reason_not_to_send(db, kit.texting, phone, client=client, now=now)
+    return "blocked" if blocked else reason
 
 
-async def _failures(db: AsyncSession, phone: str, now: datetime) -> int:
-    """Of the last day, whichever code was meant: many codes must not mean many tries."""
-    counting = select(func.coalesce(func.sum(PhoneCode.failures), 0))
+async def _blocked_until(db: AsyncSession, phone: str, now: datetime) -> datetime | None:
+    """When a phone has had its failures of a day, whichever codes were meant: many codes must not mean many tries."""
+    newer = func.sum(PhoneCode.failures).over(order_by=(PhoneCode.created_at.desc(), PhoneCode.id))
     recent = PhoneCode.phone == phone, PhoneCode.created_at > now - DAY
-    return int((await db.execute(counting.where(*recent))).scalar_one())
+    codes = select(PhoneCode.created_at, newer.label("failures")).where(*recent).subquery()
+    # The block ends when the newest code is forgotten that, with those after it, makes ten.
+    full = select(func.max(codes.c.created_at)).where(codes.c.failures >= _TRIES_A_DAY)
+    filled: datetime | None = await db.scalar(full)
+    return filled + DAY if filled is not None else None
 
 
 async def _end_earlier(db: AsyncSession, purpose: Purpose, phone: str, now: datetime) -> None:
     same = PhoneCode.phone == phone, PhoneCode.purpose == purpose.name
     ending = update(PhoneCode).where(*same, PhoneCode.ended_at.is_(None))
+    await db.execute(ending.values(ended_at=now).execution_options(synchronize_session=False))
+
+
+async def end_pending(db: AsyncSession, user_id: UUID, *, now: datetime) -> None:
+    """Codes that this user has asked for and not brought back."""
+    ending = update(PhoneCode).where(PhoneCode.user_id == user_id, PhoneCode.ended_at.is_(None))
     await db.execute(ending.values(ended_at=now).execution_options(synchronize_session=False))
 
 

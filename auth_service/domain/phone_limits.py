@@ -84,13 +84,20 @@ async def require_phone(db: AsyncSession, client: Client, phone: str, *, now: da
 async def reason_not_to_send(
     db: AsyncSession, texting: Texting, phone: str, *, client: Client, now: datetime
 ) -> str | None:
-    """None: send it. Needs the lock of the phone, so that twenty requests at once make one message."""
-    reason = _reason_of_number(texting, phone)
-    if reason is None and not await _has_share(db, phone, now):
-        reason = "phone"
-    if reason is None:
-        reason = await _reason_of_budgets(db, texting, phone, client=client, now=now)
-    return reason
+    """None: send it. Needs the lock of the phone, so that twenty requests at once make one message.
+
+    All is looked at, whatever was found, and the budgets are used: undo that where nothing is sent.
+    """
+    has_share = await _has_share(db, phone, now)
+    budgets = await _reason_of_budgets(db, texting, phone, client=client, now=now)
+    return _reason_of_number(texting, phone) or (budgets if has_share else "phone")
+
+
+async def may_tell(db: AsyncSession, texting: Texting, phone: str, *, client: Client, now: datetime) -> bool:
+    """Whether a phone may be told something that it did not ask for. The budgets hold, its own share does not."""
+    if _reason_of_number(texting, phone) is not None:
+        return False
+    return await _reason_of_budgets(db, texting, phone, client=client, now=now) is None
 
 
 def calling_code(phone: str) -> str:
@@ -138,7 +145,9 @@ async def _reason_of_budgets(
         ("prefix", f"messages:{calling_code(phone)}", texting.prefix_budget),
         ("budget", "messages", texting.global_budget),
     )
-    for reason, key, most in budgets:
-        if most == 0 or not await quotas.allows(db, key, most=most, window=HOUR, now=now):
-            return reason
-    return None
+    spent = [
+        reason
+        for reason, key, most in budgets
+        if not await quotas.allows(db, key, most=most, window=HOUR, now=now) or most == 0
+    ]
+    return spent[0] if spent else None

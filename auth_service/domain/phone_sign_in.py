@@ -13,7 +13,7 @@ from auth_service.domain.kit import Kit
 from auth_service.domain.phone_codes import Attempt
 from auth_service.domain.sessions import Opening
 from auth_service.domain.tokens import Pair
-from auth_service.errors import InvalidCredentials, WrongCode
+from auth_service.errors import CountryBlocked, InvalidCredentials, MfaRequired, WrongCode
 from libs import outbox
 from libs.contracts.accounts import UserRegistered
 
@@ -30,16 +30,21 @@ async def with_code(
     the code, and for an account that is suspended."""
     proved = await phone_codes.redeem(kit, phone_codes.LOGIN, attempt, client=client)
     phone = identifiers.phone(proved)
-    async with kit.database.transaction() as db:
-        user_id, ended = await phones.owner_by_proof(db, kit, phone, client=client)
-        created = user_id is None
-        if user_id is None:
-            new = Registration("", phone=phone, first_name=first_name, last_name=last_name)
-            user_id = await _register(db, kit, new, client)
-        try:
+    user_id: UUID | None = None
+    try:
+        async with kit.database.transaction() as db:
+            user_id, ended = await phones.owner_by_proof(db, kit, phone, client=client)
+            created = user_id is None
+            if user_id is None:
+                new = Registration("", phone=phone, first_name=first_name, last_name=last_name)
+                user_id = await _register(db, kit, new, client)
             pair = await admission.admit(db, kit, user_id, _OPENING, client=client)
-        except InvalidCredentials:
+    except (InvalidCredentials, CountryBlocked, MfaRequired) as refusal:
+        entry = Entry(action="sign_in.refused", result="refused", reason=refusal.code, subject_id=user_id)
+        await audit.record_alone(kit.database, entry, client, now=kit.clock.now())
+        if isinstance(refusal, InvalidCredentials):
             raise WrongCode from None
+        raise
     await sessions.announce(kit, ended)
     return pair, created
 

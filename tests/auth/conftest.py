@@ -93,6 +93,13 @@ async def aging(open_api: OpenApi) -> AsyncIterator[Api]:
         yield opened
 
 
+@pytest.fixture(scope="session")
+async def later(open_api: OpenApi) -> AsyncIterator[Api]:
+    """An app whose clock tests advance one after the other: for those whose people and addresses nobody else has."""
+    async with open_api() as opened:
+        yield opened
+
+
 @pytest.fixture
 async def still(open_api: OpenApi) -> AsyncIterator[Api]:
     """An app whose clock stands unless a test advances it."""

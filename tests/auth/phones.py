@@ -2,8 +2,6 @@
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from ipaddress import IPv6Address
 from typing import Any
@@ -27,14 +25,6 @@ def new_address() -> str:
     return str(IPv6Address(0x2001_0DB8 << 96 | secrets.randbits(96)))
 
 
-@asynccontextmanager
-async def at(api: Api, ip: str) -> AsyncIterator[Api]:
-    """The same app, called from this address."""
-    transport = httpx2.ASGITransport(app=api.app, raise_app_exceptions=False, client=(ip, 4711))
-    async with httpx2.AsyncClient(transport=transport, base_url="http://test") as http:
-        yield Api(http, api.app, api.clock)
-
-
 @dataclass
 class Phone:
     """Each request comes from another address, unless one is given."""
@@ -47,8 +37,7 @@ class Phone:
         return cls(api, new_phone())
 
     async def post(self, path: str, body: Any, token: str | None = None, *, ip: str | None = None) -> httpx2.Response:
-        async with at(self.api, ip or new_address()) as api:
-            return await api.post(path, body, token)
+        return await self.api.post(path, body, token, ip=ip or new_address())
 
     async def ask(self, **options: Any) -> httpx2.Response:
         return await self.post(REQUEST, {"phone_number": self.number}, **options)
@@ -84,10 +73,14 @@ class Phone:
 
     async def code(self, which: int = -1) -> str:
         """What the message says, as notify would read it."""
-        text = (await self.texts())[which]
-        assert text.secret is not None
-        opened: str = self.api.app.state.cipher.decrypt(text.secret, f"message:{text.id}")
-        return opened
+        return secret_of(self.api, [text for text in await self.texts() if text.kind != "phone_undo"][which])
+
+
+def secret_of(api: Api, message: MessageRequested) -> str:
+    """As notify would read it."""
+    assert message.secret is not None
+    opened: str = api.app.state.cipher.decrypt(message.secret, f"message:{message.id}")
+    return opened
 
 
 def other_than(code: str) -> str:

@@ -1,12 +1,13 @@
 """Giving an account another phone number."""
 
 from typing import Any
+from uuid import UUID
 
 import httpx2
 import pytest
 
-from tests.auth.api import PASSWORD, Account, Api
-from tests.auth.phones import Phone, new_address, new_phone, together
+from tests.auth.api import PASSWORD, Account, Api, unique
+from tests.auth.phones import Phone, new_address, new_phone, secret_of, together
 
 CHANGE = "/api/v1/users/me/phone"
 CONFIRM = "/api/v1/users/me/phone/confirm"
@@ -15,8 +16,8 @@ DAY = 24 * 3600
 
 
 @pytest.fixture
-def phone(aging: Api) -> Phone:
-    return Phone.new(aging)
+def phone(later: Api) -> Phone:
+    return Phone.new(later)
 
 
 async def member(api: Api, **changed: Any) -> Account:
@@ -41,17 +42,18 @@ async def change(phone: Phone, token: str) -> httpx2.Response:
     return await confirm(phone, token, asked.json()["challenge_id"])
 
 
-async def renewed(api: Api, account: Account) -> str:
-    """A fresh sign-in, as after the clock was advanced."""
-    return str((await api.sign_in(email=account.email)).json()["access"])
-
-
 async def undo_token(api: Api, email: str) -> str:
     """The token of the newest link that takes a change back, as the mail has it."""
-    mail = [m for m in await api.mails(email) if m.kind == "phone_change_undo"][-1]
-    assert mail.secret is not None
-    opened: str = api.app.state.cipher.decrypt(mail.secret, f"message:{mail.id}")
-    return opened
+    return secret_of(api, [m for m in await api.mails(email) if m.kind == "phone_change_undo"][-1])
+
+
+async def number_of(api: Api, user_id: UUID) -> tuple[str, bool] | None:
+    """And whether it is proved."""
+    rows = await api.sql(
+        "SELECT value, verified_at IS NOT NULL AS proved FROM identifiers WHERE user_id = :id AND kind = 'phone'",
+        id=user_id,
+    )
+    return (rows[0].value, rows[0].proved) if rows else None
 
 
 @pytest.mark.promise("A41")
@@ -95,8 +97,7 @@ async def test_old_number_comes_back_by_a_link_and_everybody_is_signed_out(phone
     answer = await phone.post(UNDO, {"token": await undo_token(phone.api, ada.email)})
     assert (answer.status_code, answer.json()) == (200, {"status": "restored"})
     assert (await phone.api.refresh(ada.refresh)).status_code == 401
-    me = (await phone.api.me(await renewed(phone.api, ada))).json()
-    assert (me["phone_number"], me["phone_verified"]) == (phone.number, True)
+    assert await number_of(phone.api, ada.id) == (phone.number, True)
 
 
 @pytest.mark.promise("A41")
@@ -121,7 +122,7 @@ async def test_changing_twice_does_not_keep_the_number_from_its_owner(phone: Pho
     second = await undo_token(phone.api, ada.email)
     assert (await phone.post(UNDO, {"token": token})).status_code == 200
     assert (await phone.post(UNDO, {"token": second})).status_code == 410
-    assert (await phone.api.me(await renewed(phone.api, ada))).json()["phone_number"] == own
+    assert await number_of(phone.api, ada.id) == (own, False)
     assert (await phone.post(UNDO, {"token": "nobody's"})).status_code == 401
 
 
@@ -129,6 +130,85 @@ async def test_address_that_was_never_proved_gets_no_link(phone: Phone) -> None:
     ada = await phone.api.register(phone_number=new_phone())
     await change(phone, ada.access)
     assert [m.kind for m in await phone.api.mails(ada.email)][-1] == "phone_changed"
+
+
+@pytest.mark.promise("A41")
+async def test_undoing_voids_the_password_and_brings_a_link_for_another(phone: Phone) -> None:
+    ada = await member(phone.api, phone_number=new_phone())
+    await change(phone, ada.access)
+    await phone.post(UNDO, {"token": await undo_token(phone.api, ada.email)})
+    assert (await phone.api.sign_in(email=ada.email)).status_code == 401
+    assert (await phone.api.mails(ada.email))[-1].kind == "reset_password"
+    body = {"token": await phone.api.link_token(ada.email), "new_password": f"{PASSWORD} again"}
+    assert (await phone.post("/api/v1/auth/password/reset", body)).status_code == 200
+    assert (await phone.api.sign_in(f"{PASSWORD} again", email=ada.email)).status_code == 200
+
+
+@pytest.mark.promise("A41")
+async def test_first_number_of_an_account_can_be_undone_as_well(phone: Phone) -> None:
+    ada = await member(phone.api)
+    await change(phone, ada.access)
+    assert (await phone.post(UNDO, {"token": await undo_token(phone.api, ada.email)})).status_code == 200
+    assert await number_of(phone.api, ada.id) is None
+
+
+@pytest.mark.promise("A41")
+async def test_claiming_the_old_number_does_not_keep_it_from_its_owner(phone: Phone) -> None:
+    ada, thief = await member(phone.api), Phone.new(phone.api)
+    await change(phone, ada.access)
+    await change(thief, ada.access)
+    claimant = await phone.api.register(phone_number=phone.number)
+    assert (await phone.post(UNDO, {"token": await undo_token(phone.api, ada.email)})).status_code == 200
+    assert await number_of(phone.api, ada.id) == (phone.number, True)
+    assert await number_of(phone.api, claimant.id) is None
+
+
+@pytest.mark.promise("A41")
+async def test_old_number_that_somebody_else_has_proved_stays_theirs(phone: Phone) -> None:
+    ada = await member(phone.api)
+    await change(phone, ada.access)
+    await change(thief := Phone.new(phone.api), ada.access)
+    phone.api.clock.advance(61)
+    assert (await phone.sign_in()).json()["created"]
+    answer = await phone.post(UNDO, {"token": await undo_token(phone.api, ada.email)})
+    assert (answer.status_code, answer.json()["code"]) == (409, "phone_number_taken")
+    assert await number_of(phone.api, ada.id) == (thief.number, True)
+
+
+@pytest.mark.promise("A41")
+async def test_taking_an_address_back_takes_the_number_back_that_came_after(phone: Phone) -> None:
+    ada, thief, moved = await member(phone.api), Phone.new(phone.api), f"{unique()}@example.com"
+    await change(phone, ada.access)
+    await phone.api.post("/api/v1/users/me/email", {"email": moved}, ada.access)
+    await phone.api.post("/api/v1/auth/email/confirm", {"token": await phone.api.link_token(moved)})
+    undo = await phone.api.link_token(ada.email)
+    await change(thief, ada.access)
+    assert (await phone.api.post("/api/v1/auth/email/undo", {"token": undo})).status_code == 200
+    assert await number_of(phone.api, ada.id) == (phone.number, True)
+    phone.api.clock.advance(61)
+    assert (await thief.sign_in()).json()["created"]
+    assert (await phone.post(UNDO, {"token": await undo_token(phone.api, moved)})).status_code == 410
+
+
+@pytest.mark.promise("A41")
+async def test_account_without_an_address_gets_the_link_at_its_old_number(phone: Phone) -> None:
+    signed_in = (await phone.sign_in()).json()
+    await change(thief := Phone.new(phone.api), signed_in["access"])
+    told = (await phone.texts())[-1]
+    assert (told.kind, told.channel) == ("phone_undo", "sms")
+    assert (await phone.post(UNDO, {"token": secret_of(phone.api, told)})).status_code == 200
+    phone.api.clock.advance(61)
+    assert (await phone.sign_in()).json()["user"]["id"] == signed_in["user"]["id"]
+    assert (await thief.sign_in()).json()["created"]
+
+
+@pytest.mark.promise("A41")
+async def test_change_ends_the_codes_of_other_changes(phone: Phone) -> None:
+    ada, other = await member(phone.api), Phone.new(phone.api)
+    pending = (await ask(other, ada.access)).json()["challenge_id"]
+    await change(phone, ada.access)
+    answer = await confirm(other, ada.access, pending)
+    assert (answer.status_code, answer.json()["code"]) == (401, "invalid_code")
 
 
 @pytest.mark.promise("A41", "L6")
@@ -192,6 +272,14 @@ async def test_change_is_in_the_log(phone: Phone) -> None:
     rows = await phone.api.sql("SELECT action, data::text AS data FROM audit WHERE subject_id = :id", id=ada.id)
     assert "phone.changed" in {row.action for row in rows}
     assert all(phone.number not in row.data for row in rows)
+
+
+@pytest.mark.promise("A44")
+async def test_code_that_changes_nothing_is_in_the_log(phone: Phone) -> None:
+    ada = await member(phone.api)
+    await confirm(phone, ada.access, await phone.challenge())
+    refused = (await phone.api.audit("phone.changed", subject_id=ada.id))[-1]
+    assert (refused.result, refused.reason, refused.actor_id) == ("refused", "code_foreign", ada.id)
 
 
 async def test_limits_of_an_address_hold_for_changes_as_well(phone: Phone) -> None:

@@ -33,8 +33,7 @@ def render(kind: str, variables: Mapping[str, Any], secret: str | None = None) -
     if written is None:
         raise CannotRender("unknown_template")
     values["names"] = words.names
-    # After the #, the secret stays in the browser: no server on the way can log it.
-    values["link"] = f"{page}#token={quote(secret, safe='')}" if page and secret else None
+    values["link"] = _link(page, secret)
     subject = written.subject.render(values)
     return Mail(subject, written.text.render(values) + "\n", written.html.render(values) + "\n")
 
@@ -42,13 +41,17 @@ def render(kind: str, variables: Mapping[str, Any], secret: str | None = None) -
 def render_text(kind: str, variables: Mapping[str, Any], secret: str | None = None, language: str | None = None) -> str:
     """A short message for a phone. Raises CannotRender."""
     given = dict(variables)
-    named = given.pop("language", None)
-    given.pop("page", None)
+    named, page = given.pop("language", None), given.pop("page", None)
     values = kinds.checked(kind, given, secret)
     written = languages.of(language or named).texts.get(kind)
     if written is None:
         raise CannotRender("unknown_template")
-    return written.render(values)
+    return written.render({**values, "link": _link(page, secret)})
+
+
+def _link(page: str | None, secret: str | None) -> str | None:
+    # After the #, the secret stays in the browser: no server on the way can log it.
+    return f"{page}#token={quote(secret, safe='')}" if page and secret else None
 
 
 def prepare() -> None:

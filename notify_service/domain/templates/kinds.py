@@ -137,11 +137,11 @@ MAILS: dict[str, type[Told]] = {
     "account_deleted": Told,
     "message": Written,
 }
-TEXTS: dict[str, type[Told]] = {"phone_code": WithSecret, "phone_change": WithSecret}
+TEXTS: dict[str, type[Told]] = {"phone_code": WithSecret, "phone_change": WithSecret, "phone_undo": WithSecret}
 # Those that can be switched off say so at their end; of the others, those that bring nothing one has asked for say why.
 SWITCHABLE = frozenset({"message"})
 ASKED_FOR = frozenset({"verify_email", "reset_password", "reauth_code", "email_change_confirm", "account_exists"})
-# The page of the client that takes the secret of a mail, below the address that `NOTIFY_LINK_BASE` names.
+# The page of the client that takes the secret of a message, below the address that `NOTIFY_LINK_BASE` names.
 PAGES = {
     "verify_email": "verify-email",
     "reset_password": "reset-password",
@@ -149,6 +149,7 @@ PAGES = {
     "email_change_confirm": "confirm-email",
     "email_change_undo": "undo-email",
     "phone_change_undo": "undo-phone",
+    "phone_undo": "undo-phone",
 }
 
 
