@@ -20,16 +20,16 @@ from libs.contracts.accounts import UserRegistered
 log = structlog.get_logger()
 # Strangers know a phone number sooner than an address of one's choice.
 _NEWCOMER = Standing(phone_verified=True, direct_messages="contacts")
-_OPENING = Opening(amr=["otp", "sms"])
 
 
 async def with_code(
-    kit: Kit, attempt: Attempt, client: Client, *, first_name: str, last_name: str
+    kit: Kit, attempt: Attempt, client: Client, *, first_name: str, last_name: str, cookie: bool
 ) -> tuple[Pair, bool]:
     """Tokens, and whether the account is new; the names are for a new one. Raises WrongCode for whatever is wrong with
     the code, and for an account that is suspended."""
     proved = await phone_codes.redeem(kit, phone_codes.LOGIN, attempt, client=client)
     phone = identifiers.phone(proved)
+    opening = Opening(amr=["otp", "sms"], cookie=cookie)
     user_id: UUID | None = None
     try:
         async with kit.database.transaction() as db:
@@ -38,7 +38,7 @@ async def with_code(
             if user_id is None:
                 new = Registration("", phone=phone, first_name=first_name, last_name=last_name)
                 user_id = await _register(db, kit, new, client)
-            pair = await admission.admit(db, kit, user_id, _OPENING, client=client)
+            pair = await admission.admit(db, kit, user_id, opening, client=client)
     except (InvalidCredentials, CountryBlocked, MfaRequired) as refusal:
         entry = Entry(action="sign_in.refused", result="refused", reason=refusal.code, subject_id=user_id)
         await audit.record_alone(kit.database, entry, client, now=kit.clock.now())

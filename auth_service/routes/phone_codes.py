@@ -1,12 +1,12 @@
 """Signing in with a code that is texted to a phone."""
 
-from fastapi import APIRouter, Response, status
+from fastapi import APIRouter, status
 
 from auth_service.deps import Device, Tools
 from auth_service.domain import identifiers, phone_codes, phone_sign_in
 from auth_service.domain.phone_codes import Attempt
-from auth_service.routes.answers import remember_device
-from auth_service.schemas.phones import Challenge, CodeSignIn, CodeTokens, PhoneNumber
+from auth_service.routes.cookies import Cookies
+from auth_service.schemas.phones import Challenge, CodeCookies, CodeSignIn, CodeTokens, PhoneNumber
 from libs.deps import Db
 
 router = APIRouter(prefix="/api/v1/auth/otp", tags=["phone codes"])
@@ -24,19 +24,22 @@ async def request_code(body: PhoneNumber, db: Db, kit: Tools, device: Device) ->
 
 
 @router.post("/verify", responses={401: {"description": "The code is wrong, used or expired: `invalid_code`."}})
-async def verify_code(body: CodeSignIn, kit: Tools, device: Device, response: Response) -> CodeTokens:
+async def verify_code(body: CodeSignIn, kit: Tools, device: Device, jar: Cookies) -> CodeTokens | CodeCookies:
     """Signs in with the code. A phone that is new gets an account.
 
     A code works once, for five minutes and for five tries. After ten wrong ones within a day no code for that phone
-    works before the day is over. A second factor is asked for as after a password (403 `mfa_required`).
+    works before the day is over (429). A second factor is asked for as after a password (403 `mfa_required`). With
+    `cookie` the tokens come as cookies, as after a password too.
     """
+    if body.cookie:
+        jar.require_own_page()
     phone = None
     if body.phone_number is not None:
         known = identifiers.known_as(body.phone_number, "phone")
         phone = known.norm if known else body.phone_number
     attempt = Attempt(body.challenge_id, body.code.strip(), phone=phone)
     pair, created = await phone_sign_in.with_code(
-        kit, attempt, device, first_name=body.first_name, last_name=body.last_name
+        kit, attempt, device, first_name=body.first_name, last_name=body.last_name, cookie=body.cookie
     )
-    remember_device(pair.device_token, response)
-    return CodeTokens.of_code(pair, created=created)
+    answer = CodeCookies if pair.cookie else CodeTokens
+    return answer(**dict(await jar.opened(pair)), created=created)

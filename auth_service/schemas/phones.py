@@ -1,14 +1,13 @@
 """Codes for phones."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from auth_service.domain.phone_codes import LIFETIME, RESEND
-from auth_service.domain.tokens import Pair
 from auth_service.schemas.fields import Login, Name, OneTime
-from auth_service.schemas.tokens import Tokens
+from auth_service.schemas.tokens import CookieTokens, Tokens
 from libs.shapes import Body, Text
 
 Code = Annotated[Text, Field(min_length=1, max_length=20)]
@@ -41,6 +40,7 @@ class CodeSignIn(CodeGiven):
     phone_number: Login | None = None
     first_name: Name = ""
     last_name: Name = ""
+    cookie: Annotated[bool, Field(strict=True, description="Tokens come as cookies that no script can read.")] = False
 
 
 class CodeTokens(Tokens):
@@ -48,9 +48,11 @@ class CodeTokens(Tokens):
 
     created: bool
 
-    @classmethod
-    def of_code(cls, pair: Pair, *, created: bool) -> Self:
-        return cls(**dict(Tokens.of(pair)), created=created)
+
+class CodeCookies(CookieTokens):
+    """The same where the tokens came as cookies."""
+
+    created: bool
 
 
 class UndoPhone(Body):

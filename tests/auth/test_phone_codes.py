@@ -8,8 +8,9 @@ from prometheus_client import REGISTRY
 from auth_service.domain import housekeeping
 from libs.testing.clients import some_address
 from tests.auth.api import PASSWORD, Api, claims, unique
+from tests.auth.browsers import Browser
 from tests.auth.conftest import OpenApi
-from tests.auth.phones import VERIFY, Phone, new_address, other_than, refusal, together
+from tests.auth.phones import REQUEST, VERIFY, Phone, new_address, other_than, refusal, together
 
 HOUR = 3600
 
@@ -59,6 +60,35 @@ async def test_answer_has_all_names_of_the_tokens(phone: Phone) -> None:
     assert body["access"] == body["accessToken"] == body["tokens"]["accessToken"] == body["data"]["access"]
     assert claims(body["access"])["amr"] == ["otp", "sms"]
     assert (await phone.api.refresh(body["refresh"])).json()["user"]["is_verified"]
+
+
+@pytest.mark.promise("A48")
+async def test_browser_gets_its_tokens_as_cookies(phone: Phone) -> None:
+    browser = Browser(phone.api)
+    body = {"challenge_id": await phone.challenge(), "code": await phone.code(), "cookie": True}
+    answer = await browser.call("POST", VERIFY, json=body)
+    assert (answer.status_code, answer.json()["created"]) == (200, True)
+    assert answer.json().keys() == {"success", "expires_in", "user", "created"}
+    assert (await browser.me()).json()["phone_number"] == phone.number
+
+
+@pytest.mark.promise("A49")
+@pytest.mark.parametrize("path", [REQUEST, VERIFY])
+async def test_form_of_another_site_asks_for_no_code_and_signs_nobody_in(phone: Phone, path: str) -> None:
+    content = f'{{"phone_number": "{phone.number}"}}'
+    for kind in ("text/plain", "application/x-www-form-urlencoded"):
+        answer = await phone.api.call("POST", path, content=content, headers={"Content-Type": kind})
+        assert answer.status_code == 415
+    assert await phone.texts() == []
+
+
+@pytest.mark.promise("A49")
+async def test_page_of_another_site_gets_no_cookies_and_uses_no_code_up(phone: Phone) -> None:
+    stranger = Browser(phone.api, says={"Sec-Fetch-Site": "cross-site"})
+    body = {"challenge_id": await phone.challenge(), "code": await phone.code(), "cookie": True}
+    assert (await stranger.call("POST", VERIFY, json=body)).status_code == 403
+    assert stranger.cookies == {}
+    assert (await Browser(phone.api).call("POST", VERIFY, json=body)).status_code == 200
 
 
 @pytest.mark.promise("A14", "K35", "L1")
@@ -275,6 +305,17 @@ async def test_refused_codes_are_in_the_log_of_the_account(phone: Phone) -> None
     entries = await phone.api.audit("sign_in.refused", subject_id=user_id)
     assert [(e.result, e.reason) for e in entries] == [("refused", "code_wrong"), ("refused", "invalid_credentials")]
     assert entries[0].ip is not None
+
+
+async def test_account_that_is_bound_to_countries_is_opened_there_only(phone: Phone) -> None:
+    user_id = (await phone.sign_in()).json()["user"]["id"]
+    await phone.api.sql("UPDATE users SET allowed_countries = '{DE}' WHERE id = :id", id=user_id)
+    phone.api.clock.advance(61)
+    body = {"challenge_id": await phone.challenge(), "code": await phone.code()}
+    answer = await phone.api.post(VERIFY, body, country="FR")
+    assert (answer.status_code, answer.json()["code"]) == (403, "country_blocked")
+    [refused] = await phone.api.audit("sign_in.refused", subject_id=user_id)
+    assert (refused.reason, refused.country) == ("country_blocked", "FR")
 
 
 async def test_suspended_account_is_not_told_of(phone: Phone) -> None:
