@@ -33,6 +33,13 @@ DatabaseUrl = Callable[[str], Awaitable[str]]
 IssueToken = Callable[..., str]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Several processes may run the tests: those of a file stay together, as do all that need the whole stack."""
+    for item in items:
+        needs_stack = "stack" in getattr(item, "fixturenames", ())
+        item.add_marker(pytest.mark.xdist_group("stack" if needs_stack else item.nodeid.partition("::")[0]))
+
+
 @pytest.fixture(scope="session")
 async def postgres() -> AsyncIterator[PostgresServer]:
     async with PostgresServer() as server:

@@ -14,10 +14,11 @@ from deploy.local.state import State
 
 
 def test(arguments: Sequence[str]) -> int:
-    """All tests with the threshold of coverage; with arguments only pytest, which gets them."""
+    """All tests, on all cores, with the threshold of coverage; with arguments only pytest, which gets them."""
     if arguments:
         return asyncio.run(_python("-m", "pytest", *arguments))
-    for part in (["erase"], ["run", "-m", "pytest"], ["combine", "--quiet"], ["report"]):
+    everything = ["run", "-m", "pytest", "--numprocesses=auto", "--maxprocesses=4", "--dist=loadgroup"]
+    for part in (["erase"], everything, ["combine", "--quiet"], ["report"]):
         code = asyncio.run(_python("-m", "coverage", *part))
         if code:
             return code
