@@ -9,7 +9,6 @@ from fastapi import FastAPI
 from chat_service.domain.bus import Bus
 from chat_service.domain.context import Context
 from chat_service.domain.hub import Hub
-from chat_service.domain.lanes import Lanes
 from chat_service.domain.limits import Limit, SendLimits
 from chat_service.domain.log import Log
 from chat_service.domain.presence import Presence
@@ -21,6 +20,7 @@ from libs import api_tokens, internal, web
 from libs.auth import authenticate, authenticate_program, revoked
 from libs.clock import Clock
 from libs.errors import Unavailable
+from libs.lanes import Lanes
 from libs.revocation import Refusal
 from libs.runtime import Runtime, open_runtime
 from libs.tasks import background

@@ -9,12 +9,12 @@ from redis.asyncio import Redis
 
 from chat_service.domain.bus import Bus
 from chat_service.domain.hub import Hub
-from chat_service.domain.lanes import Lanes
 from chat_service.domain.limits import Limit, SendLimits
 from chat_service.domain.log import Log
 from chat_service.domain.presence import Presence
 from chat_service.domain.sending import Writer
 from libs.clock import Clock
+from libs.lanes import Lanes
 from libs.revocation import Refusal
 from libs.tokens import Claims
 

@@ -5,8 +5,8 @@ from typing import Any
 from uuid import UUID
 
 from chat_service.domain import frames, messages
-from chat_service.domain.lanes import Lanes
 from chat_service.domain.streams import Run
+from libs.lanes import Lanes
 
 MOST = 300
 """Events that are replayed to a client; beyond that reading the newest page is cheaper for both."""

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from chat_service.domain.hub import Hub
-from chat_service.domain.lanes import Lanes
 from chat_service.errors import NoConversation
+from libs.lanes import Lanes
 
 _ADVANCE = """
 WITH before AS MATERIALIZED (

@@ -16,13 +16,13 @@ from uuid import UUID
 import asyncpg
 import structlog
 
-from chat_service.domain.lanes import Lanes
 from chat_service.domain.messages import person, quote
 from chat_service.domain.statement import BATCH
 from chat_service.errors import CannotPost, NoConversation, invalid
 from libs.clock import Clock
 from libs.errors import ServerFault, ServiceError, Unavailable
 from libs.ids import uuid7
+from libs.lanes import Lanes
 
 LANES = 2
 _MOST = 50

@@ -11,11 +11,11 @@ from sqlalchemy import text
 
 from chat_service.domain import connections
 from chat_service.domain.dispatch import Dispatcher
-from chat_service.domain.lanes import Lanes
 from chat_service.domain.sending import LANES, Writer
 from chat_service.settings import Settings
 from libs.clock import Clock
 from libs.db import Database
+from libs.lanes import Lanes
 from libs.testing.chat_client import ChatClient, Closed
 from tests.chat.conftest import People
 from tests.chat.nodes import Node, assert_gap_free, complete, process, talk

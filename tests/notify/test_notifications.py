@@ -1,7 +1,7 @@
 import asyncio
 import json
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import httpx2
 import pytest
@@ -270,7 +270,7 @@ async def test_bad_idempotency_key_is_refused(as_user: Any, key: str) -> None:
     ("method", "path"),
     [
         ("GET", "/notifications"), ("POST", "/notifications"), ("GET", "/notifications/unread_count"),
-        ("POST", "/notifications/mark_all_read"), ("GET", f"/notifications/{uuid4()}"), ("GET", "/preferences"),
+        ("POST", "/notifications/mark_all_read"), ("GET", f"/notifications/{UUID(int=1)}"), ("GET", "/preferences"),
         ("PATCH", "/preferences"), ("GET", "/deliveries"),
     ],
 )  # fmt: skip
