@@ -71,7 +71,7 @@ def create_app(settings: Settings, clock: Clock | None = None) -> FastAPI:
 async def open_context(runtime: Runtime, settings: Settings) -> AsyncIterator[Context]:
     node = secrets.token_hex(6)
     url = settings.database_url.get_secret_value()
-    writing, reading = Lanes(url, LANES), Lanes(url, _READING_LANES)
+    writing, reading = Lanes("chat", url, LANES), Lanes("chat", url, _READING_LANES)
     bus = Bus(settings.redis_url, node)
     log = Log(reading)
     hub = Hub(bus, log, runtime.clock)

@@ -1,7 +1,7 @@
 """Raw connections to PostgreSQL for the paths where a session costs more than its statement.
 
 Each call is one statement and so one transaction: one round trip, where a session takes three (begin, statement,
-commit) after a ping. Sending and resuming use nothing else.
+commit). Sending and resuming in chat and refreshing in auth use nothing else.
 """
 
 import asyncio
@@ -25,7 +25,6 @@ _OUTAGES = (
     asyncpg.TooManyConnectionsError,
 )
 _SETTINGS = {
-    "application_name": "parley-chat-lane",
     # Compiling would cost more than any of these statements.
     "jit": "off",
     # Planning the batch anew takes 1.4 ms, running it 0.5: the plan must not depend on the values, and need not.
@@ -40,13 +39,14 @@ log = structlog.get_logger()
 class Lanes:
     """A few connections, opened when first needed and again when they break."""
 
-    def __init__(self, url: str, count: int) -> None:
+    def __init__(self, service: str, url: str, count: int) -> None:
         self._url = url
+        self._settings = {**_SETTINGS, "application_name": f"parley-{service}-lane"}
         self._all: list[asyncpg.Connection | None] = [None] * count
         self._free: asyncio.LifoQueue[int] = asyncio.LifoQueue()
         for number in range(count):
             self._free.put_nowait(number)
-        self._queries = QUERIES.labels("chat")
+        self._queries = QUERIES.labels(service)
 
     async def fetch(self, sql: str, *values: object) -> list[Any]:
         """Rows of one statement. Tried a second time when the connection breaks, so it must bear being run twice.
@@ -74,7 +74,7 @@ class Lanes:
     async def _fetch(self, lane: int, sql: str, values: tuple[object, ...]) -> list[Any]:
         connection = self._all[lane]
         if connection is None or connection.is_closed():
-            connection = await asyncpg.connect(self._url, timeout=5, server_settings=_SETTINGS)
+            connection = await asyncpg.connect(self._url, timeout=5, server_settings=self._settings)
             self._all[lane] = connection
         self._queries.inc()
         rows: list[Any] = await connection.fetch(sql, *values)

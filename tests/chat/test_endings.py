@@ -63,7 +63,7 @@ async def test_message_of_a_process_that_died_before_publishing_is_published_by_
 ) -> None:
     ann, bob = await people(2)
     conversation = await left.group(ann, bob)
-    lanes = Lanes(own_settings.database_url.get_secret_value(), LANES)
+    lanes = Lanes("chat", own_settings.database_url.get_secret_value(), LANES)
     dying = Writer(lanes, Clock(), lambda _conversation, _stored: None)
     async with left.client(bob, conversation) as near, right.client(bob, conversation) as far:
         await dying.send(UUID(conversation), ann.id, content="committed, then killed")
