@@ -18,6 +18,7 @@ from auth_service.domain.phone_limits import Texting
 from auth_service.domain.providers import Providers
 from auth_service.domain.providers import parse as providers_in
 from auth_service.domain.relying_party import RelyingParty
+from auth_service.domain.rotator import Rotator
 from auth_service.domain.startup import Founding
 from auth_service.domain.tokens import Mint, RefreshKeys
 from auth_service.routes import (
@@ -53,6 +54,7 @@ from auth_service.settings import Settings
 from libs import internal as shared
 from libs import web
 from libs.clock import Clock
+from libs.lanes import Lanes
 from libs.runtime import Runtime, open_runtime
 
 _CLIENTS = {"sender": compat_sender, "hub": compat_hub, "rooms": compat_rooms}
@@ -89,8 +91,11 @@ _DESCRIPTION = "Accounts, sign-in, sessions and tokens."
 
 @asynccontextmanager
 async def open_kit(runtime: Runtime, settings: Settings) -> AsyncIterator[Kit]:
-    hasher = Hasher(settings.hashing_threads, cost=Cost(settings.hashing_memory_kib, settings.hashing_rounds))
+    cost = Cost(settings.hashing_memory_kib, settings.hashing_rounds)
+    hasher = Hasher(settings.hashing_threads, cost=cost, wait_seconds=settings.hashing_wait_seconds)
     refresh_keys = RefreshKeys(settings.refresh_keys.get_secret_value())
+    lanes = Lanes("auth", settings.database_url.get_secret_value(), 1)
+    rotator = Rotator(lanes, refresh_keys, runtime.clock)
     breaches = Breaches(settings.hibp_url) if settings.hibp_url else None
     outbound = Outbound(private_networks=settings.provider_private_networks)
     known = Providers(
@@ -108,6 +113,7 @@ async def open_kit(runtime: Runtime, settings: Settings) -> AsyncIterator[Kit]:
             hasher=hasher,
             passwords=Policy(nist=settings.password_profile == "nist", breaches=breaches),  # noqa: S105
             texting=_texting(settings),
+            rotator=rotator,
             mint=Mint(runtime.ring, refresh_keys, runtime.clock),
             cipher=runtime.cipher,
             sessions_per_user=settings.sessions_per_user,
@@ -121,6 +127,8 @@ async def open_kit(runtime: Runtime, settings: Settings) -> AsyncIterator[Kit]:
             deletion_grace=timedelta(days=settings.deletion_grace_days),
         )
     finally:
+        await rotator.close()
+        await lanes.close()
         hasher.close()
         await outbound.close()
         if breaches is not None:

@@ -114,6 +114,12 @@ class Settings(ServiceSettings):
         le=10,
         description="Rounds of one argon2id hash. Less than OWASP recommends is for development only.",
     )
+    hashing_wait_seconds: float = Field(
+        2.0,
+        gt=0,
+        le=60,
+        description="So long a sign-in may wait for one of these threads before it is told to come back.",
+    )
     public_url: str = Field(
         "http://127.0.0.1:8000",
         validation_alias="PARLEY_PUBLIC_URL",

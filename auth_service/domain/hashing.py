@@ -19,7 +19,6 @@ from auth_service.errors import Busy
 Result = TypeVar("Result")
 
 _QUEUE = 32
-_WAIT_SECONDS = 2.0
 _BCRYPT_BYTES = 72
 
 # A hash says itself how expensive it is to check. One that came from elsewhere must not be able to say "a week".
@@ -62,11 +61,11 @@ class Verdict:
 class Hasher:
     """A few threads (argon2 and bcrypt let go of the interpreter lock) with a short queue in front.
 
-    At most 32 jobs wait, none longer than two seconds; more than that is `Busy` at once. So memory is bounded by the
+    At most 32 jobs wait, none longer than `wait_seconds`; more than that is `Busy` at once. So memory is bounded by the
     threads, and a flood of sign-ins costs those who sign in, not everybody else.
     """
 
-    def __init__(self, threads: int = 0, *, cost: Cost = Cost(), wait_seconds: float = _WAIT_SECONDS) -> None:
+    def __init__(self, threads: int = 0, *, cost: Cost = Cost(), wait_seconds: float = 2.0) -> None:
         threads = threads or _cores()
         self._argon2: Any = argon2.using(type="ID", memory_cost=cost.memory_kib, rounds=cost.rounds, parallelism=1)
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="hashing")

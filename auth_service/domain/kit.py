@@ -11,6 +11,7 @@ from auth_service.domain.passwords import Policy
 from auth_service.domain.phone_limits import Texting
 from auth_service.domain.providers import Providers
 from auth_service.domain.relying_party import RelyingParty
+from auth_service.domain.rotator import Rotator
 from auth_service.domain.tokens import Mint
 from libs.clock import Clock
 from libs.crypto import FieldCipher
@@ -28,6 +29,7 @@ class Kit:
     passwords: Policy
     texting: Texting
     mint: Mint
+    rotator: Rotator
     cipher: FieldCipher
     sessions_per_user: int
     adaptive: Literal["off", "mail", "step_up"]

@@ -98,14 +98,22 @@ class Pair:
 class SessionRow(Protocol):
     """What tokens need of a session, be it a row or an object."""
 
-    id: UUID
-    family: str
-    salt: bytes
-    counter: int
-    amr: list[str]
-    aal: int
-    cookie: bool
-    actor_id: UUID | None
+    @property
+    def id(self) -> UUID: ...
+    @property
+    def family(self) -> str: ...
+    @property
+    def salt(self) -> bytes: ...
+    @property
+    def counter(self) -> int: ...
+    @property
+    def amr(self) -> list[str]: ...
+    @property
+    def aal(self) -> int: ...
+    @property
+    def cookie(self) -> bool: ...
+    @property
+    def actor_id(self) -> UUID | None: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,3 +25,12 @@ class StillClock(FakeClock):
 
     def seconds(self) -> float:
         return self._start + self._shift
+
+
+class LentClock(Clock):
+    """Shows the time of another, which may be exchanged."""
+
+    clock = Clock()
+
+    def seconds(self) -> float:
+        return self.clock.seconds()

@@ -1,6 +1,7 @@
 """Auth as a whole app, on the servers of the run."""
 
 import asyncio
+from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any, get_args
 
 import asyncpg
 import pytest
+from fastapi import FastAPI
 
 from auth_service.app import create_app
 from auth_service.settings import Settings
@@ -17,7 +19,7 @@ from deploy.sandbox.smtp import SmtpOptions
 from libs import migrations
 from libs.keys import Algorithm, KeyRing
 from libs.testing.clients import client
-from libs.testing.clock import FakeClock, StillClock
+from libs.testing.clock import FakeClock, LentClock, StillClock
 from tests.auth.api import Api, unique
 from tests.auth.elsewhere import Elsewhere, open_elsewhere
 
@@ -32,9 +34,10 @@ async def settings_for(
     url = await database_url("auth")
 
     async def make(**changed: Any) -> Settings:
-        return Settings(
-            **{"database_url": url, "redis_url": redis_url, "key_ring": key_ring_path, "hashing_threads": 1, **changed}
-        )
+        servers = {"database_url": url, "redis_url": redis_url, "key_ring": key_ring_path}
+        # However slow the machine is, nobody is sent away but by a full queue.
+        hashing = {"hashing_threads": 1, "hashing_wait_seconds": 60}
+        return Settings(**{**servers, **hashing, **changed})
 
     return make
 
@@ -43,12 +46,19 @@ async def settings_for(
 async def open_api(settings_for: SettingsFor) -> OpenApi:
     """`async with open_api(email_verification="required") as api`: an app of one's own, with a clock of its own."""
 
+    idle: dict[str, list[tuple[FastAPI, LentClock]]] = defaultdict(list)
+
     @asynccontextmanager
     async def opened(**changed: Any) -> AsyncIterator[Api]:
         clock = changed.pop("clock", None) or FakeClock()
-        app = create_app(await settings_for(**changed), clock)
+        # An app that has ended may begin again. Only its first request ever is slow: it builds the routes.
+        waiting = idle[repr(sorted(changed.items()))]
+        lent = LentClock()
+        app, lent = waiting.pop() if waiting else (create_app(await settings_for(**changed), lent), lent)
+        lent.clock = clock
         async with client(app) as http:
             yield Api(http, app, clock)
+        waiting.append((app, lent))
 
     return opened
 
