@@ -30,6 +30,7 @@ from auth_service.routes import (
     compat_rooms,
     compat_sender,
     cookies,
+    countries,
     deletion,
     email,
     exports,
@@ -75,6 +76,7 @@ _OWN = (
     phone_change,
     providers,
     sessions,
+    countries,
     # Before `users`, whose paths with an id would catch theirs.
     finding,
     identities,

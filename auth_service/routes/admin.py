@@ -13,7 +13,6 @@ from auth_service.domain.tokens import FAMILIES, IMPERSONATED
 from auth_service.schemas.admin import (
     Account,
     AccountDossier,
-    Countries,
     Impersonation,
     Reason,
     ResetSent,
@@ -22,6 +21,7 @@ from auth_service.schemas.admin import (
     Unlocked,
     UserQuery,
 )
+from auth_service.schemas.countries import Countries
 from auth_service.schemas.fields import Instant
 from libs.deps import Db, Now
 from libs.errors import FieldError, Invalid

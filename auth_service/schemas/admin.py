@@ -11,7 +11,6 @@ from auth_service.schemas.fields import Line
 from libs.shapes import Body, Moment, Resource, Text
 
 Part = Annotated[Text, Field(min_length=1, max_length=320)]
-Country = Annotated[Text, Field(pattern="^[A-Z]{2}$", examples=["SE"])]
 Role = Literal["user", "support", "moderator", "admin"]
 Why = Annotated[Line, Field(min_length=3, max_length=500, description="Why; kept in the audit log.")]
 
@@ -95,12 +94,6 @@ class Roles(Body):
     """All roles that the account has from now on; `user` is always among them."""
 
     roles: Annotated[list[Role], Field(max_length=4)]
-
-
-class Countries(Body):
-    """Null: from everywhere. An empty list: from nowhere that is known."""
-
-    allowed_countries: Annotated[list[Country], Field(max_length=250)] | None
 
 
 class ResetSent(BaseModel):

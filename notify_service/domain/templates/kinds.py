@@ -124,6 +124,7 @@ MAILS: dict[str, type[Told]] = {
     "phone_changed": Told,
     "phone_change_undo": WithSecret,
     "new_device": NewDevice,
+    "countries_changed": Told,
     "session_limit": Device,
     "refresh_reused": Told,
     "mfa_changed": Changed,
