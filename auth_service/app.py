@@ -60,6 +60,8 @@ from libs.runtime import Runtime, open_runtime
 
 _CLIENTS = {"sender": compat_sender, "hub": compat_hub, "rooms": compat_rooms}
 _OWN = (
+    # First: paths are tried in this order, and this one is asked most.
+    tokens,
     accounts,
     api_tokens,
     cookies,
@@ -67,7 +69,6 @@ _OWN = (
     admin,
     imports,
     audit,
-    tokens,
     mfa,
     passkeys,
     reauth,
