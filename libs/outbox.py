@@ -169,12 +169,17 @@ class Relay:
         return relayed
 
     async def forget(self) -> None:
-        """Removes what was relayed more than seven days ago."""
+        """Removes what was relayed more than seven days ago, from the stream as well; its newest entry stays."""
         async with self._db.transaction() as session:
             await session.execute(
                 text("DELETE FROM outbox WHERE position IS NOT NULL AND occurred_at < :before"),
                 {"before": self._clock.now() - KEEP},
             )
+            oldest = await session.scalar(
+                text("SELECT coalesce((SELECT min(position) FROM outbox), (SELECT position FROM outbox_head))")
+            )
+        if oldest:
+            await self._redis.xtrim(self._stream, minid=f"{oldest}-0", approximate=False)
 
     async def _number(self) -> int:
         async with self._db.transaction() as session:

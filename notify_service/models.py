@@ -57,6 +57,7 @@ class Notification(Base):
             unique=True,
             postgresql_where=text("dedupe_key IS NOT NULL"),
         ),
+        Index("ix_notification_actor", text("(actor ->> 'id')"), postgresql_where=text("actor IS NOT NULL")),
     )
 
     @property
@@ -184,6 +185,15 @@ class Profile(Base):
     avatar_url: Mapped[str | None]
     language: Mapped[str]
     timezone: Mapped[str]
+
+
+class Erasure(Base):
+    """Somebody whose account is gone; kept for a while, to erase what still comes about them."""
+
+    __tablename__ = "erasure"
+
+    user_id: Mapped[UUID] = mapped_column(primary_key=True)
+    asked_at: Mapped[datetime]
 
 
 class IdempotencyKey(Base):

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from libs import calls
 from libs.clock import Clock
 from libs.consumer import Consumer, handles
-from libs.contracts.accounts import MessageRequested, UserRegistered, UserUpdated
+from libs.contracts.accounts import MessageRequested, UserDeleted, UserRegistered, UserUpdated
 from libs.contracts.events import Event
 from libs.contracts.messages import MessageSent
 from libs.db import Database
@@ -23,7 +23,7 @@ from libs.ids import uuid7
 from libs.outbox import Relay
 from libs.runtime import Runtime, open_runtime
 from libs.tasks import every, supervise
-from notify_service.domain import deliveries, idempotency, notifications, preferences, profiles, templates
+from notify_service.domain import deliveries, erasure, idempotency, notifications, preferences, profiles, templates
 from notify_service.domain.channels import Channel
 from notify_service.domain.channels.email import Email, account
 from notify_service.domain.channels.sms import Account, Nowhere, Sms
@@ -41,6 +41,7 @@ from notify_service.settings import Settings
 _WORTH_SENDING = timedelta(hours=24)
 _SHORT_LIVED = dict.fromkeys(("phone_code", "phone_change"), timedelta(minutes=5))
 _TEXT_RETRY_SECONDS, _TEXT_RETRY_CAP_SECONDS = 2.0, 30.0
+_ERASE_SECONDS = 2.0
 _HOUR = timedelta(hours=1).total_seconds()
 
 log = structlog.get_logger()
@@ -68,6 +69,7 @@ async def main(settings: Settings, clock: Clock | None = None) -> None:
                 texts.run(),
                 listen(runtime.redis, mails, texts),
                 every(1, partial(reap, runtime.db, policy)),
+                every(_ERASE_SECONDS, partial(erasure.work, runtime.db, runtime.clock)),
                 every(_HOUR, relay.forget),
                 every(_HOUR, partial(forget_keys, runtime.db, runtime.clock)),
             )
@@ -164,6 +166,7 @@ class Heard:
             [
                 handles(UserRegistered, self.registered),
                 handles(UserUpdated, self.updated),
+                handles(UserDeleted, erasure.on_deleted),
                 handles(MessageRequested, self.requested),
             ]
         )

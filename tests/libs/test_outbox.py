@@ -204,6 +204,22 @@ async def test_relayed_events_are_forgotten_after_a_week_and_waiting_ones_are_no
     assert left == ["waiting"]
 
 
+async def test_the_stream_forgets_as_well_and_readers_go_on(producer: Producer, reader: Reader, redis: Redis) -> None:
+    clock = FakeClock()
+    relay = Relay(producer.db, redis, producer.target, clock)
+    await producer.write("old", "older", "last")
+    await relay.relay()
+    await reader.consumer.step()
+    clock.advance(8 * 86_400)
+    await relay.forget()
+    kept = await redis.xrange(outbox.stream_of(producer.target))
+    assert [outbox.parse(fields).data["text"] for _, fields in kept] == ["last"]
+    await producer.write("new")
+    await relay.relay()
+    await reader.consumer.step()
+    assert await reader.texts() == ["old", "older", "last", "new"]
+
+
 async def test_the_relay_wakes_at_an_announcement(producer: Producer, reader: Reader, redis: Redis) -> None:
     running = asyncio.create_task(producer.relay.run())
     try:
