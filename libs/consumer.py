@@ -96,20 +96,24 @@ class Consumer:
         events = [parse(fields) for _, fields in entries]
         if events and events[0].position == position + 1:
             await self._apply(events)
-        elif events:
-            # A hole. Silence is none: after a flush the relay fills the stream again within a second.
-            await self._catch_up(position)
+        # A hole. Silence is none: after a flush the relay fills the stream again within a second.
+        elif events and not await self._catch_up(position):
+            # The producer has forgotten it all; the newest entry stays in the stream.
+            log.warning("events_expired", producer=self._producer, after=position, next=events[0].position)
+            await self._apply(events)
 
     async def _position(self) -> int:
         async with self._db.transaction() as session:
             query = text("SELECT position FROM consumer_position WHERE producer = :producer")
             return await session.scalar(query, {"producer": self._producer}) or 0
 
-    async def _catch_up(self, position: int) -> None:
+    async def _catch_up(self, position: int) -> bool:
+        """Whether the producer had any events after the position."""
+        start = position
         while True:
             page = await self._client.get("/internal/events", EventPage, {"after": position, "limit": _BATCH})
             if not page.events:
-                return
+                return position > start
             if page.events[0].position != position + 1:
                 log.warning("events_expired", producer=self._producer, after=position, next=page.events[0].position)
             await self._apply(page.events)

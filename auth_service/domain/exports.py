@@ -1,4 +1,4 @@
-"""A copy of everything that is known of somebody, for them alone: made by the worker, kept encrypted for a week."""
+"""A copy of everything that an account has, for its owner alone: made by the worker, kept encrypted for a week."""
 
 import json
 from datetime import datetime, timedelta

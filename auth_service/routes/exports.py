@@ -15,7 +15,7 @@ router = APIRouter(prefix="/api/v1/users/me/exports", tags=["users"])
 
 @router.post("", status_code=status.HTTP_202_ACCEPTED, responses={429: {"description": "One a day."}})
 async def request_export(me: Confirmed, db: Db, kit: Tools, device: Device) -> ExportShown:
-    """Orders a copy of everything that is known of the caller. It is ready within a minute, as a rule."""
+    """Orders a copy of everything that the account has: profile, sessions, what happened to it. Ready in a moment."""
     return ExportShown.model_validate(await exports.request(db, kit, me.user_id, client=device))
 
 

@@ -220,6 +220,22 @@ async def test_the_stream_forgets_as_well_and_readers_go_on(producer: Producer, 
     assert await reader.texts() == ["old", "older", "last", "new"]
 
 
+async def test_who_reads_after_all_is_forgotten_goes_on_from_the_newest(
+    producer: Producer, reader: Reader, redis: Redis
+) -> None:
+    clock = FakeClock()
+    relay = Relay(producer.db, redis, producer.target, clock)
+    await producer.write("old", "newest")
+    await relay.relay()
+    clock.advance(8 * 86_400)
+    await relay.forget()
+    await reader.consumer.step()
+    await producer.write("new")
+    await relay.relay()
+    await reader.consumer.step()
+    assert await reader.texts() == ["newest", "new"]
+
+
 async def test_the_relay_wakes_at_an_announcement(producer: Producer, reader: Reader, redis: Redis) -> None:
     running = asyncio.create_task(producer.relay.run())
     try:
