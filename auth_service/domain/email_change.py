@@ -11,6 +11,7 @@ from sqlalchemy import delete
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from auth_service.domain import (
+    additions,
     audit,
     identifiers,
     links,
@@ -68,8 +69,9 @@ async def confirm(db: AsyncSession, kit: Kit, token: str, client: Client) -> Non
 
 
 async def undo(kit: Kit, token: str, client: Client) -> None:
-    """Brings the old address back, proved, and shuts everybody out: sessions end, the password is void, and the address
-    gets a link to choose another. Raises InvalidCode, LinkSpent, and EmailTaken when somebody else has proved it."""
+    """Brings the old address back, proved, and shuts everybody out: sessions end, the password is void, and so is what
+    was added to sign in with since the day before the change. The address gets a link to choose another password.
+    Raises InvalidCode, LinkSpent, and EmailTaken when somebody else has proved it."""
     async with kit.database.transaction() as db:
         now = kit.clock.now()
         link = await links.consume(db, links.UNDO_EMAIL, token, now=now)
@@ -80,7 +82,7 @@ async def undo(kit: Kit, token: str, client: Client) -> None:
         await _give(db, kit, user, old, client=client)
         await _shut_out(db, kit, user, link)
         # Whoever had the account meanwhile may have given it a phone that signs in.
-        await phone_change.take_back(db, kit, user, since=link.created_at, client=client)
+        await phone_change.take_back(db, kit, user, since=link.created_at - additions.BEFORE, client=client)
         await users.save(db, user, now=now)
         ended = await sessions.end_all(db, user.id, reason="email_undo", now=now, client=client)
         await revocations.record_user(db, user.id, now=now)
@@ -137,6 +139,7 @@ async def _shut_out(db: AsyncSession, kit: Kit, user: User, link: Link) -> None:
     # Whoever changes an address twice has the second link. Links for addresses before this one stay good.
     await links.kill(db, user.id, links.UNDO_EMAIL, now=now, since=link.created_at)
     await db.execute(delete(Password).where(Password.user_id == user.id))
+    await additions.remove(db, user.id, changed_at=link.created_at, now=now)
     token = await links.issue(db, links.RESET_PASSWORD, user.id, target=link.target, now=now)
     await messages.mail(db, kit, user, "choose_password", to=link.data["email"], secret=token)
 

@@ -13,6 +13,7 @@ from sqlalchemy import delete
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from auth_service.domain import (
+    additions,
     audit,
     identifiers,
     links,
@@ -65,6 +66,7 @@ async def undo(kit: Kit, token: str, client: Client) -> None:
             raise LinkSpent
         await _restore(db, kit, user, link, client=client)
         await _void_password(db, kit, user, link)
+        await additions.remove(db, user.id, changed_at=link.created_at, now=now)
         ended = await sessions.end_all(db, user.id, reason="phone_undo", now=now, client=client)
         await revocations.record_user(db, user.id, now=now)
         await _save(db, kit, user, "phone.restored", client=client)

@@ -41,7 +41,8 @@ async def confirm_email_change(body: EmailLink, db: Db, kit: Tools, device: Devi
 async def undo_email_change(body: EmailLink, kit: Tools, device: Device) -> EmailRestored:
     """Brings the old address back, with the token of the link that went to it.
 
-    All sessions end and the password is void; a link to choose another one goes to the address.
+    All sessions and API tokens end, the password is void, and so is every way to sign in that was added since the day
+    before the change. A link to choose another password goes to the address.
     """
     await email_change.undo(kit, body.token, device)
     return EmailRestored()

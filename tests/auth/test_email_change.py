@@ -1,6 +1,7 @@
 """Another e-mail address: proved before it counts, and taken back for a week."""
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,6 +9,9 @@ import pytest
 from auth_service.domain import links
 from auth_service.errors import LinkSpent
 from tests.auth.api import Account, Api, unique
+from tests.auth.authenticator import Authenticator
+from tests.auth.factors import MFA, App, Person, add_passkey, passkey_login, signed_in
+from tests.auth.phones import Phone, new_phone
 
 CHANGE = "/api/v1/users/me/email"
 CONFIRM = "/api/v1/auth/email/confirm"
@@ -99,6 +103,42 @@ async def test_undoing_shuts_out_whoever_was_in(api: Api) -> None:
     assert (await kinds(api, made.email))[-1] == "choose_password"
     rows = await api.sql("SELECT purpose FROM one_time_tokens WHERE user_id = :id AND used_at IS NULL", id=made.id)
     assert [row.purpose for row in rows] == ["reset_password"]
+
+
+@pytest.mark.promise("A41")
+async def test_what_a_thief_has_added_goes_too(aging: Api) -> None:
+    made, own, thief = await verified(aging, phone_number=new_phone()), Authenticator(), Phone.new(aging)
+    number = (await aging.me(made.access)).json()["phone_number"]
+    await add_passkey(aging, owner := Person(made, made.access), own)
+    aging.clock.advance(2 * 86_400)
+    access = signed_in(await passkey_login(aging, own)).access
+    secret = (await aging.post(f"{MFA}/totp", token=access)).json()["secret"]
+    answer = await aging.post(f"{MFA}/totp/confirm", {"code": App(aging, secret).code()}, access)
+    access = answer.json()["tokens"]["access"]
+    program = await aging.post("/api/v1/auth/api-tokens", {"name": "x", "scopes": ["auth:read"]}, access)
+    await change(aging, replace(made, access=access), address())
+    asked = await thief.post("/api/v1/users/me/phone", {"phone_number": thief.number}, access)
+    body = {"challenge_id": asked.json()["challenge_id"], "code": await thief.code()}
+    assert (await thief.post("/api/v1/users/me/phone/confirm", body, access)).status_code == 200
+    assert (await aging.post(UNDO, {"token": await aging.link_token(made.email)})).status_code == 200
+    assert await aging.ended(program.json()["token"]) == "invalid_token"
+    again = signed_in(await passkey_login(aging, own)).access
+    assert (await aging.get(MFA, again)).json()["methods"] == ["passkey", "recovery_code"]
+    me = (await aging.me(again)).json()
+    assert (me["phone_number"], me["phone_verified"]) == (number, False)
+    assert len(owner.codes) == 10
+
+
+@pytest.mark.promise("A41")
+async def test_a_phone_that_was_added_opens_nothing_any_more(aging: Api) -> None:
+    made, thief = await verified(aging), Phone.new(aging)
+    asked = await thief.post("/api/v1/users/me/phone", {"phone_number": thief.number}, made.access)
+    body = {"challenge_id": asked.json()["challenge_id"], "code": await thief.code()}
+    assert (await thief.post("/api/v1/users/me/phone/confirm", body, made.access)).status_code == 200
+    await change(aging, made, address())
+    await aging.post(UNDO, {"token": await aging.link_token(made.email)})
+    aging.clock.advance(61)
+    assert (await thief.sign_in()).json()["user"]["id"] != str(made.id)
 
 
 @pytest.mark.promise("A41")
