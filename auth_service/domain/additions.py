@@ -21,7 +21,7 @@ from auth_service.models import (
 )
 
 # Who takes an account over makes sure of it first, and then changes where it is reached.
-BEFORE = timedelta(days=1)
+_BEFORE = timedelta(days=1)
 _KEYS = (
     (Totp, Totp.created_at),
     (Passkey, Passkey.created_at),
@@ -34,7 +34,7 @@ _KEYS = (
 async def remove(db: AsyncSession, user_id: UUID, *, changed_at: datetime, now: datetime) -> None:
     """Of a locked account. Tokens of programs end, whenever they were made."""
     for table, added_at in _KEYS:
-        added = delete(table).where(table.user_id == user_id, added_at >= changed_at - BEFORE)
+        added = delete(table).where(table.user_id == user_id, added_at >= changed_at - _BEFORE)
         await db.execute(added.execution_options(synchronize_session=False))
     if not await factors.methods(db, user_id):
         await recovery_codes.forget(db, user_id)

@@ -82,7 +82,7 @@ async def undo(kit: Kit, token: str, client: Client) -> None:
         await _give(db, kit, user, old, client=client)
         await _shut_out(db, kit, user, link)
         # Whoever had the account meanwhile may have given it a phone that signs in.
-        await phone_change.take_back(db, kit, user, since=link.created_at - additions.BEFORE, client=client)
+        await phone_change.take_back(db, kit, user, since=link.created_at, client=client)
         await users.save(db, user, now=now)
         ended = await sessions.end_all(db, user.id, reason="email_undo", now=now, client=client)
         await revocations.record_user(db, user.id, now=now)

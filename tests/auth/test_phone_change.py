@@ -7,6 +7,7 @@ import httpx2
 import pytest
 
 from tests.auth.api import PASSWORD, Account, Api, unique
+from tests.auth.factors import MFA, App
 from tests.auth.phones import Phone, new_address, new_phone, secret_of, together
 
 CHANGE = "/api/v1/users/me/phone"
@@ -287,3 +288,14 @@ async def test_limits_of_an_address_hold_for_changes_as_well(phone: Phone) -> No
     body = [{"phone_number": new_phone()} for _ in range(11)]
     answers = [await phone.post(CHANGE, each, ada.access, ip=ip) for each in body]
     assert [a.status_code for a in answers] == [202] * 10 + [429]
+
+
+@pytest.mark.promise("A41")
+async def test_what_was_added_to_sign_in_with_goes_with_the_number(phone: Phone) -> None:
+    api, ada = phone.api, await member(phone.api, phone_number=new_phone())
+    await change(phone, ada.access)
+    secret = (await api.post(f"{MFA}/totp", token=ada.access)).json()["secret"]
+    await api.post(f"{MFA}/totp/confirm", {"code": App(api, secret).code()}, ada.access)
+    assert (await phone.post(UNDO, {"token": await undo_token(api, ada.email)})).status_code == 200
+    for table in ("totp", "recovery_codes"):
+        assert await api.sql(f"SELECT FROM {table} WHERE user_id = :id", id=ada.id) == []
