@@ -132,11 +132,12 @@ async def test_what_a_thief_has_added_goes_too(aging: Api) -> None:
 @pytest.mark.promise("A41")
 async def test_a_phone_that_was_added_opens_nothing_any_more(aging: Api) -> None:
     made, thief = await verified(aging), Phone.new(aging)
+    await change(aging, made, address())
+    undo = await aging.link_token(made.email)
     asked = await thief.post("/api/v1/users/me/phone", {"phone_number": thief.number}, made.access)
     body = {"challenge_id": asked.json()["challenge_id"], "code": await thief.code()}
     assert (await thief.post("/api/v1/users/me/phone/confirm", body, made.access)).status_code == 200
-    await change(aging, made, address())
-    await aging.post(UNDO, {"token": await aging.link_token(made.email)})
+    await aging.post(UNDO, {"token": undo})
     aging.clock.advance(61)
     assert (await thief.sign_in()).json()["user"]["id"] != str(made.id)
 
