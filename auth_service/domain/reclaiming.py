@@ -5,13 +5,16 @@ becomes the owner's alone: what opened it before opens it no more. An account th
 is theirs, and only loses the address.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 import structlog
 from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from auth_service.domain import audit, identifiers, messages, sessions, users
+from auth_service.domain import audit, identifiers, messages, revocations, sessions, users
 from auth_service.domain.audit import Entry
 from auth_service.domain.clients import Client
 from auth_service.domain.identifiers import Name
@@ -36,9 +39,18 @@ _KEYS = (Password, Totp, RecoveryCode, Passkey, ApiToken, OneTimeToken, Device)
 log = structlog.get_logger()
 
 
-async def reclaim(db: AsyncSession, kit: Kit, user: User, email: Name, *, client: Client) -> list[UUID] | None:
-    """The sessions that ended, to be announced after the commit, when the locked account is the owner's now; None when
-    it keeps its holder, and the address is free."""
+@dataclass(frozen=True, slots=True)
+class Reclaimed:
+    """What every service must hear of after the commit."""
+
+    user_id: UUID
+    sessions: Sequence[UUID]
+    at: datetime
+
+
+async def reclaim(db: AsyncSession, kit: Kit, user: User, email: Name, *, client: Client) -> Reclaimed | None:
+    """None when the locked account keeps its holder, and the address is free; otherwise it is the owner's now, and what
+    comes back must be announced."""
     if await _is_proved(db, user):
         await _release(db, kit, user, email, client=client)
         return None
@@ -49,6 +61,8 @@ async def reclaim(db: AsyncSession, kit: Kit, user: User, email: Name, *, client
     phone = delete(Identifier).where(Identifier.user_id == user.id, Identifier.kind == "phone")
     await db.execute(phone.execution_options(synchronize_session=False))
     ended = await sessions.end_all(db, user.id, reason="reclaimed", now=now, client=client)
+    # Other services remember the tokens of programs for a while; these they ask about anew.
+    await revocations.record_user(db, user.id, now=now)
     await identifiers.verify(db, user.id, email.norm, now=now)
     # Where its former holder would have let it be used from; its owner would be locked out.
     user.allowed_countries = None
@@ -57,7 +71,12 @@ async def reclaim(db: AsyncSession, kit: Kit, user: User, email: Name, *, client
     entry = Entry(action="account.reclaimed", actor_id=user.id, subject_id=user.id, reason="address_proved")
     await audit.record(db, entry, client, now=now)
     log.info("account_reclaimed", user_id=str(user.id))
-    return ended
+    return Reclaimed(user.id, ended, now)
+
+
+async def announce(kit: Kit, reclaimed: Reclaimed) -> None:
+    await sessions.announce(kit, reclaimed.sessions)
+    await revocations.announce_user(kit.redis, reclaimed.user_id, reclaimed.at)
 
 
 async def _tell(db: AsyncSession, kit: Kit, user: User) -> None:

@@ -17,7 +17,6 @@ from auth_service.domain import (
     identities,
     oauth,
     reclaiming,
-    sessions,
     users,
     verification,
     visits,
@@ -28,6 +27,7 @@ from auth_service.domain.clients import Client
 from auth_service.domain.identifiers import Name
 from auth_service.domain.kit import Kit
 from auth_service.domain.oauth import Claimed, Grant
+from auth_service.domain.reclaiming import Reclaimed
 from auth_service.domain.sessions import Opening
 from auth_service.domain.tokens import Pair
 from auth_service.errors import (
@@ -98,30 +98,31 @@ async def link(kit: Kit, user_id: UUID, code: str, browser: str | None, *, clien
 
 
 async def _settle(kit: Kit, claimed: Claimed, client: Client) -> UUID:
-    ended: list[UUID] = []
+    reclaimed: Reclaimed | None = None
     async with kit.database.transaction() as db:
         user_id = await identities.owner(db, kit, claimed)
         if user_id is None:
-            user_id, ended = await _first_time(db, kit, claimed, client=client)
-    await sessions.announce(kit, ended)
+            user_id, reclaimed = await _first_time(db, kit, claimed, client=client)
+    if reclaimed is not None:
+        await reclaiming.announce(kit, reclaimed)
     return user_id
 
 
-async def _first_time(db: AsyncSession, kit: Kit, claimed: Claimed, *, client: Client) -> tuple[UUID, list[UUID]]:
+async def _first_time(db: AsyncSession, kit: Kit, claimed: Claimed, *, client: Client) -> tuple[UUID, Reclaimed | None]:
     email = _address(claimed)
     user = await _holder(db, email) if email and claimed.email_verified else None
     if user is None or email is None:
-        return await _open_account(db, kit, claimed, email, client=client), []
+        return await _open_account(db, kit, claimed, email, client=client), None
     if user.status not in ("active", "pending"):
         # Left as it is; `admit` says no.
-        return user.id, []
-    ended: list[UUID] | None = []
+        return user.id, None
+    reclaimed = None
     if not user.email_verified:
-        ended = await reclaiming.reclaim(db, kit, user, email, client=client)
-    if ended is None:
-        return await _open_account(db, kit, claimed, email, client=client), []
+        reclaimed = await reclaiming.reclaim(db, kit, user, email, client=client)
+        if reclaimed is None:
+            return await _open_account(db, kit, claimed, email, client=client), None
     await identities.link(db, kit, user, claimed, client=client)
-    return user.id, ended
+    return user.id, reclaimed
 
 
 async def _holder(db: AsyncSession, email: Name) -> User | None:

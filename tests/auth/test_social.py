@@ -132,6 +132,28 @@ async def test_who_registered_with_the_address_before_its_owner_is_out(elsewhere
 
 
 @pytest.mark.promise("A29")
+async def test_a_token_that_the_squatter_made_for_a_program_opens_nothing(elsewhere: Elsewhere) -> None:
+    squatter = await elsewhere.api.register()
+    body = {"name": "for later", "scopes": ["auth:read"]}
+    token = (await elsewhere.api.post("/api/v1/auth/api-tokens", body, squatter.access)).json()["token"]
+    assert (await elsewhere.api.me(token)).status_code == 200
+    await elsewhere.browser().sign_in("google", await elsewhere.person(email=squatter.email))
+    assert await elsewhere.api.ended(token) == "invalid_token"
+    # Other services remember it for a minute, unless they hear that all they know of its user is outdated.
+    assert await elsewhere.api.app.state.redis.get(f"rv:u:{squatter.id}") is not None
+
+
+@pytest.mark.promise("A29")
+async def test_an_account_that_the_squatter_is_leaving_is_kept(elsewhere: Elsewhere) -> None:
+    squatter = await elsewhere.api.register()
+    assert (await elsewhere.api.call("DELETE", "/api/v1/users/me", squatter.access)).status_code == 204
+    owner = await elsewhere.browser().sign_in("google", await elsewhere.person(email=squatter.email))
+    assert account(owner).id == squatter.id
+    [row] = await elsewhere.api.sql("SELECT deletion_at FROM users WHERE id = :id", id=squatter.id)
+    assert row.deletion_at is None
+
+
+@pytest.mark.promise("A29")
 async def test_a_phone_number_that_the_squatter_added_opens_nothing(elsewhere: Elsewhere) -> None:
     squatter = await elsewhere.api.register(phone_number=f"+1415{str(int(unique()[1:9], 16))[:7]:0<7}")
     await elsewhere.browser().sign_in("google", await elsewhere.person(email=squatter.email))
