@@ -34,16 +34,23 @@ async def change_phone(*, body: PhoneNumber, me: Confirmed, db: Db, kit: Tools, 
 async def confirm_phone(
     *, body: CodeGiven, me: CurrentUser, db: Db, kit: Tools, device: Device, response: Response
 ) -> Me:
-    """Makes the number one's own, verified. The e-mail address is told, with a link that takes a change back for 7
-    days."""
+    """Makes the number one's own, verified. The e-mail address, or the old number where none is confirmed, gets a link
+    that takes the change back for 7 days."""
     attempt = Attempt(body.challenge_id, body.code.strip(), user_id=me.user_id)
     user = await phone_change.confirm(db, kit, attempt, me.user_id, client=device)
     response.headers["ETag"] = users.etag(user)
     return Me.model_validate(await people.own(db, user))
 
 
-@router.post("/api/v1/auth/phone/undo", responses={410: {"description": "The link was used or has expired."}})
+@router.post(
+    "/api/v1/auth/phone/undo",
+    responses={
+        409: {"description": "The number is another account's by now."},
+        410: {"description": "The link was used or has expired."},
+    },
+)
 async def undo_phone(body: UndoPhone, kit: Tools, device: Device) -> PhoneRestored:
-    """Brings the number back that was replaced, with the token of the link, and ends all sessions of the account."""
+    """Brings the number back that was replaced, with the token of the link, ends all sessions of the account, and voids
+    its password: a link to choose another one goes to the e-mail address."""
     await phone_change.undo(kit, body.token, device)
     return PhoneRestored()
