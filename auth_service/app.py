@@ -1,6 +1,7 @@
 """The HTTP side of auth: where everything concrete is made."""
 
 import hmac
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -38,6 +39,7 @@ from auth_service.routes import (
     identities,
     imports,
     internal,
+    introspection,
     keys,
     locations,
     mfa,
@@ -68,6 +70,7 @@ _OWN = (
     email,
     admin,
     imports,
+    introspection,
     audit,
     mfa,
     passkeys,
@@ -89,6 +92,8 @@ _OWN = (
     internal,
     shared,
 )
+# The few paths that take a form in the place of JSON.
+_FORMS = re.compile(f"{providers.FORMS.pattern}|{introspection.FORMS.pattern}")
 _DESCRIPTION = "Accounts, sign-in, sessions and tokens."
 
 
@@ -186,6 +191,6 @@ def create_app(settings: Settings, clock: Clock | None = None) -> FastAPI:
         lifespan=lifespan,
         # Redis is not among them: without it people still sign in, and sign out.
         checks={"database": database},
-        forms=providers.FORMS,
+        forms=_FORMS,
     )
     return app

@@ -159,6 +159,15 @@ class NoEmail(Conflict):
     detail = "This account has no e-mail address."
 
 
+class NotOneToken(BadRequest):
+    code = "invalid_request"
+    detail = "Send one token, as the field `token` of a form."
+
+    def __init__(self) -> None:
+        # As programs read it that know the standard (RFC 6749, section 5.2).
+        super().__init__(extra={"error": self.code})
+
+
 class TooManyApiTokens(Conflict):
     code = "too_many_api_tokens"
     detail = "An account has at most 50 API tokens. Revoke one first."

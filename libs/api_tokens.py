@@ -11,7 +11,9 @@ from libs.errors import Forbidden, InvalidToken
 from libs.tokens import Claims
 
 PREFIX = "pat_"
-SCOPES = ("auth:read", "auth:write", "chat:read", "chat:write", "notify:read", "notify:write", "admin")
+INTROSPECT = "introspect"
+INTROSPECTION_PATH = "/api/v1/auth/introspect"
+SCOPES = ("auth:read", "auth:write", "chat:read", "chat:write", "notify:read", "notify:write", "admin", INTROSPECT)
 REMEMBERED_SECONDS = 60.0
 _UNKNOWN_SECONDS = 10.0
 _MOST_REMEMBERED = 10_000
@@ -77,8 +79,12 @@ class ApiTokens:
 
 
 def require_scope(scopes: Collection[str], service: str, method: str, path: str) -> None:
-    """GET and HEAD read, everything else writes; what staff do needs `admin`."""
-    needed = "admin" if path.startswith("/api/v1/admin") else f"{service}:{_verb(method)}"
+    """GET and HEAD read, everything else writes; what staff do needs `admin`, and asking about tokens `introspect`."""
+    needed = f"{service}:{_verb(method)}"
+    if path.startswith("/api/v1/admin"):
+        needed = "admin"
+    elif path.rstrip("/") == INTROSPECTION_PATH:
+        needed = INTROSPECT
     if needed not in scopes:
         raise InsufficientScope(needed)
 

@@ -3,6 +3,7 @@
 import hashlib
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -10,17 +11,17 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from auth_service.domain import audit, messages, revocations, users
+from auth_service.domain import audit, messages, revocations, roles, users
 from auth_service.domain.audit import Entry
 from auth_service.domain.clients import Client
 from auth_service.domain.kit import Kit
 from auth_service.errors import TooManyApiTokens
 from auth_service.models import ApiToken, User
-from libs.api_tokens import PREFIX
+from libs.api_tokens import INTROSPECT, PREFIX
 from libs.clock import Clock
 from libs.contracts.accounts import ApiTokenFacts
 from libs.db import Database
-from libs.errors import NotFound
+from libs.errors import Forbidden, NotFound
 from libs.ids import uuid7
 
 MOST = 50
@@ -38,8 +39,12 @@ class Wanted:
 
 
 async def create(db: AsyncSession, kit: Kit, user_id: UUID, wanted: Wanted, *, client: Client) -> tuple[ApiToken, str]:
-    """The row, and the token that nobody will see again. Raises TooManyApiTokens."""
+    """The row, and the token that nobody will see again. Raises TooManyApiTokens, and Forbidden for a scope that the
+    owner's roles do not allow."""
     now = kit.clock.now()
+    owner = await users.myself(db, user_id)
+    if set(wanted.scopes) != set(_allowed(wanted.scopes, users.held_roles(owner))):
+        raise Forbidden
     await _require_room(db, user_id, now=now)
     token = PREFIX + secrets.token_urlsafe(_SECRET_BYTES)
     row = ApiToken(
@@ -57,7 +62,7 @@ async def create(db: AsyncSession, kit: Kit, user_id: UUID, wanted: Wanted, *, c
     data = {"token_id": str(row.id), "name": row.name, "scopes": row.scopes}
     entry = Entry(action="api_token.created", actor_id=user_id, subject_id=user_id, data=data)
     await audit.record(db, entry, client, now=now)
-    await messages.mail(db, kit, await users.myself(db, user_id), "api_token_created", variables={"label": row.name})
+    await messages.mail(db, kit, owner, "api_token_created", variables={"label": row.name})
     return row, token
 
 
@@ -89,12 +94,22 @@ async def revoke(kit: Kit, token_id: UUID, user_id: UUID, client: Client) -> Non
     await revocations.announce_session(kit.redis, token_id)
 
 
+async def end(kit: Kit, token: str, client: Client) -> None:
+    """The same by showing it. One that does not work ends nothing."""
+    now = kit.clock.now()
+    async with kit.database.transaction() as db:
+        found = await find(db, token, now=now)
+    if found is not None:
+        with suppress(NotFound):
+            await revoke(kit, found[0].id, found[0].user_id, client)
+
+
 async def find(db: AsyncSession, token: str, *, now: datetime) -> tuple[ApiToken, list[str]] | None:
     """The token, if it works and its owner may sign in, with the owner's roles."""
-    query = select(ApiToken, User.roles).join(User, User.id == ApiToken.user_id)
-    query = query.where(ApiToken.hash == _hash(token), *_usable(now), User.status == "active")
-    found = (await db.execute(query)).one_or_none()
-    return (found[0], list(found[1])) if found else None
+    query = select(ApiToken, User).join(User, User.id == ApiToken.user_id)
+    query = query.where(ApiToken.hash == _hash(token), *_usable(now))
+    found = (await db.execute(query.where(User.status == "active", User.deletion_at.is_(None)))).one_or_none()
+    return (found[0], users.held_roles(found[1])) if found else None
 
 
 async def facts(database: Database, token: str, *, now: datetime) -> ApiTokenFacts:
@@ -103,15 +118,15 @@ async def facts(database: Database, token: str, *, now: datetime) -> ApiTokenFac
         found = await find(db, token, now=now)
         if found is None:
             return _INACTIVE
-        row, roles = found
+        row, held = found
         if row.last_used_at is None or row.last_used_at <= now - _USE_NOTED_EVERY:
             await db.execute(update(ApiToken).where(ApiToken.id == row.id).values(last_used_at=now))
     return ApiTokenFacts(
         active=True,
         token_id=row.id,
         user_id=row.user_id,
-        roles=roles,
-        scopes=row.scopes,
+        roles=held,
+        scopes=_allowed(row.scopes, held),
         exp=int(row.expires_at.timestamp()) if row.expires_at else None,
     )
 
@@ -123,6 +138,12 @@ def facts_at(clock: Clock) -> Callable[[Database, str], Awaitable[ApiTokenFacts]
         return await facts(database, token, now=clock.now())
 
     return resolve
+
+
+def _allowed(scopes: Sequence[str], owners: Sequence[str]) -> list[str]:
+    # Whoever may ask about everybody's tokens is an administrator, and one no longer may once they are none.
+    asking = roles.allows(owners, "tokens.introspect")
+    return [scope for scope in scopes if asking or scope != INTROSPECT]
 
 
 def _usable(now: datetime) -> tuple[ColumnElement[bool], ...]:

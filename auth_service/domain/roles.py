@@ -24,6 +24,7 @@ _ADMIN = frozenset(
         "audit.read",
         "roles.change",
         "sessions.end_everyones",
+        "tokens.introspect",
         "users.impersonate",
         "users.import",
         "users.restrict",

@@ -171,7 +171,7 @@ async def sign_out_with(kit: Kit, session_id: UUID, user_id: UUID, *, refresh_to
     TokenRevoked when its session has ended before."""
     presented = kit.mint.refresh.read(refresh_token)
     async with kit.database.transaction() as db:
-        session = await _genuine(db, kit, presented)
+        session = await genuine(db, kit, presented)
         if session is None or session.user_id != user_id:
             raise InvalidRefreshToken
         if session.revoked_at is not None:
@@ -186,7 +186,7 @@ async def end_by_refresh_token(kit: Kit, refresh_token: str, client: Client) -> 
     except (InvalidRefreshToken, WrongTokenType):
         return
     async with kit.database.transaction() as db:
-        session = await _genuine(db, kit, presented)
+        session = await genuine(db, kit, presented)
         ended = session is not None and await end_one(db, session.id, Ending("sign_out", client), now=kit.clock.now())
     if ended:
         await revocations.announce_session(kit.redis, presented.session_id)
@@ -227,6 +227,6 @@ async def end_one(
     return True
 
 
-async def _genuine(db: AsyncSession, kit: Kit, presented: Presented) -> Session | None:
+async def genuine(db: AsyncSession, kit: Kit, presented: Presented) -> Session | None:
     session: Session | None = await db.get(Session, presented.session_id)
     return session if session is not None and kit.mint.refresh.accepts(presented, session.salt) else None

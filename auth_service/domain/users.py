@@ -43,6 +43,11 @@ async def myself(db: AsyncSession, user_id: UUID, *, lock: bool = False) -> User
     return user
 
 
+def held_roles(user: User) -> list[str]:
+    """Who still has a password that somebody else chose can do with it what everybody can."""
+    return ["user"] if user.must_change_password else list(user.roles)
+
+
 async def addressed(db: AsyncSession, caller: Viewer, user_id: UUID, *, lock: bool = False) -> User:
     """The account that the caller may change: their own or, for staff, one that ranks below them. Raises Forbidden."""
     if user_id == caller.user_id:
@@ -141,7 +146,7 @@ def holder(user: User) -> Holder:
         first_name=user.first_name,
         last_name=user.last_name,
         # Who still has a password that somebody else chose can do with it what everybody can.
-        roles=["user"] if user.must_change_password else user.roles,
+        roles=held_roles(user),
         created_at=user.created_at,
     )
 

@@ -23,8 +23,9 @@ router = APIRouter(prefix="/api/v1/auth/api-tokens", tags=["api tokens"])
 async def create_api_token(*, body: NewApiToken, me: Confirmed, db: Db, kit: Tools, device: Device) -> ApiTokenMade:
     """Makes a token for a program, `pat_...`, accepted as Bearer by every service. It is shown in this answer only.
 
-    `*:read` allows GET, `*:write` everything else of that service; what staff does needs `admin`, and the role. No
-    token passes where one must confirm who one is.
+    `*:read` allows GET, `*:write` everything else of that service; what staff does needs `admin`, and the role;
+    `introspect`, for administrators, allows asking about tokens and nothing else. No token passes where one must
+    confirm who one is.
     """
     lifetime = timedelta(days=body.expires_in_days) if body.expires_in_days else None
     row, token = await api_tokens.create(db, kit, me.user_id, Wanted(body.name, body.scopes, lifetime), client=device)

@@ -7,7 +7,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from libs.shapes import Body, Moment, Resource, Text
 
-Scope = Literal["auth:read", "auth:write", "chat:read", "chat:write", "notify:read", "notify:write", "admin"]
+Scope = Literal[
+    "auth:read", "auth:write", "chat:read", "chat:write", "notify:read", "notify:write", "admin", "introspect"
+]
 
 
 class NewApiToken(Body):

@@ -51,6 +51,7 @@ PUBLIC = {
     "POST /api/v1/auth/providers/{provider_id}/callback": "posted by a provider's page; only leads on to the other",
     "POST /api/v1/auth/providers/exchange": "the code and the browser's cookie are the credential",
     "POST /api/v1/auth/providers/{provider_id}/token": "the provider's code and its verifier are the credential",
+    "POST /api/v1/auth/revoke": "the token is the credential",
     "GET /api/csrf-token": "opens nothing; read before signing in",
     "GET /api/csrf-token/": "the same",
     "GET /.well-known/jwks.json": "public keys",

@@ -202,8 +202,8 @@ async def test_no_request_fails_while_keys_and_processes_are_replaced(
     KeyRing.create(ring, "ES256")
     monkeypatch.setenv("PARLEY_KEY_RING", str(ring))
     settings = await settings_for(key_ring=ring)
-    servers = [Server(settings, listener, tmp_path / f"{number}.log") for number in range(4)]
-    old, new = servers[:2], servers[2:]
+    servers = [Server(settings, listener, tmp_path / f"{number}.log") for number in range(3)]
+    *old, new = servers
     async with AsyncExitStack() as ending:
         for server in servers:
             ending.push_async_callback(server.end)
@@ -211,10 +211,10 @@ async def test_no_request_fails_while_keys_and_processes_are_replaced(
         async with people(listener.getsockname()[1], 4) as crowd:
             await progress(crowd)
             await progress(crowd, kid=rotated(ring))
-            await asyncio.gather(*(server.start() for server in new))
+            await new.start()
             for server in old:
                 await server.end()
                 await progress(crowd)
             await progress(crowd, kid=rotated(ring))
         assert all(person.line.opened > 1 for person in crowd)
-    assert any(server.answered for server in new)
+    assert new.answered
