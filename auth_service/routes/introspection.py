@@ -18,7 +18,8 @@ from libs.errors import Forbidden, Unauthenticated
 
 router = APIRouter(prefix="/api/v1/auth", tags=["tokens"])
 FORMS = re.compile(r"/api/v1/auth/(introspect|revoke)")
-_TOKEN = {"type": "string", "minLength": 1, "maxLength": 4096}
+_LONGEST = 4096
+_TOKEN = {"type": "string", "minLength": 1, "maxLength": _LONGEST}
 _HINT = {"type": "string", "description": "Accepted and not needed: tokens are told apart by what they look like."}
 _SCHEMA = {"type": "object", "required": ["token"], "properties": {"token": _TOKEN, "token_type_hint": _HINT}}
 _BODY: dict[str, Any] = {
@@ -32,7 +33,7 @@ async def _token(request: Request) -> str:
         found = parse_qs((await request.body()).decode(), max_num_fields=20).get("token", [])
     except ValueError:
         raise NotOneToken from None
-    if len(found) != 1 or len(found[0]) > _TOKEN["maxLength"]:
+    if len(found) != 1 or len(found[0]) > _LONGEST:
         raise NotOneToken
     return found[0]
 

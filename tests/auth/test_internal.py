@@ -80,7 +80,7 @@ async def test_events_are_given_from_any_position(api: Api) -> None:
     assert page["events"][0]["data"]["profile"]["user_id"] == str(made.id)
 
 
-@pytest.mark.promise("A50")
+@pytest.mark.promise("A50", "Z13")
 @pytest.mark.parametrize("path", ROUTES)
 async def test_a_users_token_opens_no_internal_route(either: Api, path: str) -> None:
     made = await either.register()
@@ -92,7 +92,7 @@ async def test_a_users_token_opens_no_internal_route(either: Api, path: str) -> 
     assert answer.json()["code"] == "wrong_token_type"
 
 
-@pytest.mark.promise("A50")
+@pytest.mark.promise("A50", "Z13")
 async def test_a_service_token_opens_no_route_of_users(either: Api) -> None:
     token = as_service(either)["X-Service-Authorization"].removeprefix("Bearer ")
     for header in ("Authorization", "X-Service-Authorization"):

@@ -76,7 +76,7 @@ class Crowd:
 
 
 @pytest.mark.chaos
-@pytest.mark.promise("A20", "A21", "R5", "O4")
+@pytest.mark.promise("A20", "A21", "O4")
 async def test_no_session_is_lost_and_none_comes_back(stack: Stack) -> None:
     assert stack.postgres is not None
     redis = connect(stack.world.redis_url)
