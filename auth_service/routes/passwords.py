@@ -6,6 +6,7 @@ from auth_service.deps import Device, Tools
 from auth_service.domain import identifiers, password_change, password_reset
 from auth_service.domain.password_change import Asking, Change
 from auth_service.routes.answers import remember_device
+from auth_service.routes.cookies import Cookies
 from auth_service.schemas.passwords import (
     ForgottenPassword,
     PasswordChange,
@@ -13,7 +14,7 @@ from auth_service.schemas.passwords import (
     PasswordWasChanged,
     ResetSent,
 )
-from auth_service.schemas.tokens import Tokens
+from auth_service.schemas.tokens import CookieTokens, Tokens
 from libs.auth import CurrentUser
 from libs.deps import Db
 
@@ -31,7 +32,9 @@ router = APIRouter(prefix="/api/v1", tags=["passwords"])
         429: {"description": "Ten wrong current passwords in an hour."},
     },
 )
-async def change_password(body: PasswordChange, me: CurrentUser, kit: Tools, device: Device) -> Tokens:
+async def change_password(
+    *, body: PasswordChange, me: CurrentUser, kit: Tools, device: Device, jar: Cookies
+) -> Tokens | CookieTokens:
     """Sets another password.
 
     Other sessions end unless `keep_sessions` is true. All access tokens from before are refused from now on, and the
@@ -39,7 +42,7 @@ async def change_password(body: PasswordChange, me: CurrentUser, kit: Tools, dev
     """
     wanted = Change(body.new_password, body.current_password, body.keep_sessions)
     asking = Asking(me.user_id, me.session_id, me.claims.iat_ms, device)
-    return Tokens.of(await password_change.change(kit, asking, wanted))
+    return jar.continued(await password_change.change(kit, asking, wanted))
 
 
 @router.post("/auth/password/forgot", status_code=status.HTTP_202_ACCEPTED)

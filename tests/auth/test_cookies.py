@@ -32,6 +32,22 @@ async def test_no_token_is_in_the_body(api: Api) -> None:
 
 
 @pytest.mark.promise("A48")
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/api/v1/users/me/password", {"current_password": PASSWORD, "new_password": "staple battery horse"}),
+        ("/api/v1/auth/reauth", {"method": "password", "password": PASSWORD}),
+    ],
+)
+async def test_a_session_in_cookies_gets_its_new_tokens_there(api: Api, path: str, body: dict[str, str]) -> None:
+    browser = await signed_in(api, **{"Sec-Fetch-Site": "same-origin"})
+    answer = await browser.call("POST", path, json=body)
+    assert (answer.status_code, answer.json().keys()) == (200, {"success", "expires_in", "user"})
+    assert (await browser.rename()).status_code == 200
+    assert (await browser.call("POST", REFRESHING)).status_code == 200
+
+
+@pytest.mark.promise("A48")
 async def test_the_cookie_signs_in_and_the_refresh_cookie_goes_on(either: Api) -> None:
     browser = await signed_in(either, **{"Sec-Fetch-Site": "same-origin"})
     assert (await browser.me()).status_code == 200
