@@ -48,7 +48,10 @@ def _migrate(settings: Settings, _options: argparse.Namespace) -> None:
 
 def _rotate_keys(settings: Settings, options: argparse.Namespace) -> None:
     path: Path = settings.key_ring
-    print(administration.rotate_keys(path, options.owner, algorithm=options.algorithm, only_new=options.if_missing))
+    if options.revoke is not None:
+        print(administration.revoke_key(path, options.revoke))
+    else:
+        print(administration.rotate_keys(path, options.owner, algorithm=options.algorithm, only_new=options.if_missing))
     if options.out_dir is not None:
         for written in administration.write_rings(path, options.out_dir):
             print(f"Wrote {written}")
@@ -108,6 +111,7 @@ def _parser() -> argparse.ArgumentParser:
     rotate.set_defaults(run=_rotate_keys)
     rotate.add_argument("--algorithm", choices=("HS256", "ES256"), help="of a new ring; default HS256")
     rotate.add_argument("--if-missing", action="store_true", help="leave a ring that exists as it is")
+    rotate.add_argument("--revoke", metavar="KID", help="refuse this key from now on, as after a theft")
     rotate.add_argument("--owner", default=USER, help="`user`, or the service whose key it is")
     rotate.add_argument(
         "--out-dir", type=Path, help="also write the rings of the other services here, as `chat.json` ..."

@@ -21,7 +21,7 @@ from joserfc import jwk
 from libs.contracts import SERVICES
 
 Algorithm = Literal["HS256", "ES256"]
-State = Literal["next", "active", "retiring"]
+State = Literal["next", "active", "retiring", "revoked"]
 USER = "user"
 # Below the size of the digest a key is weaker than the MAC (RFC 7518, section 3.2).
 _MIN_SECRET_BYTES = 32
@@ -82,7 +82,8 @@ class KeyRing:
         return self._generation
 
     def find(self, kid: str) -> Key | None:
-        return self._keys.get(kid)
+        key = self._keys.get(kid)
+        return None if key is None or key.state == "revoked" else key
 
     def all(self) -> list[Key]:
         self._reload_if_changed()
@@ -104,7 +105,8 @@ class KeyRing:
         mine = [key for key in self.all() if key.owner == owner]
         others = [key for key in self._keys.values() if key.owner != owner]
         algorithm = mine[0].alg if mine else "HS256"
-        kept = [key for key in mine if key.state == "retiring" and now - key.since < keep_seconds]
+        past = [key for key in mine if key.state in ("retiring", "revoked")]
+        kept = [key for key in past if now - key.since < keep_seconds]
         for key in mine:
             if key.state == "active":
                 kept.append(replace(key, state="retiring", since=now))
@@ -114,6 +116,24 @@ class KeyRing:
             kept.append(_new_key(algorithm, owner, "active", now))
         kept.append(_new_key(algorithm, owner, "next", now))
         _write(self._path, [*others, *kept])
+        self._load()
+
+    def revoke(self, kid: str, *, keep_seconds: int) -> None:
+        """In an emergency: whatever the key has signed is refused from now on, by whoever reads this file. Raises
+        LookupError.
+
+        If it was the one that signs, the next one takes over.
+        """
+        key = next((each for each in self.all() if each.kid == kid and each.state != "revoked"), None)
+        if key is None:
+            raise LookupError(kid)
+        if key.state == "active":
+            self.rotate(key.owner, keep_seconds=keep_seconds)
+        now = int(time.time())
+        keys = [replace(each, state="revoked", since=now) if each.kid == kid else each for each in self._keys.values()]
+        if key.state == "next":
+            keys.append(_new_key(key.alg, key.owner, "next", now))
+        _write(self._path, keys)
         self._load()
 
     def write_for(self, service: str, path: Path) -> None:

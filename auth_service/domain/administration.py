@@ -38,6 +38,15 @@ def rotate_keys(path: Path, owner: str, *, algorithm: Algorithm | None, only_new
     return f"Key {ring.signing_key(owner).kid} signs for {owner} now; {before.kid} is accepted for 12 more hours."
 
 
+def revoke_key(path: Path, kid: str) -> str:
+    ring = KeyRing(path)
+    try:
+        ring.revoke(kid, keep_seconds=KEEP_SECONDS)
+    except LookupError:
+        raise NotAllowed("revoke", f"{path} has no key {kid} that is in use.") from None
+    return f"Key {kid} is refused from now on. {ring.signing_key(USER).kid} signs for {USER}."
+
+
 def write_rings(path: Path, folder: Path) -> list[Path]:
     """A ring for each other service, in which of asymmetric keys only its own is private. Auth keeps the whole ring."""
     folder.mkdir(parents=True, exist_ok=True)

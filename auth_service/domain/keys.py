@@ -18,8 +18,9 @@ class KeySet:
 def published(ring: KeyRing) -> KeySet:
     """The keys of access tokens that others may check with: the next one as well, before its turn comes.
 
-    A shared secret (HS256) is never among them.
+    A shared secret (HS256) is never among them, nor a revoked key.
     """
-    keys = [key.public_jwk() for key in ring.all() if key.owner == USER and key.alg == "ES256"]
+    users = [key for key in ring.all() if key.owner == USER and key.alg == "ES256"]
+    keys = [key.public_jwk() for key in users if key.state != "revoked"]
     body = json.dumps({"keys": keys}, separators=(",", ":"), sort_keys=True).encode()
     return KeySet(body, f'"{hashlib.sha256(body).hexdigest()[:32]}"')

@@ -112,6 +112,20 @@ async def test_no_request_is_refused_while_keys_rotate(either: Api) -> None:
     assert (await either.me(made.access)).status_code == 200
 
 
+@pytest.mark.promise("A46")
+async def test_tokens_of_a_revoked_key_are_refused_and_sessions_go_on(signing: Api) -> None:
+    made = await signing.register()
+    revoked = signing.ring.signing_key(USER).kid
+    signing.ring.revoke(revoked, keep_seconds=KEEP_SECONDS)
+    assert (await signing.me(made.access)).json()["code"] == "invalid_token"
+    renewed = (await signing.refresh(made.refresh)).json()["access"]
+    assert (await signing.me(renewed)).status_code == 200
+    assert revoked not in {key["kid"] for key in (await signing.get(JWKS)).json()["keys"]}
+    signing.ring.rotate(USER, keep_seconds=KEEP_SECONDS)
+    assert (await signing.me(made.access)).status_code == 401
+    assert (await signing.me(renewed)).status_code == 200
+
+
 @pytest.mark.promise("A47", "T4")
 async def test_unknown_key_ids_cause_no_fetching(signing: Api, tmp_path: Path) -> None:
     """Over a real socket: ten thousand forged tokens, and auth was asked once, at the start."""
@@ -182,6 +196,22 @@ def test_the_command_rotates_the_key_of_one_service(ring_file: Path) -> None:
     main(["rotate-keys", "--owner", "chat"])
     after = {owner: KeyRing(ring_file).signing_key(owner).kid for owner in before}
     assert {owner for owner in before if before[owner] != after[owner]} == {"chat"}
+
+
+@pytest.mark.promise("A46")
+@pytest.mark.parametrize("algorithm", ["HS256", "ES256"])
+@pytest.mark.parametrize("state", ["next", "active", "retiring"])
+def test_the_command_revokes_a_key(ring_file: Path, algorithm: str, state: str) -> None:
+    main(["rotate-keys", "--algorithm", algorithm])
+    main(["rotate-keys"])
+    [kid] = [key.kid for key in KeyRing(ring_file).all() if (key.owner, key.state) == (USER, state)]
+    main(["rotate-keys", "--revoke", kid])
+    ring = KeyRing(ring_file)
+    assert ring.find(kid) is None
+    assert ring.signing_key(USER).kid != kid
+    assert [key.state for key in ring.all() if key.owner == USER].count("next") == 1
+    with pytest.raises(SystemExit, match="no key"):
+        main(["rotate-keys", "--revoke", kid])
 
 
 def test_the_command_writes_rings_in_which_only_ones_own_key_is_private(ring_file: Path, tmp_path: Path) -> None:
