@@ -18,6 +18,7 @@ from auth_service.domain.passwords import Policy
 from auth_service.domain.phone_limits import Texting
 from auth_service.domain.providers import Providers
 from auth_service.domain.providers import parse as providers_in
+from auth_service.domain.puzzles import Puzzles
 from auth_service.domain.relying_party import RelyingParty
 from auth_service.domain.rotator import Rotator
 from auth_service.domain.startup import Founding
@@ -131,6 +132,7 @@ async def open_kit(runtime: Runtime, settings: Settings) -> AsyncIterator[Kit]:
             ),
             must_verify=settings.email_verification == "required",
             providers=known,
+            challenge=_challenge(settings),
             avatar_hosts=frozenset(settings.avatar_hosts),
             deletion_grace=timedelta(days=settings.deletion_grace_days),
         )
@@ -143,11 +145,19 @@ async def open_kit(runtime: Runtime, settings: Settings) -> AsyncIterator[Kit]:
             await breaches.close()
 
 
+def _key(settings: Settings, use: bytes) -> bytes:
+    """Made from the keys of encrypted fields: when those change, codes and puzzles on their way are lost."""
+    return hmac.digest(settings.field_keys.get_secret_value().encode(), use, "sha256")
+
+
+def _challenge(settings: Settings) -> Puzzles | None:
+    bits = settings.proof_of_work_bits
+    return Puzzles(_key(settings, b"puzzles"), bits) if bits else None
+
+
 def _texting(settings: Settings) -> Texting:
-    # A key of its own, made from the keys of encrypted fields: when those change, codes on their way are lost.
-    key = hmac.digest(settings.field_keys.get_secret_value().encode(), b"phone codes", "sha256")
     return Texting(
-        key=key,
+        key=_key(settings, b"phone codes"),
         digits=settings.code_digits,
         countries=phone_limits.allowed(settings.sms_countries),
         prefix_budget=settings.sms_prefix_budget,

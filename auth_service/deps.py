@@ -20,6 +20,7 @@ _COUNTRY = re.compile(r"[A-Z]{2}")
 _USER_AGENT_CHARS = 256
 _DEVICE_TOKEN_CHARS = 200
 DEVICE_HEADER = "X-Device-Token"
+SOLUTION_HEADER = "X-Challenge-Solution"
 DEVICE_COOKIE = "__Host-device"
 
 
@@ -43,6 +44,7 @@ async def _client(request: Request) -> Client:
         country=country if _COUNTRY.fullmatch(country) else None,
         user_agent="".join(c for c in agent if c.isprintable())[:_USER_AGENT_CHARS],
         device_token=device[:_DEVICE_TOKEN_CHARS] or None,
+        solution=request.headers.get(SOLUTION_HEADER),
     )
 
 

@@ -1,6 +1,6 @@
 """Every way auth says no, beyond what `libs.errors` has."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 from libs.errors import (
@@ -90,6 +90,16 @@ class MfaRequired(Forbidden):
 
     def __init__(self, mfa_token: str, methods: Sequence[str]) -> None:
         super().__init__(extra={"mfa_token": mfa_token, "methods": list(methods), "expires_in": 300})
+
+
+class ChallengeRequired(Forbidden):
+    """After failures, before the password is looked at: solve this, and send the solution with the same request."""
+
+    code = "challenge_required"
+    detail = "Solve the challenge first."
+
+    def __init__(self, challenge: Mapping[str, object]) -> None:
+        super().__init__(extra={"challenge": dict(challenge)})
 
 
 class ReauthRequired(Forbidden):

@@ -84,7 +84,15 @@ class Settings(ServiceSettings):
     adaptive: Literal["off", "mail", "step_up"] = Field(
         "mail",
         description="What follows a sign-in from a country that the account was not used from in the last 90 days."
-        " `mail`: its owner is told. `step_up`: an account without a second factor needs a code from its mailbox.",
+        " `mail`: its owner is told. `step_up`: an account without a second factor needs a code from its confirmed"
+        " mailbox, for which existing clients do not ask.",
+    )
+    proof_of_work_bits: int = Field(
+        0,
+        ge=0,
+        le=30,
+        description="Work that a sign-in must show after repeated failures, on a device that the account does not know:"
+        " so many zero bits of a SHA-256. 18 takes a browser about a second. 0: none; existing clients cannot do it.",
     )
     product_name: str = Field("Parley", description="What authenticator apps and passkey dialogs call this product.")
     webauthn_rp_id: str = Field(

@@ -66,14 +66,10 @@ def create_app(  # noqa: PLR0913  -- the parts of an app
             allow_credentials=True,
             allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
             allow_headers=[
-                "Authorization",
-                "Content-Type",
-                "Idempotency-Key",
-                "If-Match",
-                "X-Request-Id",
-                "X-CSRF-Token",
+                *("Authorization", "Content-Type", "Idempotency-Key", "If-Match", "X-Request-Id"),
+                *("X-CSRF-Token", "X-Device-Token", "X-Challenge-Solution"),
             ],
-            expose_headers=["X-Request-Id", "ETag", "Retry-After", "RateLimit", "RateLimit-Policy"],
+            expose_headers=["X-Request-Id", "ETag", "Retry-After", "RateLimit", "RateLimit-Policy", "X-Device-Token"],
             max_age=600,
         )
     app.add_middleware(Edge, service=name, max_body_bytes=settings.max_body_bytes, forms=forms)

@@ -16,7 +16,8 @@ from auth_service.models import User
 
 async def admit(db: AsyncSession, kit: Kit, user_id: UUID, opening: Opening, *, client: Client) -> Pair:
     """Raises InvalidCredentials for an account that is gone or suspended, EmailNotVerified, CountryBlocked, and
-    MfaRequired, with a token that only the second factor can spend, when one is set up and was not shown."""
+    MfaRequired, with a token that only the second factor can spend, when one is set up and was not shown, or when a
+    password alone does not do for where it comes from."""
     user = await users.find(db, user_id)
     if user is None or user.status not in ("active", "pending"):
         raise InvalidCredentials
@@ -27,6 +28,8 @@ async def admit(db: AsyncSession, kit: Kit, user_id: UUID, opening: Opening, *, 
         methods = await factors.methods(db, user.id)
         if methods:
             raise MfaRequired(kit.mint.pending(user.id, opening), methods)
+        if await _is_strange(db, kit, user, opening, client=client):
+            raise MfaRequired(kit.mint.pending(user.id, opening), ["mailed_code"])
     return await begin(db, kit, user, opening, client=client)
 
 
@@ -47,3 +50,11 @@ def _require_country(user: User, client: Client) -> None:
     """An account may be bound to countries. A place that no database knows is let in: its owner would be locked out."""
     if user.allowed_countries is not None and client.country and client.country not in user.allowed_countries:
         raise CountryBlocked(client.country)
+
+
+async def _is_strange(db: AsyncSession, kit: Kit, user: User, opening: Opening, *, client: Client) -> bool:
+    """A password alone, from a country that is new to the account. Who has no confirmed address is let in: there is
+    nowhere to send a code to."""
+    if kit.adaptive != "step_up" or list(opening.amr) != ["pwd"] or not user.email_verified:
+        return False
+    return (await familiarity.news(db, kit, user.id, client, known_device=True)).country

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """As far as it shows. `device_token` is what it was given when its user signed in on it before, `proof` its answer
-    to a challenge."""
+    """As far as it shows. `device_token` is what it was given when its user signed in on it before, `solution`
+    its answer to a challenge."""
 
     ip: str | None = None
     country: str | None = None
     user_agent: str = ""
     device_token: str | None = None
-    proof: str | None = None
+    solution: str | None = None
 
     @property
     def network(self) -> str:

@@ -1,7 +1,7 @@
 """What is new about a sign-in, for its owner to know: another device in another place, or another country.
 
-Known from the audit log of the last 90 days. There is no impossible travel: of an address we know the country, not the
-place.
+Known from the audit log: the sign-ins of the last 90 days, and the last one, however long ago. There is no impossible
+travel: of an address we know the country, not the place.
 """
 
 from dataclasses import dataclass
@@ -28,10 +28,11 @@ _SEEN = text(
         coalesce(bool_or(user_agent IS NOT DISTINCT FROM :user_agent
             AND CAST(ip AS inet) <<= CAST(:network AS inet)), false) AS like_this
     FROM (
-        SELECT country, user_agent, ip FROM audit
-        WHERE subject_id = :user AND action = 'session.started' AND at > :since
+        SELECT country, user_agent, ip, at, row_number() OVER (ORDER BY id DESC) AS place FROM audit
+        WHERE subject_id = :user AND actor_id = :user AND action = 'session.started'
         ORDER BY id DESC LIMIT :most
     ) AS sign_ins
+    WHERE at > :since OR place = 1
     """
 )
 _MOST_SIGN_INS = 1000
@@ -46,8 +47,8 @@ class News:
 
 
 async def news(db: AsyncSession, kit: Kit, user_id: UUID, client: Client, *, known_device: bool) -> News:
-    """Nothing is new to an account that nobody signed in to in the last 90 days: then everything is, and its owner
-    knows. A place that no database knows is no new country."""
+    """Nothing is new to an account that nobody has signed in to: then everything is, and its owner knows. A place that
+    no database knows is no new country."""
     travels = kit.adaptive != "off" and client.country is not None
     if known_device and not travels:
         return News()

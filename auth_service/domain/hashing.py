@@ -71,7 +71,7 @@ class Hasher:
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="hashing")
         self._free = asyncio.Semaphore(threads)
         self._waiting = 0
-        self._wait_seconds = wait_seconds
+        self.wait_seconds = wait_seconds
         self._nobody: str = self._hash(secrets.token_urlsafe())
 
     async def hash(self, password: str) -> str:
@@ -104,7 +104,7 @@ class Hasher:
         self._waiting += 1
         try:
             with WAITING.track_inprogress(), WAITED.time():
-                async with asyncio.timeout(self._wait_seconds):
+                async with asyncio.timeout(self.wait_seconds):
                     await self._free.acquire()
         except TimeoutError:
             BUSY.inc()
@@ -117,15 +117,26 @@ class Hasher:
         return hashed
 
     def _verify(self, stored: str | None, password: str) -> Verdict:
-        if stored is not None and _is_argon2(stored):
+        try:
+            verdict = self._compared(stored, password) if stored is not None else None
+        except ValueError:
+            # It looked like a hash, and the library cannot read it.
+            log.error("stored_hash_malformed")  # noqa: TRY400  -- the traceback would quote it
+            verdict = None
+        if verdict is None:
+            argon2.verify(password, self._nobody)
+        return verdict or Verdict(matches=False)
+
+    def _compared(self, stored: str, password: str) -> Verdict | None:
+        """None for what no password can match, which has cost nothing yet."""
+        if _is_argon2(stored):
             if not argon2.verify(password, stored):
                 return Verdict(matches=False)
             return Verdict(matches=True, upgraded=self._hash(password) if self._argon2.needs_update(stored) else None)
-        if stored is not None and _is_bcrypt(stored) and _fits_bcrypt(password):
+        if _is_bcrypt(stored) and _fits_bcrypt(password):
             matches = bool(bcrypt.verify(password, stored))
             return Verdict(matches, upgraded=self._hash(password) if matches else None)
-        argon2.verify(password, self._nobody)
-        return Verdict(matches=False)
+        return None
 
 
 def _cores() -> int:

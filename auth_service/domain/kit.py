@@ -10,6 +10,7 @@ from auth_service.domain.hashing import Hasher
 from auth_service.domain.passwords import Policy
 from auth_service.domain.phone_limits import Texting
 from auth_service.domain.providers import Providers
+from auth_service.domain.puzzles import Challenge
 from auth_service.domain.relying_party import RelyingParty
 from auth_service.domain.rotator import Rotator
 from auth_service.domain.tokens import Mint
@@ -38,6 +39,8 @@ class Kit:
     providers: Providers
     must_verify: bool
     """Whether nobody signs in before the e-mail address is confirmed."""
+    challenge: Challenge | None = None
+    """What a sign-in must solve after failures, where anything."""
     avatar_hosts: frozenset[str] = frozenset()
     """Hosts at which pictures of people may lie."""
     deletion_grace: timedelta = timedelta(days=14)

@@ -7,14 +7,14 @@ from uuid import UUID
 from sqlalchemy import func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from auth_service.domain import admission, ceremonies, passkeys, proof
+from auth_service.domain import admission, ceremonies, factors, mailed_codes, passkeys, proof, users
 from auth_service.domain.clients import Client
 from auth_service.domain.kit import Kit
 from auth_service.domain.passkeys import Asking
 from auth_service.domain.proof import Shown
 from auth_service.domain.sessions import Opening
 from auth_service.domain.tokens import Pair, Pending
-from auth_service.errors import InvalidPasskey
+from auth_service.errors import InvalidPasskey, MfaRequired
 from auth_service.models import Revocation
 from libs.errors import InvalidToken
 
@@ -31,15 +31,27 @@ def is_for_cookies(kit: Kit, token: str) -> bool:
     return kit.mint.read_pending(token).cookie
 
 
+async def send_code(db: AsyncSession, kit: Kit, token: str) -> UUID:
+    """For who signs in from a country that is new to the account. Raises MfaRequired where there is a second factor,
+    which a mailed code does not stand in for, and InvalidToken."""
+    pending = kit.mint.read_pending(token)
+    user = await users.find(db, pending.user_id, lock=True)
+    if user is None or user.status != "active" or not user.email_verified:
+        raise InvalidToken
+    if methods := await factors.methods(db, user.id):
+        raise MfaRequired(token, methods)
+    return await mailed_codes.send(db, kit, user, mailed_codes.SIGN_IN)
+
+
 async def finish(kit: Kit, token: str, shown: Shown, *, client: Client) -> Pair:
     """Raises InvalidToken for an mfa token that made a session already, or is older than a change of the account."""
     pending = kit.mint.read_pending(token)
 
     async def begin(db: AsyncSession, amr: Sequence[str]) -> Pair:
         await _spend(db, kit, pending)
-        opening = Opening(
-            amr=list(dict.fromkeys([*pending.amr, *amr])), aal=2, family=pending.family, cookie=pending.cookie
-        )
+        aal = 1 if amr == proof.MAILED else 2
+        amr = list(dict.fromkeys([*pending.amr, *amr]))
+        opening = Opening(amr=amr, aal=aal, family=pending.family, cookie=pending.cookie)
         return await admission.admit(db, kit, pending.user_id, opening, client=client)
 
     return await proof.prove(kit, pending.user_id, shown, client=client, then=begin)

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from auth_service.domain import attempts, audit, messages, passkeys, quotas, recovery_codes, totp, users
+from auth_service.domain import attempts, audit, mailed_codes, messages, passkeys, quotas, recovery_codes, totp, users
 from auth_service.domain.audit import Entry
 from auth_service.domain.clients import Client
 from auth_service.domain.kit import Kit
@@ -18,6 +18,8 @@ from auth_service.errors import InvalidCode, InvalidPasskey, PasskeyCloned
 # RFC 8176: a one-time password. Recovery codes have no name there.
 OTP = ("otp", "mfa")
 RECOVERY = ("recovery", "mfa")
+# To the confirmed address: better than a password alone, and no second factor.
+MAILED = ("otp",)
 # A key, and its user was present and verified: two factors in one.
 PASSKEY = ("hwk", "user", "mfa")
 _WARNED_EVERY = timedelta(hours=1)
@@ -26,12 +28,14 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shown:
-    """`method` is one of those of `factors.methods`; a passkey comes with the `purpose` that its challenge was for."""
+    """`method` is one of those of `factors.methods`; a passkey comes with the `purpose` that its challenge was for. Or
+    it is `mailed_code`, which comes with what was begun when the code was sent."""
 
     method: str
     code: str = field(default="", repr=False)
     passkey: Answer | None = None
     purpose: str = passkeys.SECOND
+    ceremony_id: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +100,14 @@ async def _check(kit: Kit, user_id: UUID, shown: Shown) -> Proof:
     if shown.method == "recovery_code":
         matched = await recovery_codes.match(kit, user_id, shown.code)
         return Proof(RECOVERY, lambda db: recovery_codes.use(db, kit, user_id, matched))
+    if shown.method == "mailed_code" and shown.ceremony_id is not None:
+        await mailed_codes.redeem(kit, mailed_codes.SIGN_IN, shown.ceremony_id, shown.code, user_id=user_id)
+        return Proof(MAILED, _spent)
     if shown.passkey is None:
         raise InvalidPasskey
     checked = await passkeys.check(kit, shown.purpose, shown.passkey, user_id=user_id)
     return Proof(PASSKEY, lambda db: passkeys.use(db, kit, checked))
+
+
+async def _spent(_: AsyncSession) -> None:
+    """It was when it was checked."""

@@ -1,7 +1,5 @@
 """Step-up: within a session, showing again who one is. The session goes on with new tokens."""
 
-import hmac
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
@@ -12,12 +10,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from auth_service.domain import (
     attempts,
     audit,
-    ceremonies,
     elevation,
-    messages,
+    mailed_codes,
     passkeys,
     proof,
-    quotas,
     step_up,
     users,
 )
@@ -29,9 +25,6 @@ from auth_service.domain.proof import Shown
 from auth_service.domain.tokens import Pair
 from auth_service.errors import InvalidCode, InvalidCredentials, NoEmail, ReauthRequired
 from auth_service.models import Password
-
-_CODE = "reauth.code"
-_CODES_AN_HOUR = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +49,7 @@ async def send_code(db: AsyncSession, kit: Kit, user_id: UUID) -> UUID:
         raise NoEmail
     if "code" not in methods:
         raise ReauthRequired(methods)
-    now = kit.clock.now()
-    await quotas.take(db, f"reauth_code:{user_id}", most=_CODES_AN_HOUR, window=12 * ceremonies.LIFETIME, now=now)
-    code = f"{secrets.randbelow(10**6):06}"
-    data = {"code": kit.cipher.encrypt(code, f"reauth_code:{user_id}")}
-    await messages.mail(db, kit, user, "reauth_code", secret=code)
-    return await ceremonies.begin(db, _CODE, user_id=user_id, data=data, now=now)
+    return await mailed_codes.send(db, kit, user, mailed_codes.REAUTH)
 
 
 async def with_password(kit: Kit, again: Again, password: str) -> Pair:
@@ -81,14 +69,11 @@ async def with_code(kit: Kit, again: Again, ceremony_id: UUID, code: str) -> Pai
     """Raises InvalidCode. A wrong code counts, and the right one may still be tried."""
     await _require(kit, again.user_id, "code")
     await attempts.take(kit, attempts.REAUTH, again.user_id, client=again.client)
-    async with kit.database.transaction() as db:
-        begun = await ceremonies.look(db, ceremony_id, _CODE, user_id=again.user_id, now=kit.clock.now())
-    sent = kit.cipher.decrypt(begun.data["code"], f"reauth_code:{again.user_id}") if begun else ""
-    if not begun or not hmac.compare_digest(sent.encode(), code.encode()):
+    try:
+        await mailed_codes.redeem(kit, mailed_codes.REAUTH, ceremony_id, code, user_id=again.user_id)
+    except InvalidCode:
         await _record(kit, again, "code")
-        raise InvalidCode
-    if await ceremonies.take(kit.database, ceremony_id, _CODE, user_id=again.user_id, now=kit.clock.now()) is None:
-        raise InvalidCode
+        raise
     return await _renew(kit, again, "code", ["otp"])
 
 

@@ -19,7 +19,7 @@ from auth_service.domain.kit import Kit
 from auth_service.domain.sessions import Opening
 from auth_service.domain.throttles import Counter
 from auth_service.domain.tokens import Pair
-from auth_service.errors import CountryBlocked, EmailNotVerified, InvalidCredentials, MfaRequired
+from auth_service.errors import ChallengeRequired, CountryBlocked, EmailNotVerified, InvalidCredentials, MfaRequired
 from libs.errors import RateLimited, ServiceError
 
 _DAY = timedelta(days=1)
@@ -37,6 +37,7 @@ class _Attempt:
     hash: str | None = None
     device_id: UUID | None = None
     until: datetime | None = None
+    suspicious: bool = False
 
     @property
     def who(self) -> str | None:
@@ -55,10 +56,12 @@ class _Attempt:
 async def with_password(
     kit: Kit, name: Name | None, password: str, client: Client, *, family: str = "canonical", cookie: bool = False
 ) -> Pair:
-    """Raises InvalidCredentials, at the same cost, whatever of the two was wrong, and RateLimited after failures,
-    whether or not the name is anybody's."""
+    """Raises InvalidCredentials, at the same cost, whatever of the two was wrong, and after failures RateLimited and
+    ChallengeRequired, whether or not the name is anybody's."""
     attempt = await _look(kit, name, client)
     wait = throttles.seconds_until(attempt.until, kit.clock.now())
+    if not wait:
+        await _require_solution(kit, attempt)
     # Who must wait costs a hash too: the time would tell whether the password was looked at.
     verdict = await kit.hasher.verify(None if wait else attempt.hash, password)
     if wait:
@@ -85,7 +88,12 @@ async def with_password(
 _LOOK = text(
     """
     SELECT who.user_id, p.hash, d.id AS device_id,
-        CASE WHEN d.id IS NULL THEN greatest(account.until, place.until, network.until) END AS until
+        CASE WHEN d.id IS NULL THEN greatest(account.until, place.until, network.until) END AS until,
+        d.id IS NULL AND (
+            coalesce(account.failures >= :free_per_account, false)
+            OR coalesce(place.failures >= :free_per_place, false)
+            OR coalesce(network.failures >= :free_per_network, false)
+        ) AS suspicious
     FROM (
         SELECT found.user_id, 'password:' || coalesce(CAST(found.user_id AS text), :nobody) AS key FROM (
             SELECT (SELECT user_id FROM identifiers WHERE value_norm = :norm AND kind = :kind) AS user_id
@@ -103,7 +111,7 @@ _LOOK = text(
 async def _look(kit: Kit, name: Name | None, client: Client) -> _Attempt:
     async with kit.database.transaction() as db:
         row = await _row(db, name, client, now=kit.clock.now())
-    return _Attempt(name, client, row.user_id, row.hash, row.device_id, row.until)
+    return _Attempt(name, client, row.user_id, row.hash, row.device_id, row.until, row.suspicious)
 
 
 async def _row(db: AsyncSession, name: Name | None, client: Client, *, now: datetime) -> Row[Any]:
@@ -114,8 +122,24 @@ async def _row(db: AsyncSession, name: Name | None, client: Client, *, now: date
         "device": devices.digest(client.device_token),
         "place": f"@{client.network}",
         "network": throttles.network(client, now).key,
+        "free_per_account": throttles.FREE_PER_ACCOUNT,
+        "free_per_place": throttles.FREE_PER_PLACE,
+        "free_per_network": throttles.FREE_PER_NETWORK,
     }
     return (await db.execute(_LOOK, values)).one()
+
+
+async def _require_solution(kit: Kit, attempt: _Attempt) -> None:
+    """Raises ChallengeRequired, before the password costs us anything."""
+    if kit.challenge is None or not attempt.suspicious:
+        return
+    now, who = kit.clock.now(), attempt.who or ""
+    if attempt.client.solution is not None:
+        # Committed at once: a solution is used up whether or not the password is right.
+        async with kit.database.transaction() as db:
+            if await kit.challenge.solved(db, attempt.client.solution, who, now):
+                return
+    raise ChallengeRequired(kit.challenge.ask(who, now))
 
 
 async def _begin(db: AsyncSession, kit: Kit, attempt: _Attempt, verdict: Verdict, *, opening: Opening) -> Pair:

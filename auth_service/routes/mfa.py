@@ -18,6 +18,7 @@ from auth_service.schemas.mfa import (
     WaitingSignIn,
 )
 from auth_service.schemas.passkeys import PasskeyOptions
+from auth_service.schemas.reauth import CodeSent
 from auth_service.schemas.tokens import CookieTokens, Tokens
 from libs.auth import CurrentUser
 from libs.deps import Db
@@ -70,6 +71,20 @@ async def renew_recovery_codes(
 async def ask_second_passkey(body: WaitingSignIn, db: Db, kit: Tools) -> PasskeyOptions:
     """What the browser is asked when a passkey is to end a sign-in."""
     return PasskeyOptions.of(await mfa.ask_passkey(db, kit, body.mfa_token))
+
+
+@router.post(
+    "/code",
+    status_code=status.HTTP_202_ACCEPTED,
+    responses={
+        401: {"description": "The mfa token is invalid or expired."},
+        403: {"description": "`mfa_required`: the account has a second factor, which no mailed code stands in for."},
+    },
+)
+async def send_sign_in_code(body: WaitingSignIn, db: Db, kit: Tools) -> CodeSent:
+    """Mails a code when `mailed_code` is among the methods: the sign-in comes from a country that is new to the
+    account. At most five an hour."""
+    return CodeSent(ceremony_id=await mfa.send_code(db, kit, body.mfa_token))
 
 
 @router.post(

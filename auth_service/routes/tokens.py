@@ -26,6 +26,10 @@ def _name(body: Credentials) -> Name | None:
     "",
     responses={
         401: {"description": "Name or password is wrong."},
+        403: {
+            "description": "`mfa_required`, `email_not_verified` or `country_blocked`, after the right password;"
+            " `challenge_required` before it is looked at, after wrong ones, where the deployment wants that."
+        },
         429: {"description": "After wrong passwords: the next try must wait."},
     },
 )

@@ -58,9 +58,10 @@ class Factors(BaseModel):
 
 
 class SecondFactor(WaitingSignIn):
-    """`code` for `totp` and `recovery_code`; `ceremony_id` and `credential` for `passkey`."""
+    """`code` for `totp` and `recovery_code`; `ceremony_id` and `credential` for `passkey`; `ceremony_id` and `code` for
+    `mailed_code`."""
 
-    method: Literal["totp", "recovery_code", "passkey"]
+    method: Literal["totp", "recovery_code", "passkey", "mailed_code"]
     code: Code | None = None
     ceremony_id: UUID | None = None
     credential: ShownCredential | None = None
@@ -72,10 +73,12 @@ class SecondFactor(WaitingSignIn):
                 raise ValueError("A passkey comes with ceremony_id and credential.")
         elif self.code is None:
             raise ValueError("This method comes with a code.")
+        elif self.method == "mailed_code" and self.ceremony_id is None:
+            raise ValueError("A mailed code comes with ceremony_id.")
         return self
 
     def shown(self) -> Shown:
         answer = None
         if self.ceremony_id is not None and self.credential is not None:
             answer = Answer(ceremony_id=self.ceremony_id, credential=self.credential.model_dump())
-        return Shown(method=self.method, code=self.code or "", passkey=answer)
+        return Shown(method=self.method, code=self.code or "", passkey=answer, ceremony_id=self.ceremony_id)

@@ -6,8 +6,11 @@ from urllib.parse import urlsplit
 from gateway.domain.head import Head, Headers
 
 _METHODS = b"GET, POST, PUT, PATCH, DELETE"
-_HEADERS = b"Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, X-Request-Id, X-CSRF-Token"
-_EXPOSED = b"X-Request-Id, X-Request-Duration, ETag, Location, Retry-After, RateLimit, RateLimit-Policy"
+_HEADERS = (
+    b"Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, X-Request-Id, X-CSRF-Token"
+    b", X-Device-Token, X-Challenge-Solution"
+)
+_EXPOSED = b"X-Request-Id, X-Request-Duration, ETag, Location, Retry-After, RateLimit, RateLimit-Policy, X-Device-Token"
 _MAX_AGE_SECONDS = b"600"
 _VARY: Headers = [(b"vary", b"Origin")]
 

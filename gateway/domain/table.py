@@ -58,7 +58,7 @@ ROUTES: tuple[Route, ...] = (
     Route(b"/.well-known", Owner.AUTH, ("ip",), Check.NONE),
     *_signing_in("/api", "csrf-token"),
     *_signing_in("/api/v1/auth", "token login otp mfa/verify passkeys/login/verify providers/exchange", "login"),
-    *_signing_in("/api/v1/auth", "mfa/passkey/options passkeys/login providers revoke"),
+    *_signing_in("/api/v1/auth", "mfa/code mfa/passkey/options passkeys/login providers revoke"),
     *_signing_in("/api/v1/auth", "register", "register"),
     *_signing_in("/api/v1/auth", "token/refresh refresh", "refresh"),
     *_signing_in("/api/v1/auth", "password/forgot password/reset", "recover"),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from auth_service.domain import phone_codes
+from auth_service.domain import mailed_codes, phone_codes
 from notify_service.domain.templates.kinds import ASKED_FOR, MAILS, PAGES, SWITCHABLE, TEXTS, Told
 from tests.architecture.tree import ROOT, sources
 
@@ -33,14 +33,15 @@ def asked() -> Iterator[Asked]:
                 named = given.get("variables")
                 written = named is None or isinstance(named, ast.Dict)
                 names = frozenset(map(ast.literal_eval, named.keys)) if isinstance(named, ast.Dict) else frozenset()
-                for kind in kinds_of(call):
+                for kind in kinds_of(call, path.stem):
                     yield Asked(path.stem, kind, names if written else None, "secret" in given)
 
 
-def kinds_of(call: ast.Call) -> list[str]:
+def kinds_of(call: ast.Call, where: str) -> list[str]:
     words = [arg.value for arg in call.args if isinstance(arg, ast.Constant) and isinstance(arg.value, str)]
     if not words and "purpose.kind" in map(ast.unparse, call.args):
-        return [each.kind for each in vars(phone_codes).values() if isinstance(each, phone_codes.Purpose)]
+        module = {"phone_codes": phone_codes, "mailed_codes": mailed_codes}[where]
+        return [each.kind for each in vars(module).values() if isinstance(each, module.Purpose)]
     assert len(words) == 1, f"the kind of {ast.unparse(call)} cannot be read"
     return words
 

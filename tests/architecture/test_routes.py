@@ -17,6 +17,7 @@ PUBLIC = {
     "POST /api/v1/auth/token": "this is where a token comes from",
     "POST /api/v1/auth/token/refresh": "the refresh token is the credential",
     "POST /api/v1/auth/mfa/verify": "the mfa token is the credential",
+    "POST /api/v1/auth/mfa/code": "the mfa token is the credential",
     "POST /api/v1/auth/mfa/passkey/options": "the mfa token is the credential",
     "POST /api/v1/auth/passkeys/login/options": "this is where a sign-in begins",
     "POST /api/v1/auth/passkeys/login/verify": "the signature is the credential",

@@ -6,6 +6,7 @@ import httpx2
 import pytest
 
 from tests.auth.api import PASSWORD, Account, Api, account, claims, fields, session_of, unique
+from tests.auth.conftest import OpenApi
 
 PATH = "/api/v1/users/me/password"
 NEW = "staple battery horse"
@@ -99,6 +100,16 @@ async def test_a_bad_new_password_changes_nothing(api: Api, new: str) -> None:
     assert (refused.status_code, list(fields(refused))) == (422, ["new_password"])
     assert (await api.me(made.access)).status_code == 200
     assert (await api.sign_in(email=made.email)).status_code == 200
+
+
+@pytest.mark.promise("A4")
+async def test_beside_a_second_factor_it_may_be_shorter(open_api: OpenApi) -> None:
+    async with open_api(password_profile="nist") as api:
+        made = await api.register()
+        assert (await change(api, made.access, "14 characters!")).status_code == 422
+        await api.sql(SECOND_FACTOR, id=made.id)
+        await api.sql("UPDATE sessions SET aal = 2 WHERE user_id = :id", id=made.id)
+        assert (await change(api, made.access, "14 characters!")).status_code == 200
 
 
 async def test_of_two_changes_at_once_one_succeeds(api: Api) -> None:

@@ -40,6 +40,7 @@ async def test_both_spellings_of_the_path_are_one_route(api: Api) -> None:
     assert answer.status_code == 200
 
 
+@pytest.mark.promise("L1")
 async def test_unknown_name_and_wrong_password_are_answered_alike(api: Api) -> None:
     made = await api.register()
     answers = [

@@ -116,6 +116,7 @@ MAILS: dict[str, type[Told]] = {
     "reset_password": WithSecret,
     "choose_password": WithSecret,
     "reauth_code": WithSecret,
+    "sign_in_code": WithSecret,
     "password_changed": Told,
     "password_attacked": Told,
     "email_change_confirm": WithSecret,
