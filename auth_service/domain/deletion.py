@@ -36,6 +36,7 @@ async def request(kit: Kit, user_id: UUID, *, by: Viewer, client: Client) -> Non
         user.deletion_at = now + kit.deletion_grace
         await users.save(db, user, now=now)
         ended = await sessions.end_all(db, user_id, reason="deletion", now=now, client=client)
+        ended += await roles.end_acting(db, user_id, now=now)
         tokens = update(ApiToken).where(ApiToken.user_id == user_id, ApiToken.revoked_at.is_(None))
         await db.execute(tokens.values(revoked_at=now))
         await revocations.record_user(db, user_id, now=now)

@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 import structlog
-from sqlalchemy import select, text
+from sqlalchemy import select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from auth_service.domain import audit, quotas
@@ -17,7 +17,7 @@ from auth_service.errors import ExportNotReady
 from auth_service.models import Export
 from libs.clock import Clock, rfc3339
 from libs.crypto import CannotDecrypt, FieldCipher
-from libs.db import Database
+from libs.db import Database, is_unavailable
 from libs.errors import NotFound
 from libs.ids import uuid7
 
@@ -103,19 +103,35 @@ async def document(db: AsyncSession, kit: Kit, export_id: UUID, user_id: UUID, *
 
 
 async def make_waiting(database: Database, cipher: FieldCipher, clock: Clock) -> None:
-    """One turn of the worker."""
-    waiting = select(Export).where(Export.state == "waiting").order_by(Export.id).limit(1)
+    """One turn of the worker. A copy that cannot be made is given up, so that it holds up no other."""
     while True:
         async with database.transaction() as db:
-            export = await db.scalar(waiting.with_for_update(skip_locked=True))
-            if export is None:
-                return
-            now = clock.now()
-            copied = {name: await _rows(db, statement, export.user_id) for name, statement in _SECTIONS.items()}
-            written = json.dumps({"made_at": rfc3339(now), **copied}, default=_plain, ensure_ascii=False)
-            export.document = cipher.encrypt(written, context(export.id))
-            export.state, export.ready_at, export.expires_at = "ready", now, now + KEEP
-            log.info("export_made", export_id=str(export.id))
+            waiting = select(Export.id).where(Export.state == "waiting").order_by(Export.id).limit(1)
+            export_id = await db.scalar(waiting)
+        if export_id is None:
+            return
+        try:
+            await _make(database, cipher, clock, export_id)
+        except Exception as error:
+            if is_unavailable(error):
+                raise
+            log.exception("export_failed", export_id=str(export_id))
+            async with database.transaction() as db:
+                await db.execute(update(Export).where(Export.id == export_id).values(state="failed"))
+
+
+async def _make(database: Database, cipher: FieldCipher, clock: Clock, export_id: UUID) -> None:
+    async with database.transaction() as db:
+        mine = select(Export).where(Export.id == export_id, Export.state == "waiting")
+        export = await db.scalar(mine.with_for_update())
+        if export is None:
+            return
+        now = clock.now()
+        copied = {name: await _rows(db, statement, export.user_id) for name, statement in _SECTIONS.items()}
+        written = json.dumps({"made_at": rfc3339(now), **copied}, default=_plain, ensure_ascii=False)
+        export.document = cipher.encrypt(written, context(export.id))
+        export.state, export.ready_at, export.expires_at = "ready", now, now + KEEP
+        log.info("export_made", export_id=str(export.id))
 
 
 async def _rows(db: AsyncSession, statement: str, user_id: UUID) -> list[dict[str, Any]]:

@@ -128,7 +128,7 @@ async def require_another(db: AsyncSession, user: User) -> None:
     if "admin" not in user.roles:
         return
     others = select(func.count()).where(User.status == "active", User.roles.contains(["admin"]), User.id != user.id)
-    if not await db.scalar(others):
+    if not await db.scalar(others.where(User.deletion_at.is_(None))):
         raise LastAdministrator
 
 

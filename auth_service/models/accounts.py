@@ -162,7 +162,7 @@ class ExternalIdentity(Base):
 
 
 class Export(Base):
-    """A copy of everything that is known of a user, made by the worker, encrypted, and kept for a week."""
+    """A copy of everything that an account has, made by the worker, encrypted, and kept for a week."""
 
     __tablename__ = "exports"
     __table_args__ = (

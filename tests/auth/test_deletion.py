@@ -8,6 +8,7 @@ import pytest
 from auth_service.domain import deletion
 from tests.auth.api import PASSWORD, Account, Api, account
 from tests.auth.people import befriend, block, confirm, staff
+from tests.auth.test_impersonation import acting
 
 ME = "/api/v1/users/me"
 DAY = 24 * 3600
@@ -165,3 +166,20 @@ async def test_others_are_left_alone_by_an_erasure(api: Api) -> None:
     await erase(api, made)
     assert (await api.me(other.access)).status_code == 200
     assert (await api.sign_in(username=other.username)).status_code == 200
+
+
+async def test_of_two_administrators_one_stays(alone: Api) -> None:
+    one, two = [await alone.staff("admin") for _ in range(2)]
+    answers = await asyncio.gather(*(alone.call("DELETE", ME, admin.access) for admin in (one, two)))
+    assert sorted(answer.status_code for answer in answers) == [204, 409]
+    left = next(admin for admin, answer in zip((one, two), answers, strict=True) if answer.status_code == 409)
+    answer = await alone.call("DELETE", ME, left.access)
+    assert (answer.status_code, answer.json()["code"]) == (409, "last_administrator")
+
+
+async def test_who_leaves_acts_as_nobody_any_more(api: Api) -> None:
+    made, admin, _another = await api.register(), await api.staff("admin"), await api.staff("admin")
+    access = await acting(api, admin, made)
+    assert (await api.me(access)).status_code == 200
+    await leave(api, admin)
+    assert (await api.me(access)).status_code == 401

@@ -64,6 +64,16 @@ async def test_a_copy_is_encrypted_where_it_lies(api: Api) -> None:
     assert made.username not in stored[0].document
 
 
+async def test_a_copy_that_cannot_be_made_holds_up_no_other(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken, fine = await api.register(first_name="Zero"), await api.register()
+    paths = [await order(api, made) for made in (broken, fine)]
+    bad = "SELECT 1 / (CASE WHEN first_name = 'Zero' THEN 0 ELSE 1 END) FROM users WHERE id = :user"
+    monkeypatch.setitem(exports._SECTIONS, "profile", bad)
+    await make(api)
+    states = [(await api.get(p, m.access)).json()["state"] for p, m in zip(paths, (broken, fine), strict=True)]
+    assert states == ["failed", "ready"]
+
+
 @pytest.mark.promise("Z1")
 async def test_nobody_reads_the_copy_of_another(api: Api) -> None:
     made, other, admin = await api.register(), await api.register(), await staff(api, "admin")
