@@ -13,8 +13,11 @@ from redis.asyncio import Redis
 
 from chat_service.domain import sessions
 from libs import revocation
+from libs.keys import KeyRing
 from libs.testing.chat_client import ChatClient, Closed, Refused
 from libs.testing.clock import FakeClock
+from libs.testing.tokens import access_claims
+from libs.tokens import Issuer
 from tests.chat.conftest import People, SettingsFor
 from tests.chat.nodes import Node, Person, running
 
@@ -62,6 +65,16 @@ async def test_credential_is_taken_wherever_it_is_not_in_the_address(one: Node, 
     async with opened(one, **options) as client:
         assert (await client.hello(**hello))["user"] == str(ann.id)
         assert client.socket.subprotocol == "chat.v1"
+
+
+@pytest.mark.promise("L10")
+async def test_half_a_sign_in_opens_no_socket(one: Node, people: People, key_ring: KeyRing) -> None:
+    [ann] = await people(1)
+    async with opened(one) as client:
+        with pytest.raises(Refused) as refused:
+            await client.hello(Issuer(key_ring, typ="mfa+jwt").sign(access_claims(ann.id)))
+        assert refused.value.code == "wrong_token_type"
+        assert (await client.until_closed()).code == 4401
 
 
 @pytest.mark.promise("C54")

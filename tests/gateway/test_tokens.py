@@ -8,6 +8,9 @@ from redis.asyncio import Redis
 
 from deploy.local.servers import ValkeyServer
 from libs import revocation
+from libs.keys import KeyRing
+from libs.testing.tokens import access_claims
+from libs.tokens import Issuer
 from tests.conftest import IssueToken
 from tests.gateway.conftest import Door, Start
 
@@ -37,6 +40,14 @@ async def test_bad_token_is_refused_at_the_door(
     assert answer.status == 401
     assert code in answer.body
     assert answer["www-authenticate"] == "Bearer"
+    assert door.service.seen == []
+
+
+@pytest.mark.promise("L10")
+async def test_half_a_sign_in_is_refused_at_the_door(door: Door, key_ring: KeyRing) -> None:
+    token = Issuer(key_ring, typ="mfa+jwt").sign(access_claims(uuid4()))
+    answer = await door.ask(ANSWER, Authorization=f"Bearer {token}")
+    assert (answer.status, b"wrong_token_type" in answer.body) == (401, True)
     assert door.service.seen == []
 
 
