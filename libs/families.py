@@ -124,7 +124,7 @@ def _sender(error: ServiceError, _request_id: str) -> dict[str, object]:
             "detail": first,
             "code": code,
         }
-    return {"success": False, "error": text, "message": text, "detail": text, "code": code}
+    return {"success": False, "error": text, "message": text, "detail": text, "code": code, **error.extra}
 
 
 _HUB_CODES = {
@@ -159,7 +159,7 @@ def _rooms(error: ServiceError, _request_id: str) -> dict[str, object]:
     if error.errors:
         return dict(_field_lists(error))
     code, text = _sender_text(error)
-    return {"detail": text, "code": code}
+    return {"detail": text, "code": code, **error.extra}
 
 
 _TEXT = {"type": "string"}

@@ -16,6 +16,8 @@ from webauthn.helpers import (
 )
 from webauthn.helpers.exceptions import WebAuthnException
 from webauthn.helpers.structs import (
+    AttestationFormat,
+    AttestationObject,
     AuthenticatorSelectionCriteria,
     AuthenticatorTransport,
     CredentialDeviceType,
@@ -149,8 +151,7 @@ def known_transports(given: Sequence[str]) -> list[str]:
 def _creation(party: RelyingParty, credential: dict[str, Any], challenge: bytes) -> Created:
     _require_own_page(credential)
     attestation = parse_attestation_object(base64url_to_bytes(credential["response"]["attestationObject"]))
-    # None was asked for. Other kinds would bring certificates that nothing here trusts, and parsers for them.
-    if str(attestation.fmt) != "none" and getattr(attestation.fmt, "value", None) != "none":
+    if not _brings_no_certificate(attestation):
         raise InvalidPasskey
     made = webauthn.verify_registration_response(
         credential=credential,
@@ -169,6 +170,13 @@ def _creation(party: RelyingParty, credential: dict[str, Any], challenge: bytes)
         backup_eligible=made.credential_device_type == CredentialDeviceType.MULTI_DEVICE,
         backed_up=made.credential_backed_up,
     )
+
+
+def _brings_no_certificate(attestation: AttestationObject) -> bool:
+    """No attestation was asked for, and browsers then leave out all but what a key says of itself. Other kinds would
+    bring certificates that nothing here trusts, and parsers for them."""
+    itself = attestation.fmt == AttestationFormat.PACKED and attestation.att_stmt.x5c is None
+    return itself or attestation.fmt == AttestationFormat.NONE
 
 
 def _assertion(party: RelyingParty, credential: dict[str, Any], challenge: bytes, public_key: bytes) -> Asserted:

@@ -8,11 +8,14 @@ import hashlib
 import json
 import os
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 import cbor2
+from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding
 
 ORIGIN = "http://localhost:8000"
 PRESENT, VERIFIED, ELIGIBLE, BACKED_UP, ATTESTED = 0x01, 0x04, 0x08, 0x10, 0x40
@@ -24,6 +27,8 @@ class Authenticator:
     rp_id: str | None = None
     flags: int = PRESENT | VERIFIED
     fmt: str = "none"
+    attested: bytes = b""
+    certified: bool = False
     cross_origin: bool = False
     counts: bool = True
     sign_count: int = 0
@@ -38,8 +43,8 @@ class Authenticator:
         cose = {1: 2, 3: -7, -1: 1, -2: public.x.to_bytes(32, "big"), -3: public.y.to_bytes(32, "big")}
         credential = bytes(16) + len(self.credential_id).to_bytes(2, "big") + self.credential_id + cbor2.dumps(cose)
         data = self._data(options["rp"]["id"], self.flags | ATTESTED) + credential
-        attestation = cbor2.dumps({"fmt": self.fmt, "attStmt": self._statement(), "authData": data})
         client = self._client("webauthn.create", options["challenge"])
+        attestation = cbor2.dumps({"fmt": self.fmt, "attStmt": self._statement(data, client), "authData": data})
         return self._credential(clientDataJSON=client, attestationObject=attestation, transports=["internal", "newer"])
 
     def get(self, options: dict[str, Any]) -> dict[str, Any]:
@@ -61,8 +66,19 @@ class Authenticator:
         said = {"type": kind, "challenge": challenge, "origin": self.origin, "crossOrigin": self.cross_origin}
         return json.dumps(said).encode()
 
-    def _statement(self) -> dict[str, Any]:
-        return {} if self.fmt == "none" else {"alg": -7, "sig": b"signed"}
+    def _statement(self, data: bytes, client: bytes) -> dict[str, Any]:
+        """What the key says of itself, with a certificate if there is one."""
+        if self.fmt == "none":
+            return {}
+        said = data + hashlib.sha256(self.attested or client).digest()
+        signature = self.key.sign(said, ec.ECDSA(SHA256()))
+        return {"alg": -7, "sig": signature, **({"x5c": [self.certificate()]} if self.certified else {})}
+
+    def certificate(self) -> bytes:
+        name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "Keys of example.com")])
+        begins = datetime(2020, 1, 1, tzinfo=UTC)
+        made = x509.CertificateBuilder(name, name, self.key.public_key(), 1, begins, begins.replace(year=2050))
+        return made.sign(self.key, SHA256()).public_bytes(Encoding.DER)
 
     def _credential(self, **response: Any) -> dict[str, Any]:
         said = {name: encoded(value) if isinstance(value, bytes) else value for name, value in response.items()}

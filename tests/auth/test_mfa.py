@@ -1,6 +1,7 @@
 """The second half of a sign-in, and what a change of factors does to everything else."""
 
 import asyncio
+import re
 from uuid import uuid4
 
 import pytest
@@ -10,8 +11,9 @@ from libs.errors import WrongTokenType
 from libs.tokens import AUDIENCE, ServiceTokens, Verifier
 from tests.architecture.apps import routes
 from tests.architecture.test_routes import dependencies
-from tests.auth.api import Api, account, claims, session_of
+from tests.auth.api import PASSWORD, Api, account, claims, session_of
 from tests.auth.authenticator import Authenticator
+from tests.auth.clients import FAMILIES
 from tests.auth.factors import (
     MFA,
     PASSKEYS,
@@ -64,7 +66,7 @@ async def test_an_mfa_token_opens_no_other_route(ahead: Api) -> None:
         if auth._current_user not in set(dependencies(route.dependant)):
             continue
         for method in route.methods or set():
-            answer = await ahead.call(method, str(route.path).replace("{", "").replace("}", ""), token)
+            answer = await ahead.call(method, re.sub(r"{[\w:]+}", str(uuid4()), str(route.path)), token)
             if method != "HEAD":
                 assert (answer.status_code, answer.json()["code"]) == (401, "wrong_token_type"), route.path
     assert (await ahead.refresh(token)).json()["code"] == "wrong_token_type"
@@ -112,6 +114,19 @@ async def test_a_code_on_the_phone_is_the_first_half_only(ahead: Api) -> None:
     assert (answer.status_code, answer.json()["methods"]) == (403, ["passkey", "recovery_code"])
     finished = signed_in(await verify(ahead, answer.json()["mfa_token"], "recovery_code", person.codes[0]))
     assert claims(finished.access)["aal"] == 2
+
+
+@pytest.mark.promise("A38", "L10")
+@pytest.mark.parametrize("name", FAMILIES)
+async def test_existing_clients_are_asked_for_it_too(ahead: Api, name: str) -> None:
+    person, calls = await with_totp(ahead), FAMILIES[name]
+    login = {"email": person.account.email, "username": person.account.username}[calls.name]
+    refused = await ahead.post(calls.login, {calls.name: login, "password": PASSWORD})
+    token = re.search(r'"mfa_token":\s*"([\w.-]+)"', refused.text)
+    assert refused.status_code == 403, refused.text
+    assert token, refused.text
+    made = signed_in(await verify(ahead, token[1], "recovery_code", person.codes[0]))
+    assert (await ahead.post(calls.refresh, {calls.refresh_field: made.refresh})).status_code == 200
 
 
 @pytest.mark.promise("A39")
@@ -242,6 +257,8 @@ async def test_a_challenge_is_for_one_purpose(ahead: Api) -> None:
     assert (await ahead.post(f"{MFA}/verify", {"mfa_token": token, "method": "passkey", **answer})).status_code == 401
     answer = await shown(ahead, f"{MFA}/passkey/options", person.passkey, {"mfa_token": token})
     assert (await ahead.post(f"{PASSKEYS}/login/verify", answer)).status_code == 401
+    answer = await shown(ahead, f"{MFA}/passkey/options", person.passkey, {"mfa_token": token})
+    assert (await ahead.post(REAUTH, {"method": "passkey", **answer}, person.access)).status_code == 401
 
 
 async def test_what_a_method_needs_is_said(ahead: Api) -> None:

@@ -78,7 +78,7 @@ async def test_a_fresh_sign_in_is_proof_for_five_minutes(ahead: Api) -> None:
 async def test_whatever_asks_for_it_is_closed_to_an_older_sign_in(ahead: Api) -> None:
     made = await ahead.register()
     ahead.clock.advance(301)
-    asking = [(route.methods, str(route.path)) for route in routes(ahead.app) if asks(route)]
+    asking = [(route.methods, re.sub(r":\w+}", "}", str(route.path))) for route in routes(ahead.app) if asks(route)]
     closed = {f"{method} {path}" for methods, path in asking for method in methods or ()}
     assert closed >= CLOSED
     for each in closed:
