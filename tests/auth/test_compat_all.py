@@ -8,6 +8,7 @@ import pytest
 
 from tests.auth.api import PASSWORD, Api, claims, unique
 from tests.auth.clients import FAMILIES, HUB, PLATFORM, ROOMS, SENDER, Calls, member, register
+from tests.auth.factors import verify, with_totp
 
 PATHS = [
     ("POST", "/api/auth/login/facebook"),
@@ -193,3 +194,16 @@ async def test_where_addresses_must_be_confirmed_first(strict: Api, family: Call
     assert answer.status_code == (201 if family is ROOMS else 202)
     login = {family.name: name if family is ROOMS else f"{name}@example.com", "password": PASSWORD}
     assert (await strict.post(family.login, login)).status_code == 403
+
+
+@each_old_family
+async def test_a_second_factor_can_be_shown_by_every_client(still: Api, family: Calls) -> None:
+    person = await with_totp(still)
+    answer = await still.post(family.login, {family.name: person.account.email, "password": PASSWORD})
+    assert answer.status_code == 403
+    told = answer.json().get("error")
+    pending = told["details"] if isinstance(told, dict) else answer.json()
+    assert "totp" in pending["methods"]
+    still.clock.advance(30)
+    assert person.app is not None
+    assert (await verify(still, pending["mfa_token"], "totp", person.app.code())).status_code == 200
