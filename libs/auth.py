@@ -12,6 +12,7 @@ from starlette.datastructures import Headers
 
 from libs import api_tokens, cookies, csrf
 from libs.api_tokens import ApiTokens
+from libs.contracts.callers import CALLERS
 from libs.cookies import ACCESS_COOKIE
 from libs.errors import BadRequest, Forbidden, InvalidToken, TokenStale, Unauthenticated
 from libs.revocation import Refusal, Revocations
@@ -146,6 +147,9 @@ async def _calling_service(request: Request) -> str:
     if not values and request.headers.getlist("authorization"):
         raise Forbidden("This route is for services.")
     claims = cast(Verifier, request.app.state.service_verifier).verify(bearer(values))
+    asked = request.app.state.name, request.scope["route"].path
+    if claims.sub not in CALLERS.get(asked, ()):
+        raise Forbidden("This is not for that service.")
     return claims.sub
 
 

@@ -10,6 +10,7 @@ from fastapi.dependencies.models import Dependant
 
 from gateway.domain.table import Check, Table
 from libs import auth
+from libs.contracts.callers import CALLERS
 from tests.architecture.apps import apps, routes
 
 PUBLIC = {
@@ -59,7 +60,7 @@ PUBLIC = {
     "GET /health/live": "asked by the platform",
     "GET /health/ready": "asked by the platform",
 }
-CALLERS = {auth._current_user, auth._calling_service}
+CHECKS = {auth._current_user, auth._calling_service}
 
 APPS = apps()
 ROUTES = [
@@ -80,7 +81,7 @@ def dependencies(dependant: Dependant) -> Iterator[Any]:
 def test_every_route_has_a_caller(service: str, method: str, route: Any) -> None:
     if f"{method} {route.path}" in PUBLIC or "openapi.json" in route.path:
         return
-    assert CALLERS & set(dependencies(route.dependant)), f"{service}: {method} {route.path} is open to everybody"
+    assert CHECKS & set(dependencies(route.dependant)), f"{service}: {method} {route.path} is open to everybody"
 
 
 @pytest.mark.parametrize(("service", "method", "route"), ROUTES, ids=lambda v: getattr(v, "path", v))
@@ -100,6 +101,7 @@ def test_internal_routes_are_for_services_and_no_others(service: str, method: st
         return
     for_services = auth._calling_service in set(dependencies(route.dependant))
     assert for_services == route.path.startswith("/internal/")
+    assert for_services == ((service, route.path) in CALLERS)
 
 
 def test_the_public_list_is_not_longer_than_the_truth() -> None:

@@ -6,6 +6,8 @@ from uuid import UUID, uuid4
 import pytest
 
 from libs.clock import Clock
+from libs.contracts import SERVICES
+from libs.contracts.callers import CALLERS
 from libs.keys import KeyRing
 from libs.outbox import Relay
 from libs.testing.tokens import access_claims
@@ -110,6 +112,16 @@ async def test_a_service_token_is_for_its_target_and_five_minutes(either: Api, p
     expired = Issuer(either.ring, owner="chat", typ=SERVICE).sign(old)
     answer = await either.get(path, headers={"X-Service-Authorization": f"Bearer {expired}"})
     assert answer.json()["code"] == "token_expired"
+
+
+@pytest.mark.promise("A50")
+@pytest.mark.parametrize("path", ROUTES)
+async def test_a_service_asks_only_what_it_needs(either: Api, path: str) -> None:
+    asking = {
+        service: (await either.get(path, headers=as_service(either, service))).status_code for service in SERVICES
+    }
+    assert {service for service, status in asking.items() if status == 200} == CALLERS["auth", path.partition("?")[0]]
+    assert set(asking.values()) == {200, 403}
 
 
 @pytest.mark.promise("A50")
