@@ -18,7 +18,8 @@ async def admit(db: AsyncSession, kit: Kit, user_id: UUID, opening: Opening, *, 
     """Raises InvalidCredentials for an account that is gone or suspended, EmailNotVerified, CountryBlocked, and
     MfaRequired, with a token that only the second factor can spend, when one is set up and was not shown, or when a
     password alone does not do for where it comes from."""
-    user = await users.find(db, user_id)
+    # Locked, so that a change of roles comes wholly before this or finds the token that it must outdate.
+    user = await users.find(db, user_id, lock=True)
     if user is None or user.status not in ("active", "pending"):
         raise InvalidCredentials
     if user.status == "pending":

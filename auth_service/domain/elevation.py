@@ -21,7 +21,7 @@ async def elevate(
 ) -> Pair:
     """New tokens for the same session. Whoever held the old ones gains nothing: the old refresh token is no longer
     genuine, and the old access token does not count as the new proof (`step_up.require_recent`)."""
-    user = await users.myself(db, user_id)
+    user = await users.myself(db, user_id, lock=True)
     now = kit.clock.now()
     session = await db.get(Session, session_id, with_for_update=True, populate_existing=True)
     if session is None or session.user_id != user_id or session.revoked_at is not None:

@@ -34,7 +34,7 @@ async def refresh(kit: Kit, token: str, client: Client) -> Pair:
     presented = kit.mint.refresh.read(token)
     refreshed = await kit.rotator.rotate(presented, client)
     if refreshed is not None:
-        return kit.mint.pair(refreshed.holder, refreshed, counter=refreshed.counter)
+        return kit.mint.pair(refreshed.holder, refreshed, counter=refreshed.counter, issued=refreshed.issued)
     try:
         async with kit.database.transaction() as db:
             pair = await _alone(db, kit, presented, client=client)

@@ -56,12 +56,17 @@ _TOLD = """
     (SELECT verified_at IS NOT NULL FROM identifiers WHERE user_id = u.id AND kind = 'email') AS email_verified,
     EXISTS (SELECT FROM identifiers WHERE user_id = u.id AND verified_at IS NOT NULL) AS is_verified
 """
+# Whoever changes what the holder may do locks the account for it. Sharing that lock, a refresh comes wholly before the
+# change, with a token of an earlier time that the change outdates, or after it, with what holds now.
+_HOLDER = """
+    holder AS (SELECT * FROM users WHERE id = (SELECT user_id FROM sessions WHERE id = :id) FOR SHARE)
+"""
 _ROTATE = f"""
     UPDATE sessions AS s SET {_COUNTED}, counter = s.counter + CAST(s.family NOT IN ({_STAYING}) AS int),
         rotated_at = given.now, last_seen_at = given.now,
         idle_expires_at = least(s.expires_at, given.now + interval '{IDLE.total_seconds()} seconds'),
         ip = given.ip, country = given.country, user_agent = given.user_agent
-    FROM given, users AS u
+    FROM given, holder AS u
     WHERE s.id = given.id AND s.counter = given.counter AND {_USABLE} AND {_FROM_HERE}
     RETURNING {_TOLD}
 """  # noqa: S608
@@ -69,7 +74,7 @@ _ONE = text(f"""
     WITH given AS (
         SELECT CAST(:id AS uuid) AS id, CAST(:counter AS bigint) AS counter, CAST(:ip AS text) AS ip,
             CAST(:country AS text) AS country, CAST(:user_agent AS text) AS user_agent, CAST(:now AS timestamptz) AS now
-    ) {_ROTATE}
+    ), {_HOLDER} {_ROTATE}
 """)
 _MANY = f"""
     WITH given AS MATERIALIZED (
@@ -78,11 +83,13 @@ _MANY = f"""
             AS each (id, salt, counter, ip, country, user_agent)
         JOIN sessions AS held USING (id, salt, counter)
         FOR NO KEY UPDATE OF held SKIP LOCKED
+    ), holder AS MATERIALIZED (
+        SELECT * FROM users WHERE id IN (SELECT user_id FROM sessions WHERE id = ANY($1::uuid[])) FOR SHARE SKIP LOCKED
     ) {_ROTATE}
 """  # noqa: S608
 _COUNT = text(f"""
-    WITH given AS (SELECT CAST(:country AS text) AS country, CAST(:now AS timestamptz) AS now)
-    UPDATE sessions AS s SET {_COUNTED} FROM given, users AS u
+    WITH given AS (SELECT CAST(:country AS text) AS country, CAST(:now AS timestamptz) AS now), {_HOLDER}
+    UPDATE sessions AS s SET {_COUNTED} FROM given, holder AS u
     WHERE s.id = :id AND s.salt = :salt AND {_USABLE} AND {_FROM_HERE}
     RETURNING {_TOLD}
 """)  # noqa: S608
@@ -102,9 +109,11 @@ class Refreshed:
     actor_id: UUID | None
     cookie: bool
     holder: Holder
+    issued: datetime
+    """Before the statement began."""
 
     @classmethod
-    def of(cls, row: Mapping[Any, Any]) -> Self:
+    def of(cls, row: Mapping[Any, Any], issued: datetime) -> Self:
         holder = Holder(
             id=row["user_id"],
             number=row["number"],
@@ -118,7 +127,7 @@ class Refreshed:
             created_at=row["user_created_at"],
         )
         session = ("id", "family", "salt", "counter", "amr", "aal", "actor_id", "cookie")
-        return cls(**{name: row[name] for name in session}, holder=holder)
+        return cls(**{name: row[name] for name in session}, holder=holder, issued=issued)
 
 
 async def rotate(db: AsyncSession, presented: Presented, client: Client, *, now: datetime) -> Refreshed | None:
@@ -126,7 +135,7 @@ async def rotate(db: AsyncSession, presented: Presented, client: Client, *, now:
     values = {"id": presented.session_id, "counter": presented.counter, "now": now}
     told = {"ip": client.ip, "country": client.country, "user_agent": client.user_agent}
     row = (await db.execute(_ONE, {**values, **told})).mappings().one_or_none()
-    return Refreshed.of(row) if row is not None else None
+    return Refreshed.of(row, now) if row is not None else None
 
 
 async def count(db: AsyncSession, session: Session, client: Client, *, now: datetime) -> Refreshed | None:
@@ -134,7 +143,7 @@ async def count(db: AsyncSession, session: Session, client: Client, *, now: date
     # With the salt that the token was checked with: its owner may have confirmed who they are since, which voids it.
     values = {"id": session.id, "salt": session.salt, "country": client.country, "now": now}
     row = (await db.execute(_COUNT, values)).mappings().one_or_none()
-    return Refreshed.of(row) if row is not None else None
+    return Refreshed.of(row, now) if row is not None else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,8 +229,9 @@ class Rotator:
             [each.client.country for each in batch],
             [each.client.user_agent for each in batch],
         )
-        rows = await self._lanes.fetch(_MANY, *columns, self._clock.now())
-        return {row["id"]: Refreshed.of(row) for row in rows}
+        now = self._clock.now()
+        rows = await self._lanes.fetch(_MANY, *columns, now)
+        return {row["id"]: Refreshed.of(row, now) for row in rows}
 
 
 def _answer(waiting: _Waiting, outcome: Refreshed | InvalidRefreshToken | None) -> None:

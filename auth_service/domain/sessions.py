@@ -46,6 +46,7 @@ class Ending:
 
 
 async def start(db: AsyncSession, kit: Kit, user: Holder, opening: Opening, *, client: Client) -> Pair:
+    """For a user who is locked: sign-ins take turns, so that each sees the sessions of the others."""
     now = kit.clock.now()
     session = Session(
         id=uuid7(),
@@ -70,8 +71,6 @@ async def start(db: AsyncSession, kit: Kit, user: Holder, opening: Opening, *, c
         idle_expires_at=now + IDLE,
         expires_at=now + FAMILIES[opening.family].absolute,
     )
-    # Sign-ins of one user take turns here, so that each sees the sessions of the others.
-    await db.execute(select(User.id).where(User.id == user.id).with_for_update(key_share=True))
     db.add(session)
     await db.flush()
     await _end_longest_idle(db, kit, user.id, now=now)

@@ -202,9 +202,11 @@ class Mint:
         self._pending_verifier = Verifier(ring, clock, typ=MFA, audience=MFA_AUDIENCE)
         self._clock = clock
 
-    def pair(self, user: Holder, session: SessionRow, *, counter: int) -> Pair:
+    def pair(self, user: Holder, session: SessionRow, *, counter: int, issued: datetime | None = None) -> Pair:
+        """`issued` is for a user who is locked no more: a moment at which what they may do was certain; else now."""
         refresh = self.refresh.make(session.id, counter, session.salt)
-        return Pair(user, self._access(user, session), refresh, cookie=session.cookie)
+        issued_ms = self._clock.ms() if issued is None else int(issued.timestamp() * 1000)
+        return Pair(user, self._access(user, session, issued_ms), refresh, cookie=session.cookie)
 
     def pending(self, user_id: UUID, first: "FirstFactor") -> str:
         """Says that the first factor was right. Opens nothing but the second one, in auth, for five minutes."""
@@ -242,11 +244,10 @@ class Mint:
             cookie=claims["cookie"],
         )
 
-    def _access(self, user: Holder, session: SessionRow) -> str:
+    def _access(self, user: Holder, session: SessionRow, now_ms: int) -> str:
         family = FAMILIES[session.family]
         jitter = int(family.jitter.total_seconds())
         life = int(family.access.total_seconds()) - secrets.randbelow(jitter + 1)
-        now_ms = self._clock.ms()
         now = now_ms // 1000
         user_id = str(user.id)
         return self._issuer.sign(

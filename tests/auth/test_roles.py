@@ -2,19 +2,20 @@
 
 import asyncio
 import re
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from fastapi.dependencies.models import Dependant
+from sqlalchemy import text
 
 from auth_service.deps import Permitted
 from auth_service.domain.roles import PERMISSIONS, allows
 from auth_service.models import ROLES
 from tests.architecture.apps import apps, routes
-from tests.auth.api import Account, Api, claims
+from tests.auth.api import PASSWORD, Account, Api, claims
 
 ADMIN = "/api/v1/admin/auth"
 PAGE = Path(__file__).parents[2] / "docs/roles.md"
@@ -107,6 +108,40 @@ async def test_a_lost_role_is_lost_with_the_next_request(api: Api) -> None:
     assert await api.ended(other.access) == "token_stale"
     renewed = (await api.refresh(other.refresh)).json()["access"]
     assert (await api.get(f"{ADMIN}/users", renewed)).status_code == 403
+
+
+TOKENS: dict[str, Callable[[Api, Account, str], Awaitable[Any]]] = {
+    "refresh": lambda api, made, following: api.refresh(following),
+    "refresh within the grace": lambda api, made, following: api.refresh(made.refresh),
+    "sign-in": lambda api, made, following: api.sign_in(email=made.email),
+    "step-up": lambda api, made, following: api.post("/api/v1/auth/reauth", {"password": PASSWORD}, made.access),
+}
+
+
+@pytest.mark.promise("A43")
+@pytest.mark.parametrize("way", TOKENS)
+async def test_no_token_that_is_made_meanwhile_keeps_a_lost_role(api: Api, way: str) -> None:
+    """The change is held up halfway: the role is taken, and the commit waits for a table that we lock."""
+    admin, made = await api.staff("admin"), await api.staff("moderator")
+    following = (await api.refresh(made.refresh)).json()["refresh"]
+    async with api.db.transaction() as db:
+        await db.execute(text("LOCK TABLE revocations IN EXCLUSIVE MODE"))
+        changing = asyncio.create_task(put_roles(api, admin, made))
+        await until_waiting(api, 1, changing)
+        racing = asyncio.create_task(TOKENS[way](api, made, following))
+        await until_waiting(api, 2, racing)
+    assert (await changing).json()["roles"] == ["user"]
+    token = (await racing).json()["access"]
+    assert claims(token)["roles"] == ["user"]
+    assert (await api.me(token)).status_code == 200
+
+
+async def until_waiting(api: Api, most: int, task: asyncio.Task[Any]) -> None:
+    """Until so many wait for locks, or the last to come did not have to."""
+    waiting = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    async with asyncio.timeout(20):
+        while not task.done() and len(await api.sql(waiting)) < most:
+            await asyncio.sleep(0.01)
 
 
 async def test_others_are_told_of_a_change(api: Api) -> None:
