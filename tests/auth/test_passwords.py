@@ -240,6 +240,7 @@ async def test_who_waits_too_long_for_a_thread_is_told_to_come_back() -> None:
     hasher.close()
 
 
+@pytest.mark.promise("A8")
 async def test_unknown_people_cost_a_hash_too(api: Api) -> None:
     """Seen from the queue: a full one refuses an unknown name as it refuses a known one."""
     names = [f"{unique()}@example.com" for _ in range(64)]

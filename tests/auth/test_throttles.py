@@ -87,7 +87,7 @@ async def test_a_network_of_ipv6_is_one_place(still: Api) -> None:
     assert [a.status_code for a in answers] == [401] * 5 + [429]
 
 
-@pytest.mark.promise("A10", "L1")
+@pytest.mark.promise("A8", "A10", "L1")
 @pytest.mark.parametrize("pace", ["patient", "hasty"])
 async def test_a_name_that_nobody_has_is_slowed_down_like_an_account(still: Api, pace: str) -> None:
     known, unknown = (await still.register()).email, f"{unique()}@example.com"
