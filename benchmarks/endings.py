@@ -49,7 +49,7 @@ class Endings:
     def __init__(self, world: World, options: Options) -> None:
         self.world = world
         self.count = SESSIONS // 10 if options.quick else SESSIONS
-        self.people = [user_id for user_id, _ in world.register(PEOPLE)]
+        self.people = [person.id for person in world.register(PEOPLE)]
         self.ring = KeyRing(world.stack.world.key_ring)
 
     async def sessions(self) -> list[str]:

@@ -25,7 +25,7 @@ def measure(world: World, options: Options) -> Part:
             "host": HOST,
             "port": world.port("auth"),
             # An account is guessed at once: the second guess would be slowed down, which is another promise.
-            "known": [email for _, email in world.register(GUESSES)],
+            "known": [person.email for person in world.register(GUESSES)],
             "unknown": [f"{uuid.uuid4().hex}@example.com" for _ in range(GUESSES)],
             "offset": number * 2 * GUESSES,
         }

@@ -27,7 +27,7 @@ class Refreshes:
     def __init__(self, world: World, options: Options) -> None:
         self.world = world
         self.options = options
-        people = [email for _, email in world.register(PEOPLE)]
+        people = [person.email for person in world.register(PEOPLE)]
         with ThreadPoolExecutor(4) as pool:
             self.tokens = list(pool.map(self.sign_in, (people[n % PEOPLE] for n in range(SESSIONS))))
 

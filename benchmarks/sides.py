@@ -118,7 +118,7 @@ SETTINGS = {name: {f"CHAT_{limit}": PLENTY for limit in LIMITS} for name in ("ch
 
 def ours(world: World) -> Side:
     """Auth runs because chat asks it for profiles; its CPU time is not chat's. The worker's is."""
-    people = [user_id for user_id, _ in world.register(SENDERS + LISTENERS_OF_FANOUT)]
+    people = [person.id for person in world.register(SENDERS + LISTENERS_OF_FANOUT)]
     tokens = [world.token(user_id) for user_id in people]
     cpu.pin([world.pid("chat-2")], world.cores.others)
     return Side(

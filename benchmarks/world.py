@@ -9,7 +9,7 @@ import time
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 import httpx2
@@ -29,6 +29,13 @@ PRODUCTION = {
     "PARLEY_LOG_LEVEL": "warning",
     "AUTH_REFRESH_KEYS": f"1:{base64.urlsafe_b64encode(secrets.token_bytes(32)).decode().rstrip('=')}",
 }
+
+
+class Registered(NamedTuple):
+    id: str
+    email: str
+    device: str
+    """The token of the device, which the account knows from now on."""
 
 
 class World:
@@ -84,15 +91,15 @@ class World:
         claims = access_claims(user_id, exp=int(time.time()) + TOKEN_SECONDS)
         return access_token(KeyRing(self.stack.world.key_ring), claims)
 
-    def register(self, count: int) -> list[tuple[str, str]]:
-        """Accounts made through the API: id and e-mail address."""
+    def register(self, count: int) -> list[Registered]:
+        """Accounts made through the API."""
         made = []
         with httpx2.Client(base_url=self.stack.address("auth"), timeout=30) as http:
             for _ in range(count):
                 email = f"{uuid.uuid4().hex}@example.com"
                 answer = http.post("/api/v1/auth/register", json={"email": email, "password": PASSWORD})
                 answer.raise_for_status()
-                made.append((str(answer.json()["user"]["id"]), email))
+                made.append(Registered(str(answer.json()["user"]["id"]), email, answer.headers["X-Device-Token"]))
         return made
 
     def group(self, people: Sequence[str]) -> str:

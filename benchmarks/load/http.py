@@ -1,6 +1,7 @@
 """HTTP in a closed loop: each connection asks again once it has its answer. A probe may ask beside it, on time."""
 
 import asyncio
+import itertools
 import json
 import sys
 import time
@@ -68,10 +69,11 @@ class Load:
         return connection
 
     async def one(self, number: int) -> None:
+        """Its share of the requests, one after the other and again; one of them where there are not enough to share."""
         requests = self.plan["requests"]
-        request = request_bytes(self.plan, requests[number % len(requests)])
+        mine = requests[number % len(requests) :: self.plan["connections"]]
         connection = await self.connect()
-        while True:
+        for request in itertools.cycle([request_bytes(self.plan, each) for each in mine]):
             began = time.perf_counter()
             status = await connection.ask(request)
             if self.counting:
