@@ -1,9 +1,11 @@
 """Completes the OpenAPI document: the refusals of every operation, without repeating them in the routes."""
 
+import asyncio
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from starlette.responses import JSONResponse
 
 from libs import families
 from libs.families import Family
@@ -39,8 +41,8 @@ _SENTENCES = {
 }
 
 
-def complete(app: FastAPI) -> None:
-    """Replaces the app's generator by one that adds what every operation has in common."""
+def complete(app: FastAPI, url: str) -> None:
+    """Replaces the app's generator by one that adds what every operation has in common, and serves it at `url`."""
 
     def generate() -> dict[str, Any]:
         if app.openapi_schema is None:
@@ -63,7 +65,12 @@ def complete(app: FastAPI) -> None:
             app.openapi_schema = document
         return app.openapi_schema
 
+    async def read_openapi() -> JSONResponse:
+        # The first time takes a second of work, for which nobody else shall wait.
+        return JSONResponse(await asyncio.to_thread(app.openapi))
+
     app.openapi = generate  # type: ignore[method-assign]
+    app.add_api_route(url, read_openapi, include_in_schema=False)
 
 
 def _refusal(family: Family) -> dict[str, Any]:

@@ -46,16 +46,17 @@ def create_app(  # noqa: PLR0913  -- the parts of an app
         title=title,
         description=description,
         version=API_VERSION,
-        openapi_url=f"/api/v1/{name}/openapi.json",
+        openapi_url=None,
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
         lifespan=lifespan,
     )
     app.state.settings = settings
+    # Before the others, whose paths with an id would catch it.
+    openapi.complete(app, f"/api/v1/{name}/openapi.json")
     for router in [*routers, health.router(checks or {})]:
         app.include_router(router)
-    openapi.complete(app)
     app.add_exception_handler(ServiceError, _refuse)
     app.add_exception_handler(RequestValidationError, _refuse_invalid)
     app.add_exception_handler(HTTPException, _refuse_http)

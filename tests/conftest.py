@@ -25,6 +25,9 @@ for name in [name for name in os.environ if name.startswith(("PARLEY_", "AUTH_",
     if not name.startswith("PARLEY_TEST_"):
         del os.environ[name]
 os.environ["PARLEY_ENVIRONMENT"] = "development"
+# Several processes may run the tests. Each has ports of its own: what one found free, no other may take before it does.
+_NUMBER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 4
+os.environ["PARLEY_PORTS"] = f"{20000 + 3000 * _NUMBER}-{22999 + 3000 * _NUMBER}"
 
 BLOCKED_COUNTRY = "KP"
 BLOCKED_NETWORK = "203.0.113.0/24"
@@ -33,8 +36,9 @@ DatabaseUrl = Callable[[str], Awaitable[str]]
 IssueToken = Callable[..., str]
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Several processes may run the tests: those of a file stay together, as do all that need the whole stack."""
+    """Where several processes run the tests, those of a file stay together, as do all that need the whole stack."""
     for item in items:
         needs_stack = "stack" in getattr(item, "fixturenames", ())
         item.add_marker(pytest.mark.xdist_group("stack" if needs_stack else item.nodeid.partition("::")[0]))

@@ -17,6 +17,7 @@ environment:
   AUTH_DATABASE_URL CHAT_DATABASE_URL NOTIFY_DATABASE_URL REDIS_URL
                           servers to use instead of those that Parley starts itself
   PARLEY_STATE            folder of data, keys and logs (.parley in the checkout; for root below /var/tmp)
+  PARLEY_PORTS            the range that free ports are chosen from (20000-31999)
   PARLEY_LOCAL_BINARIES   system: PostgreSQL and Valkey or Redis of the system rather than those of the lock
   PARLEY_PYTHON           the Python to install with
   .env in the checkout is read as well.

@@ -1,6 +1,7 @@
 """Which ports are free."""
 
 import errno
+import os
 import secrets
 import socket
 from collections.abc import Iterable
@@ -10,7 +11,7 @@ from deploy.local.errors import PortTaken
 HOST = "127.0.0.1"
 # Below the range from which systems take the local ports of outgoing connections (Linux from 32768, macOS from
 # 49152): a server that is killed and started again must find its port as it left it.
-_FIRST, _LAST = 20000, 31999
+_PORTS = "20000-31999"
 
 
 def is_free(port: int) -> bool:
@@ -31,8 +32,9 @@ def is_free(port: int) -> bool:
 
 def free_port(avoid: Iterable[int] = ()) -> int:
     avoided = set(avoid)
+    first, last = map(int, os.environ.get("PARLEY_PORTS", _PORTS).split("-"))
     while True:
-        port = _FIRST + secrets.randbelow(_LAST - _FIRST + 1)
+        port = first + secrets.randbelow(last - first + 1)
         if port not in avoided and is_free(port):
             return port
 

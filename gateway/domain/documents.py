@@ -12,7 +12,10 @@ import structlog
 Document = dict[str, Any]
 
 _KEPT_SECONDS = 30.0
-_TIMEOUT_SECONDS = 3.0
+# With a service missing it is not worth keeping.
+_KEPT_INCOMPLETE_SECONDS = 1.0
+# A service that has just started builds its document first, and a slow machine takes its time for that.
+_TIMEOUT_SECONDS = 10.0
 _MOST_BYTES = 8 << 20
 _DESCRIPTION = (
     "The API of Parley: accounts, chat and notifications behind one address. Every call answers a refusal as a problem"
@@ -38,7 +41,8 @@ class Reference:
             if monotonic() >= self._until:
                 fetched = await self._fetch_all()
                 self._document = merge(fetched, self._version)
-                self._until = monotonic() + _KEPT_SECONDS
+                kept = _KEPT_INCOMPLETE_SECONDS if None in fetched.values() else _KEPT_SECONDS
+                self._until = monotonic() + kept
             return self._document
 
     async def _fetch_all(self) -> dict[str, Document | None]:

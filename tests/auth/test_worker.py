@@ -103,7 +103,7 @@ async def test_events_reach_the_stream_in_order(api: Api, settings_for: Settings
     await api.call("PATCH", "/api/v1/users/me", made.access, json={"bio": "here"})
 
     async def mine() -> list[str]:
-        entries = await read_stream(redis, outbox.stream_of("auth"), after, count=1000, block_ms=10)
+        entries = await read_stream(redis, outbox.stream_of("auth"), after, count=100_000, block_ms=10)
         events = [outbox.parse(fields) for _, fields in entries]
         return [e.type for e in events if str(made.id) in str(e.data)]
 

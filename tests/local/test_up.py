@@ -31,7 +31,8 @@ class Up:
 def environment(state: Path) -> dict[str, str]:
     # Empty, and not only absent: a `.env` in the checkout may name the servers that a developer works with.
     names = ("AUTH_DATABASE_URL", "CHAT_DATABASE_URL", "NOTIFY_DATABASE_URL", "REDIS_URL")
-    return {**scrubbed(os.environ), **dict.fromkeys(names, ""), "PARLEY_STATE": str(state)}
+    own = {"PARLEY_STATE": str(state), "PARLEY_PORTS": os.environ["PARLEY_PORTS"]}
+    return {**scrubbed(os.environ), **dict.fromkeys(names, ""), **own}
 
 
 @pytest.fixture(scope="module")

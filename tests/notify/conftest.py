@@ -9,6 +9,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from deploy.local.ports import free_port
 from deploy.local.servers import PostgresServer, ValkeyServer
 from deploy.sandbox.server import Options, Sandbox
 from deploy.sandbox.smtp import SmtpOptions
@@ -31,7 +32,8 @@ async def open_world(key_ring_path: Path, tmp_path_factory: pytest.TempPathFacto
         options = Options(
             smtp=smtp or SmtpOptions(SMTP_USER, SMTP_PASSWORD),
             http_port=0,
-            smtp_port=0,
+            # A port that nobody else is given while a test stops this server.
+            smtp_port=free_port(),
             certificate_file=certificate,
         )
         async with ValkeyServer() as valkey, Sandbox(options) as sandbox:
