@@ -40,8 +40,15 @@ IssueToken = Callable[..., str]
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Where several processes run the tests, those of a file stay together, as do all that need the whole stack."""
     for item in items:
-        needs_stack = "stack" in getattr(item, "fixturenames", ())
-        item.add_marker(pytest.mark.xdist_group("stack" if needs_stack else item.nodeid.partition("::")[0]))
+        item.add_marker(pytest.mark.xdist_group(_company(item)))
+
+
+def _company(item: pytest.Item) -> str:
+    file = item.nodeid.partition("::")[0]
+    if "stack" in getattr(item, "fixturenames", ()):
+        return "stack"
+    # They run `./parley up`, which takes its usual ports where they are free.
+    return "tests/local" if file.startswith("tests/local/") else file
 
 
 @pytest.fixture(scope="session")

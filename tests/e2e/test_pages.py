@@ -49,4 +49,4 @@ async def test_the_api_page_shows_every_service(stack: Stack, tmp_path: Path, pa
 async def test_the_mailbox_page_opens(stack: Stack, tmp_path: Path) -> None:
     if BROWSER is None:
         pytest.skip("needs Chromium on the PATH (Debian: apt install chromium)")
-    assert "mailbox" in await dom(stack.mailbox_url, tmp_path)
+    assert "Mailbox" in await dom(stack.mailbox_url, tmp_path)
