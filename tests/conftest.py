@@ -7,12 +7,14 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 from mmdb_writer import MMDBWriter
 from netaddr import IPSet
 from redis.asyncio import Redis
+from xdist.scheduler import LoadScopeScheduling
 
 from deploy.local.servers import PostgresServer, ValkeyServer
 from deploy.local.stack import Stack
@@ -36,19 +38,20 @@ DatabaseUrl = Callable[[str], Awaitable[str]]
 IssueToken = Callable[..., str]
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where several processes run the tests, those of a file stay together, as do all that need the whole stack."""
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(_company(item)))
+# One stack is enough for all who use it, and `./parley up` takes its usual ports where they are free.
+COMPANIES = {"tests/e2e": "stack", "tests/security": "stack", "tests/local": "local"}
 
 
-def _company(item: pytest.Item) -> str:
-    file = item.nodeid.partition("::")[0]
-    if "stack" in getattr(item, "fixturenames", ()):
-        return "stack"
-    # They run `./parley up`, which takes its usual ports where they are free.
-    return "tests/local" if file.startswith("tests/local/") else file
+class ByFile(LoadScopeScheduling):
+    """Where several processes run the tests, those of a file stay together, and the files of a company."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return COMPANIES.get(file.rpartition("/")[0], file)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
+    return ByFile(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ def test(arguments: Sequence[str]) -> int:
     """All tests, on all cores, with the threshold of coverage; with arguments only pytest, which gets them."""
     if arguments:
         return asyncio.run(_python("-m", "pytest", *arguments))
-    everything = ["run", "-m", "pytest", "--numprocesses=auto", "--maxprocesses=4", "--dist=loadgroup"]
+    everything = ["run", "-m", "pytest", "--numprocesses=auto", "--maxprocesses=4", "--dist=loadscope"]
     for part in (["erase"], everything, ["combine", "--quiet"], ["report"]):
         code = asyncio.run(_python("-m", "coverage", *part))
         if code:
