@@ -19,7 +19,7 @@ from libs.ids import uuid7
 from tests.auth.api import Account, Api, unique
 
 # Without a zone, and at the ends of what a calendar knows.
-MOMENTS = ["2026-01-01T00:00:00", "9999-12-31T23:59:59-23:59", "0001-01-01T00:00:00+23:59", "1e99"]
+MOMENTS = ["2026-01-01T00:00:00", "9999-12-31T23:59:59-23:59", "0001-01-01T00:00:00+23:59", "1e+99"]
 ODD = ["' OR 1=1 --", "%", "\\", "${jndi:x}", "{{7*7}}", "a\x00b", "\r\nX: y", "é" * 90, *MOMENTS]
 AUDIT = "/api/v1/admin/auth/audit"
 

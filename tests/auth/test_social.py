@@ -105,7 +105,7 @@ async def test_an_address_that_nobody_vouches_for_opens_nothing(elsewhere: Elsew
 async def test_where_addresses_must_be_confirmed_nobody_has_one_unproved(
     elsewhere: Elsewhere, open_api: OpenApi
 ) -> None:
-    async with open_api(email_verification="required", **settings(elsewhere.origin)) as api:
+    async with open_api(clock=elsewhere.api.clock, email_verification="required", **settings(elsewhere.origin)) as api:
         free = await elsewhere.person(email_verified=False)
         answer = await elsewhere.browser(api).sign_in("oidc", free)
     assert answer.status_code == 200
@@ -176,7 +176,7 @@ async def test_a_squatter_who_proved_something_else_only_loses_the_address(elsew
 @pytest.mark.promise("A29")
 async def test_an_unconfirmed_registration_becomes_its_owners(elsewhere: Elsewhere, open_api: OpenApi) -> None:
     address = f"{unique()}@example.com"
-    async with open_api(email_verification="required", **settings(elsewhere.origin)) as api:
+    async with open_api(clock=elsewhere.api.clock, email_verification="required", **settings(elsewhere.origin)) as api:
         await api.post("/api/v1/auth/register", {"email": address, "password": "correct horse battery"})
         owner = await elsewhere.browser(api).sign_in("oidc", await elsewhere.person(email=address))
         assert owner.status_code == 200
@@ -266,7 +266,7 @@ async def test_any_issuer_can_be_configured(elsewhere: Elsewhere, open_api: Open
         f'[{{"name": "acme", "kind": "oidc", "client_id": "parley", "client_secret": "sandbox-secret",'
         f' "issuer": "{elsewhere.origin}/identity/oidc"}}]'
     )
-    async with open_api(**settings(elsewhere.origin, providers=own)) as api:
+    async with open_api(clock=elsewhere.api.clock, **settings(elsewhere.origin, providers=own)) as api:
         assert (await elsewhere.browser(api).sign_in("acme", await elsewhere.person())).status_code == 200
 
 
@@ -277,7 +277,7 @@ async def test_an_issuer_must_be_called_what_it_calls_itself(elsewhere: Elsewher
         f'[{{"name": "acme", "kind": "oidc", "client_id": "parley", "client_secret": "s",'
         f' "issuer": "{elsewhere.origin}/identity/oidc{end}"}}]'
     )
-    async with open_api(**settings(elsewhere.origin, providers=own)) as api:
+    async with open_api(clock=elsewhere.api.clock, **settings(elsewhere.origin, providers=own)) as api:
         answer = await api.post(f"{PROVIDERS}/acme/begin", {"return_to": PAGE})
     assert (answer.status_code, answer.json()["code"]) == (502, "provider_failed")
 

@@ -357,7 +357,9 @@ async def test_a_provider_whose_description_is_wrong_is_502(
 @pytest.mark.parametrize("provider", ["github", "facebook"])
 async def test_nor_is_one_without_a_description(elsewhere: Elsewhere, open_api: OpenApi, provider: str) -> None:
     body = {"code": "abc", "redirect_uri": PAGE, "code_verifier": "v" * 43}
-    async with open_api(**settings(elsewhere.origin, provider_private_networks=False)) as api:
+    async with open_api(
+        clock=elsewhere.api.clock, **settings(elsewhere.origin, provider_private_networks=False)
+    ) as api:
         answer = await api.post(f"{PROVIDERS}/{provider}/token", body)
         assert (answer.status_code, answer.json()["code"]) == (502, "provider_failed")
         answer = await api.post("/api/auth/login/facebook/", body)
@@ -366,6 +368,8 @@ async def test_nor_is_one_without_a_description(elsewhere: Elsewhere, open_api: 
 
 @pytest.mark.promise("Z4")
 async def test_a_provider_inside_is_not_visited_unless_that_is_allowed(elsewhere: Elsewhere, open_api: OpenApi) -> None:
-    async with open_api(**settings(elsewhere.origin, provider_private_networks=False)) as api:
+    async with open_api(
+        clock=elsewhere.api.clock, **settings(elsewhere.origin, provider_private_networks=False)
+    ) as api:
         answer = await api.post(f"{PROVIDERS}/oidc/begin", {"return_to": PAGE})
         assert (answer.status_code, answer.json()["code"]) == (502, "provider_failed")

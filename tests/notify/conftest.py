@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx2
 import pytest
@@ -55,7 +56,7 @@ async def world(open_world: OpenWorld, database_url: Callable[[str], Awaitable[s
 @pytest.fixture
 async def own_world(open_world: OpenWorld, postgres: PostgresServer) -> AsyncIterator[World]:
     """A database and a Valkey that nobody else uses, and no worker yet."""
-    url = await postgres.create_database(f"notify_{id(object()):x}")
+    url = await postgres.create_database(f"notify_{uuid4().hex}")
     await asyncio.to_thread(migrations.upgrade, "notify", url)
     async with open_world(url) as opened:
         yield opened
