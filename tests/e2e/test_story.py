@@ -212,10 +212,12 @@ async def test_one_page_documents_all_services(stack: Stack) -> None:
     assert "https://" not in re.sub(r"xmlns=\S+|w3\.org\S*", "", page.text.split("<body")[0])
 
 
-@pytest.mark.promise("E5")
+@pytest.mark.promise("E5", "Z12")
 async def test_internal_routes_are_not_reachable_from_outside(stack: Stack, ada: Person) -> None:
-    for path in ("/internal/events?after=0", "/internal/users", "/internal/revocations", "/metrics"):
+    internal = ("/internal/events?after=0", "/internal/users", "/internal/revocations", "/metrics")
+    for path in (*internal, "/.git/config", "/.env", "/debug", "/api/v1/../.env"):
         await ada.call("GET", path, expect=404)
+    await ada.call("TRACE", "/api/v1/users/me", expect=405)
 
 
 async def test_health_tells_of_the_whole(stack: Stack) -> None:
