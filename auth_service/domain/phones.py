@@ -5,25 +5,12 @@ from uuid import UUID
 from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from auth_service.domain import audit, identifiers, sessions, users
+from auth_service.domain import audit, identifiers, reclaiming, sessions, users
 from auth_service.domain.audit import Entry
 from auth_service.domain.clients import Client
 from auth_service.domain.identifiers import Name
 from auth_service.domain.kit import Kit
-from auth_service.models import (
-    ApiToken,
-    Device,
-    ExternalIdentity,
-    Identifier,
-    OneTimeToken,
-    Passkey,
-    Password,
-    RecoveryCode,
-    Totp,
-    User,
-)
-
-_KEYS = (Password, Totp, RecoveryCode, Passkey, ApiToken, OneTimeToken, Device)
+from auth_service.models import Identifier, User
 
 
 async def owner_by_proof(db: AsyncSession, kit: Kit, phone: Name, *, client: Client) -> tuple[UUID | None, list[UUID]]:
@@ -40,7 +27,7 @@ async def owner_by_proof(db: AsyncSession, kit: Kit, phone: Name, *, client: Cli
     if row.verified_at is not None:
         return row.user_id, []
     user = await users.find(db, row.user_id, lock=True)
-    if user is None or user.status == "pending" or await _is_proved(db, user):
+    if user is None or user.status == "pending" or user.email_verified or await reclaiming.is_known(db, user):
         await release_unproved(db, kit, phone, client=client)
         return None, []
     if user.status != "active":
@@ -68,17 +55,9 @@ async def drop(db: AsyncSession, user_id: UUID) -> None:
     await db.execute(delete(Identifier).where(Identifier.user_id == user_id, Identifier.kind == "phone"))
 
 
-async def _is_proved(db: AsyncSession, user: User) -> bool:
-    linked = await db.scalar(select(ExternalIdentity.id).where(ExternalIdentity.user_id == user.id).limit(1))
-    # Staff were made so by somebody who knew them.
-    return user.email_verified or linked is not None or user.roles != ["user"]
-
-
 async def _hand_over(db: AsyncSession, kit: Kit, user: User, phone: Name, *, client: Client) -> list[UUID]:
     now = kit.clock.now()
-    for table in _KEYS:
-        theirs = delete(table).where(table.user_id == user.id)
-        await db.execute(theirs.execution_options(synchronize_session=False))
+    await reclaiming.void_keys(db, user.id)
     unproved = Identifier.user_id == user.id, Identifier.kind == "email", Identifier.verified_at.is_(None)
     await db.execute(delete(Identifier).where(*unproved).execution_options(synchronize_session=False))
     ended = await sessions.end_all(db, user.id, reason="phone_proved", now=now, client=client)

@@ -51,13 +51,11 @@ class Reclaimed:
 async def reclaim(db: AsyncSession, kit: Kit, user: User, email: Name, *, client: Client) -> Reclaimed | None:
     """None when the locked account keeps its holder, and the address is free; otherwise it is the owner's now, and what
     comes back must be announced."""
-    if await _is_proved(db, user):
+    if user.phone_verified or await is_known(db, user):
         await _release(db, kit, user, email, client=client)
         return None
     now = kit.clock.now()
-    for table in _KEYS:
-        theirs = delete(table).where(table.user_id == user.id)
-        await db.execute(theirs.execution_options(synchronize_session=False))
+    await void_keys(db, user.id)
     phone = delete(Identifier).where(Identifier.user_id == user.id, Identifier.kind == "phone")
     await db.execute(phone.execution_options(synchronize_session=False))
     ended = await sessions.end_all(db, user.id, reason="reclaimed", now=now, client=client)
@@ -72,6 +70,20 @@ async def reclaim(db: AsyncSession, kit: Kit, user: User, email: Name, *, client
     await audit.record(db, entry, client, now=now)
     log.info("account_reclaimed", user_id=str(user.id))
     return Reclaimed(user.id, ended, now)
+
+
+async def void_keys(db: AsyncSession, user_id: UUID) -> None:
+    """What opened the account opens it no more; sessions are for the caller to end."""
+    for table in _KEYS:
+        theirs = delete(table).where(table.user_id == user_id)
+        await db.execute(theirs.execution_options(synchronize_session=False))
+
+
+async def is_known(db: AsyncSession, user: User) -> bool:
+    """Whether something else than an address or a number proves whose account it is."""
+    linked = await db.scalar(select(ExternalIdentity.id).where(ExternalIdentity.user_id == user.id).limit(1))
+    # Staff were made so by somebody who knew them.
+    return linked is not None or user.roles != ["user"]
 
 
 async def announce(kit: Kit, reclaimed: Reclaimed) -> None:
@@ -97,9 +109,3 @@ async def _release(db: AsyncSession, kit: Kit, user: User, email: Name, *, clien
     entry = Entry(action="email.lost", subject_id=user.id, reason="proved_by_another")
     await audit.record(db, entry, client, now=kit.clock.now())
     await users.save(db, user, now=kit.clock.now())
-
-
-async def _is_proved(db: AsyncSession, user: User) -> bool:
-    linked = await db.scalar(select(ExternalIdentity.id).where(ExternalIdentity.user_id == user.id).limit(1))
-    # Staff were made so by somebody who knew them.
-    return user.phone_verified or linked is not None or user.roles != ["user"]
