@@ -22,6 +22,7 @@ from libs.testing.clients import client
 from libs.testing.clock import FakeClock, LentClock, StillClock
 from tests.auth.api import Api, unique
 from tests.auth.elsewhere import Elsewhere, open_elsewhere
+from tests.auth.phones import Phone
 
 OpenApi = Callable[..., AbstractAsyncContextManager[Api]]
 SettingsFor = Callable[..., Awaitable[Settings]]
@@ -155,3 +156,8 @@ async def alone(postgres: PostgresServer, template: str, redis_url: str, open_ap
     async with open_api(database_url=postgres.database_url(name), redis_url=redis_url.replace("/0", "/7")) as opened:
         yield opened
         await opened.app.state.redis.flushdb()
+
+
+@pytest.fixture
+def phone(later: Api) -> Phone:
+    return Phone.new(later)

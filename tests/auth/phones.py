@@ -7,6 +7,7 @@ from ipaddress import IPv6Address
 from typing import Any
 
 import httpx2
+from prometheus_client import REGISTRY
 
 from libs.contracts.accounts import MessageRequested
 from tests.auth.api import Api
@@ -98,3 +99,8 @@ def refusal(answer: httpx2.Response) -> tuple[Any, ...]:
 
 async def together(*calls: Any) -> list[httpx2.Response]:
     return list(await asyncio.gather(*calls))
+
+
+def count(name: str, **labels: str) -> float:
+    """How often the codes of phones came to this."""
+    return REGISTRY.get_sample_value(f"parley_phone_codes_{name}_total", labels) or 0.0

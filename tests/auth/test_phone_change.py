@@ -16,11 +16,6 @@ UNDO = "/api/v1/auth/phone/undo"
 DAY = 24 * 3600
 
 
-@pytest.fixture
-def phone(later: Api) -> Phone:
-    return Phone.new(later)
-
-
 async def member(api: Api, **changed: Any) -> Account:
     """Somebody with an address that is proved."""
     made = await api.register(**changed)
