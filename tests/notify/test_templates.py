@@ -281,7 +281,7 @@ async def test_links_lead_to_the_configured_address_only(own_world: World) -> No
         await own_world.ask_to_verify(ada, kind="account_exists", secret=None, variables=forged)
         await own_world.ended(ada, 2)
     mails = own_world.mails(ada)
-    assert f"{BASE}/verify-email#token=t0ken" in mails[1].text
+    assert [f"{BASE}/verify-email#token=t0ken" in mail.text for mail in mails].count(True) == 1
     assert all("evil.test" not in mail.text + mail.html for mail in mails)
 
 
