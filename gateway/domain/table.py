@@ -66,6 +66,9 @@ ROUTES: tuple[Route, ...] = (
     *_signing_in("/api/auth", "login", "login"),
     *_signing_in("/api/auth", "register", "register"),
     *_signing_in("/api/auth", "token/refresh refresh", "refresh"),
+    # Here the slash tells two clients apart. The one without signs out by its refresh token, whatever else it brings.
+    *_signing_in("/api/auth", "logout"),
+    Route(b"/api/auth/logout/", Owner.AUTH),
     *_signing_in("/api/users", "login", "login"),
     *_signing_in("/api/users", "register", "register"),
     *_signing_in("/api/users", "token/refresh", "refresh"),

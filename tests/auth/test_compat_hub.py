@@ -121,6 +121,18 @@ async def test_signs_out_with_the_refresh_token_alone(api: Api) -> None:
     assert (await api.me(other.access)).status_code == 200
 
 
+@pytest.mark.promise("K20")
+@pytest.mark.parametrize("header", ["Token x", "Bearer nonsense", "Bearer {expired}"])
+async def test_signs_out_whatever_else_it_brings(aging: Api, header: str) -> None:
+    person = await member(aging, HUB)
+    aging.clock.advance(901)
+    headers = {"Authorization": header.format(expired=person.access)}
+    answer = await aging.post("/api/auth/logout", {"refreshToken": person.refresh}, headers=headers)
+    assert (answer.status_code, answer.json()) == (200, {"message": "Logged out successfully"})
+    answer = await aging.post("/api/auth/refresh", {"refreshToken": person.refresh})
+    assert answer.json() == refusal("TOKEN_REFRESH_FAILED", "Refresh token has been revoked")
+
+
 @pytest.mark.promise("K23")
 async def test_access_lasts_a_quarter_of_an_hour(aging: Api) -> None:
     person = await member(aging, HUB)

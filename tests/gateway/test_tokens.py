@@ -63,7 +63,7 @@ async def test_nonsense_for_a_token_is_refused(door: Door, value: str) -> None:
     [
         ("/api/communications/email/", b'"code": "token_not_valid"'),
         ("/api/auth/logout/", b'"success": false'),
-        ("/api/auth/logout", b'"TOKEN_EXPIRED"'),
+        ("/api/auth/me", b'"TOKEN_EXPIRED"'),
         ("/api/chat/conversations/", b'"token_not_valid"'),
     ],
 )
@@ -82,6 +82,14 @@ async def test_stale_token_does_not_keep_anybody_from_signing_in(
     door: Door, issue_token: IssueToken, path: str
 ) -> None:
     assert (await door.ask(path, "POST", Authorization=f"Bearer {issue_token(exp=1)}")).status == 200
+
+
+@pytest.mark.promise("K20")
+@pytest.mark.parametrize("value", ["", "Token x", "Bearer nonsense", "Bearer {expired}"])
+async def test_hub_signs_out_whatever_its_header_says(door: Door, issue_token: IssueToken, value: str) -> None:
+    header = value.format(expired=issue_token(exp=1))
+    assert (await door.ask("/api/auth/logout", "POST", Authorization=header)).status == 200
+    assert door.service.last.target == "/api/auth/logout"
 
 
 async def test_what_is_no_token_of_ours_is_for_the_service_to_judge(door: Door) -> None:

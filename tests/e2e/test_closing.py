@@ -1,0 +1,72 @@
+"""Accounts that are closed: what they had open ends at once, and nothing opens again."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+
+from deploy.local.stack import Stack
+from tests.e2e.people import Person, Socket
+
+ENDED, STALE = 4504, 4401
+Close = Callable[[Person, Person], Awaitable[object]]
+
+
+@pytest.fixture(scope="module")
+async def admin(stack: Stack) -> AsyncIterator[Person]:
+    async with Person(stack.url, "admin") as person:
+        await person.register()
+        await stack.run("auth", "create-admin", person.email)
+        await person.sign_in()
+        yield person
+
+
+async def suspend(staff: Person, who: Person) -> object:
+    return await staff.call("POST", f"/api/v1/admin/auth/users/{who.id}/suspend", {"reason": "spam"})
+
+
+async def remove(staff: Person, who: Person) -> object:
+    return await staff.call("DELETE", f"/api/v1/users/{who.id}", expect=204)
+
+
+async def leave(_staff: Person, who: Person) -> object:
+    return await who.call("DELETE", "/api/v1/users/me", expect=204)
+
+
+async def code_of(socket: Socket) -> int | None:
+    """With which it was closed."""
+    async with asyncio.timeout(20):
+        await socket.raw.wait_closed()
+    return socket.raw.close_code
+
+
+@pytest.mark.promise("A56", "T12")
+@pytest.mark.parametrize("close", [suspend, remove, leave])
+async def test_closing_an_account_closes_its_sockets_and_nobody_elses(
+    admin: Person, ada: Person, grace: Person, close: Close
+) -> None:
+    async with ada.online() as phone, ada.online() as desk, grace.online() as graces:
+        await close(admin, ada)
+        refused = await ada.call("GET", "/api/v1/conversations", expect=401)
+        assert refused["code"] == "token_revoked"
+        assert [await code_of(socket) for socket in (phone, desk)] == [ENDED, ENDED]
+        await graces.ask("ping", {})
+    await ada.call("POST", "/api/v1/auth/token/refresh", {"refresh": ada.refresh}, expect=401)
+    with pytest.raises(AssertionError, match="token_revoked"):
+        async with ada.online():
+            pass
+
+
+@pytest.mark.promise("A56", "A61")
+async def test_closing_an_account_ends_its_programs_too(admin: Person, ada: Person) -> None:
+    body = {"name": "robot", "scopes": ["chat:read", "chat:write"]}
+    ada.token = (await ada.call("POST", "/api/v1/auth/api-tokens", body, expect=201))["token"]
+    async with ada.online() as robot:
+        await ada.call("GET", "/api/v1/conversations")
+        await suspend(admin, ada)
+        # The token is remembered where it was used; that it counts no more, each service hears within moments.
+        assert await code_of(robot) == STALE
+        await ada.call("GET", "/api/v1/conversations", expect=401)
+    with pytest.raises(AssertionError, match="invalid_token"):
+        async with ada.online():
+            pass
