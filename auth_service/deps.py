@@ -24,7 +24,7 @@ SOLUTION_HEADER = "X-Challenge-Solution"
 DEVICE_COOKIE = "__Host-device"
 
 
-async def _kit(request: Request) -> Kit:
+async def kit_of(request: Request) -> Kit:
     return cast(Kit, request.app.state.kit)
 
 
@@ -32,7 +32,7 @@ async def _ring(request: Request) -> KeyRing:
     return cast(KeyRing, request.app.state.ring)
 
 
-async def _client(request: Request) -> Client:
+async def client_of(request: Request) -> Client:
     host, port = request.client or ("", 0)
     agent = request.headers.get("user-agent", "")
     # The server puts the forwarded address, which has no port, in the place of a trusted proxy's own. So port 0 says
@@ -64,7 +64,7 @@ async def _require_recent(kit: Kit, caller: Caller) -> None:
 
 
 async def _confirmed(request: Request, caller: CurrentUser) -> Caller:
-    await _require_recent(await _kit(request), caller)
+    await _require_recent(await kit_of(request), caller)
     return caller
 
 
@@ -72,9 +72,9 @@ async def _viewer(caller: CurrentUser) -> Viewer:
     return Viewer.of(caller.user_id, caller.roles)
 
 
-Tools = Annotated[Kit, Depends(_kit)]
+Tools = Annotated[Kit, Depends(kit_of)]
 Ring = Annotated[KeyRing, Depends(_ring)]
-Device = Annotated[Client, Depends(_client)]
+Device = Annotated[Client, Depends(client_of)]
 # The caller, who has proved within the last five minutes who they are: for changes that a stolen session must not make.
 Confirmed = Annotated[Caller, Depends(_confirmed)]
 

@@ -5,7 +5,6 @@ one algorithm by `kid`, signature, claims with their types, times. Which kind of
 check, so a service token can never pass as an access token, nor the reverse.
 """
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from uuid import uuid4
 import orjson
 from joserfc import jws
 from joserfc.errors import JoseError
-from joserfc.util import urlsafe_b64decode
+from joserfc.util import urlsafe_b64decode, urlsafe_b64encode
 
 from libs.clock import Clock
 from libs.errors import InvalidToken, TokenExpired, WrongTokenType
@@ -54,12 +53,17 @@ class Issuer:
         self._ring = ring
         self._owner = owner
         self._typ = typ
+        # The same for all tokens of a key.
+        self._header: tuple[str, bytes] = ("", b"")
 
     def sign(self, claims: Mapping[str, object]) -> str:
         key = self._ring.signing_key(self._owner)
-        header = {"alg": key.alg, "kid": key.kid, "typ": self._typ}
-        payload = json.dumps(claims, separators=(",", ":")).encode()
-        return jws.serialize_compact(header, payload, key.jwk, registry=_REGISTRIES[key.alg])
+        if self._header[0] != key.kid:
+            header = {"alg": key.alg, "kid": key.kid, "typ": self._typ}
+            self._header = key.kid, urlsafe_b64encode(orjson.dumps(header))
+        signed = self._header[1] + b"." + urlsafe_b64encode(orjson.dumps(claims))
+        signature = _REGISTRIES[key.alg].get_alg(key.alg).sign(signed, key.jwk)
+        return (signed + b"." + urlsafe_b64encode(signature)).decode()
 
 
 class Verifier:

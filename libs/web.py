@@ -22,6 +22,7 @@ from libs.errors import (
     ServiceError,
 )
 from libs.families import family_of, render
+from libs.routing import Directory
 from libs.settings import CommonSettings
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
@@ -56,7 +57,9 @@ def create_app(  # noqa: PLR0913  -- the parts of an app
     # Before the others, whose paths with an id would catch it.
     openapi.complete(app, f"/api/v1/{name}/openapi.json")
     for router in [*routers, health.router(checks or {})]:
-        app.include_router(router)
+        # Not `include_router`: what that remembers of each router is searched once more for each request.
+        app.router.routes.extend(router.routes)
+    app.router.middleware_stack = Directory(app.router)
     app.add_exception_handler(ServiceError, _refuse)
     app.add_exception_handler(RequestValidationError, _refuse_invalid)
     app.add_exception_handler(HTTPException, _refuse_http)

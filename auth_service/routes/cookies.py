@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from auth_service.deps import Device, Ring, Tools
+from auth_service.deps import Ring, client_of, kit_of
 from auth_service.domain import sessions
 from auth_service.domain.clients import Client
 from auth_service.domain.kit import Kit
@@ -24,13 +24,13 @@ _REFRESH_SECONDS = int(IDLE.total_seconds())
 
 
 class Jar:
-    """The cookies of one request and its answer."""
+    """The cookies of one request and its answer, and what else a route needs that deals with them alone."""
 
     def __init__(self, request: Request, response: Response, kit: Kit, client: Client) -> None:
         self._request = request
         self._response = response
-        self._kit = kit
-        self._client = client
+        self.kit = kit
+        self.client = client
 
     @property
     def refresh(self) -> str | None:
@@ -47,7 +47,7 @@ class Jar:
             return given
         if given is not None:
             raise TwoCredentials
-        presented = self._kit.mint.refresh.read(kept)
+        presented = self.kit.mint.refresh.read(kept)
         auth.require_own_page(self._request, session_id=str(presented.session_id))
         return kept
 
@@ -63,7 +63,7 @@ class Jar:
         self.require_own_page()
         old = self.refresh
         if old is not None:
-            await sessions.end_by_refresh_token(self._kit, old, self._client)
+            await sessions.end_by_refresh_token(self.kit, old, self.client)
         return self.continued(pair)
 
     def continued(self, pair: Pair) -> Tokens | CookieTokens:
@@ -85,8 +85,9 @@ class Jar:
         self._response.headers.append("set-cookie", cookie)
 
 
-async def _jar(request: Request, response: Response, kit: Tools, device: Device) -> Jar:
-    return Jar(request, response, kit, device)
+async def _jar(request: Request, response: Response) -> Jar:
+    # Called, not declared: the framework takes longer to solve what depends on something else than a refresh may cost.
+    return Jar(request, response, await kit_of(request), await client_of(request))
 
 
 Cookies = Annotated[Jar, Depends(_jar)]

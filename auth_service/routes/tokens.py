@@ -53,9 +53,7 @@ async def obtain_tokens(body: Credentials, kit: Tools, device: Device, jar: Cook
         403: {"description": "The account is bound to other countries: `country_blocked`. The session goes on there."},
     },
 )
-async def refresh_tokens(
-    kit: Tools, device: Device, jar: Cookies, body: RefreshRequest | None = None
-) -> Tokens | CookieTokens:
+async def refresh_tokens(jar: Cookies, body: RefreshRequest | None = None) -> Tokens | CookieTokens:
     """Exchanges a refresh token for the next pair.
 
     An answer that got lost can be asked for again with the same token for 30 seconds, and is the same. After that a
@@ -64,4 +62,4 @@ async def refresh_tokens(
     token = jar.refresh_or(body.refresh if body else None)
     if token is None:
         raise NotAllowed("refresh", "Refresh token is required")
-    return jar.continued(await rotation.refresh(kit, token, device))
+    return jar.continued(await rotation.refresh(jar.kit, token, jar.client))
