@@ -64,6 +64,13 @@ class Settings(ServiceSettings):
         description="Keys of refresh tokens: `number:base64url of 32 bytes`, comma separated, the current one first."
         " Numbers are 0 to 255. A key that is removed ends the sessions that were last refreshed with it.",
     )
+    key_rotation_days: int = Field(
+        30,
+        ge=0,
+        le=3650,
+        description="So many days a key signs access tokens before the worker lets the next one sign. It has to write"
+        " `PARLEY_KEY_RING`, and everybody else has to read that file or `PARLEY_JWKS_URL`. 0: rotated by hand only.",
+    )
     password_profile: Literal["standard", "nist"] = Field(
         "standard",
         description="`standard`: passwords have at least 8 characters. `nist`: at least 15 where the account has no"

@@ -1,4 +1,5 @@
-"""The background of auth: events on their way, revocations kept in Redis, and what may be forgotten."""
+"""The background of auth: events on their way, revocations kept in Redis, keys that take turns, and what may be
+forgotten."""
 
 from datetime import timedelta
 from functools import partial
@@ -9,6 +10,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from auth_service.domain import audit, chain, deletion, exports, housekeeping, months, presence, resealing, revocations
+from auth_service.domain.key_turns import KeyTurns
 from auth_service.settings import Settings
 from libs import revocation
 from libs.clock import Clock
@@ -37,6 +39,7 @@ async def main(settings: Settings, clock: Clock | None = None) -> None:
         chat = InternalClient(settings.chat_url, "chat", runtime.service_tokens)
         notify = InternalClient(settings.notify_url, "notify", runtime.service_tokens)
         consumer = partial(Consumer, runtime.db, runtime.redis, service="auth")
+        turns = KeyTurns(runtime.db, runtime.ring, clock, days=settings.key_rotation_days)
         keep = timedelta(days=settings.audit_keep_days)
         try:
             await supervise(
@@ -46,6 +49,7 @@ async def main(settings: Settings, clock: Clock | None = None) -> None:
                 every(HEARTBEAT_SECONDS, partial(beat, runtime.db, runtime.redis, clock, epoch=str(uuid4()))),
                 every(_LOOK_SECONDS, partial(exports.make_waiting, runtime.db, runtime.cipher, clock)),
                 every(_MINUTE, partial(deletion.purge, runtime.db, clock)),
+                every(_MINUTE, turns.look),
                 every(_HOUR, relay.forget),
                 every(_HOUR, partial(housekeeping.forget, runtime.db, clock)),
                 every(_SEAL_SECONDS, partial(chain.seal, runtime.db)),

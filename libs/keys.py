@@ -6,12 +6,14 @@
 all services, so each could mint tokens; with ES256 every service gets a ring in which only its own key is private.
 """
 
+import fcntl
 import json
 import os
 import secrets
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Protocol
@@ -26,6 +28,7 @@ USER = "user"
 # Below the size of the digest a key is weaker than the MAC (RFC 7518, section 3.2).
 _MIN_SECRET_BYTES = 32
 _LOOK_SECONDS = 1.0
+_PAST = ("retiring", "revoked")
 
 
 class WeakKey(ValueError):
@@ -48,6 +51,16 @@ class Key:
     def public_jwk(self) -> dict[str, object]:
         """For the JWKS; never called for a symmetric key."""
         return {**self.jwk.as_dict(private=False), "kid": self.kid, "alg": self.alg, "use": "sig"}
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """How long a key has its turn, in seconds: it is known for `known` before it signs, signs for `signs`, and is
+    accepted for `kept` more."""
+
+    known: int
+    signs: int
+    kept: int
 
 
 class KeySource(Protocol):
@@ -101,22 +114,27 @@ class KeyRing:
         The new `next` key is in the file, and so known to every verifier, long before its turn comes: that is what
         keeps a rotation free of refused tokens.
         """
-        now = int(time.time())
-        mine = [key for key in self.all() if key.owner == owner]
-        others = [key for key in self._keys.values() if key.owner != owner]
-        algorithm = mine[0].alg if mine else "HS256"
-        past = [key for key in mine if key.state in ("retiring", "revoked")]
-        kept = [key for key in past if now - key.since < keep_seconds]
-        for key in mine:
-            if key.state == "active":
-                kept.append(replace(key, state="retiring", since=now))
-            elif key.state == "next":
-                kept.append(replace(key, state="active", since=now))
-        if not any(key.state == "active" for key in kept):
-            kept.append(_new_key(algorithm, owner, "active", now))
-        kept.append(_new_key(algorithm, owner, "next", now))
-        _write(self._path, [*others, *kept])
-        self._load()
+        with self._alone() as keys:
+            _write(self._path, _rotated(keys, owner, now=int(time.time()), keep_seconds=keep_seconds))
+
+    def is_due(self, owner: str, turn: Turn, *, now: int) -> bool:
+        """Whether `take_turns` has something to do."""
+        return _turned(self.all(), owner, turn, now=now) is not None
+
+    def take_turns(self, owner: str, turn: Turn, *, now: int) -> bool:
+        """Rotates when the key that signs had its turn and the next one is known for long enough: then it is true. And
+        takes out what need not be accepted any more."""
+        with self._alone() as keys:
+            turned = _turned(keys, owner, turn, now=now)
+            if turned is None:
+                return False
+            _write(self._path, turned)
+        return _signing(turned, owner) != _signing(keys, owner)
+
+    def require_writable(self) -> None:
+        """Raises OSError."""
+        with tempfile.TemporaryFile(dir=self._path.parent):
+            pass
 
     def revoke(self, kid: str, *, keep_seconds: int) -> None:
         """In an emergency: whatever the key has signed is refused from now on, by whoever reads this file. Raises
@@ -124,21 +142,35 @@ class KeyRing:
 
         If it was the one that signs, the next one takes over.
         """
-        key = next((each for each in self.all() if each.kid == kid and each.state != "revoked"), None)
-        if key is None:
-            raise LookupError(kid)
-        if key.state == "active":
-            self.rotate(key.owner, keep_seconds=keep_seconds)
         now = int(time.time())
-        keys = [replace(each, state="revoked", since=now) if each.kid == kid else each for each in self._keys.values()]
-        if key.state == "next":
-            keys.append(_new_key(key.alg, key.owner, "next", now))
-        _write(self._path, keys)
-        self._load()
+        with self._alone() as keys:
+            key = next((each for each in keys if each.kid == kid and each.state != "revoked"), None)
+            if key is None:
+                raise LookupError(kid)
+            signing = key.state == "active"
+            left = _rotated(keys, key.owner, now=now, keep_seconds=keep_seconds) if signing else keys
+            left = [replace(each, state="revoked", since=now) if each.kid == kid else each for each in left]
+            if key.state == "next":
+                left.append(_new_key(key.alg, key.owner, "next", now))
+            _write(self._path, left)
 
     def write_for(self, service: str, path: Path) -> None:
         """The ring that `service` may hold: of asymmetric keys only its own stays private."""
         _write(path, self.all(), private_to=service)
+
+    @contextmanager
+    def _alone(self) -> Iterator[list[Key]]:
+        """The keys as they are in the file, for one writer at a time: what it has read is what it replaces."""
+        folder = os.open(self._path.parent, os.O_RDONLY)
+        try:
+            # Not every network file system locks folders.
+            with suppress(OSError):
+                fcntl.flock(folder, fcntl.LOCK_EX)
+            self._load()
+            yield list(self._keys.values())
+            self._load()
+        finally:
+            os.close(folder)
 
     def _reload_if_changed(self) -> None:
         now = time.monotonic()
@@ -154,6 +186,39 @@ class KeyRing:
         self._keys = {key.kid: key for key in map(_parse, document["keys"])}
         self._stamp = (status.st_mtime_ns, status.st_ino)
         self._generation += 1
+
+
+def _rotated(keys: list[Key], owner: str, *, now: int, keep_seconds: int) -> list[Key]:
+    mine = [key for key in keys if key.owner == owner]
+    algorithm = mine[0].alg if mine else "HS256"
+    kept = [key for key in mine if key.state in _PAST and now - key.since < keep_seconds]
+    for key in mine:
+        if key.state == "active":
+            kept.append(replace(key, state="retiring", since=now))
+        elif key.state == "next":
+            kept.append(replace(key, state="active", since=now))
+    if not any(key.state == "active" for key in kept):
+        kept.append(_new_key(algorithm, owner, "active", now))
+    kept.append(_new_key(algorithm, owner, "next", now))
+    return [*(key for key in keys if key.owner != owner), *kept]
+
+
+def _turned(keys: list[Key], owner: str, turn: Turn, *, now: int) -> list[Key] | None:
+    """None: nothing is due."""
+    mine = [key for key in keys if key.owner == owner]
+    coming = next((key for key in mine if key.state == "next"), None)
+    had_its_turn = all(now - key.since >= turn.signs for key in mine if key.state == "active")
+    if coming and had_its_turn and now - coming.since >= turn.known:
+        return _rotated(keys, owner, now=now, keep_seconds=turn.kept)
+    over = {key.kid for key in mine if key.state in _PAST and now - key.since >= turn.kept}
+    if coming and not over:
+        return None
+    left = [key for key in keys if key.kid not in over]
+    return left if coming else [*left, _new_key(mine[0].alg, owner, "next", now)]
+
+
+def _signing(keys: Iterable[Key], owner: str) -> set[str]:
+    return {key.kid for key in keys if key.owner == owner and key.state == "active"}
 
 
 def _new_key(algorithm: Algorithm, owner: str, state: State, since: int) -> Key:

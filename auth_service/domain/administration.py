@@ -7,13 +7,13 @@ from auth_service.domain import accounts, audit, chain, identifiers, revocations
 from auth_service.domain.accounts import Registration, Standing
 from auth_service.domain.audit import Entry
 from auth_service.domain.clients import NOBODY
+from auth_service.domain.key_turns import KEPT_SECONDS
 from auth_service.domain.kit import Kit
 from auth_service.errors import AuditBroken, NotAllowed
 from libs import outbox
 from libs.contracts import SERVICES
 from libs.contracts.accounts import UserRegistered
 from libs.keys import USER, Algorithm, KeyRing
-from libs.revocation import KEEP_SECONDS
 
 Job = Callable[[Kit], Awaitable[str]]
 
@@ -34,14 +34,14 @@ def rotate_keys(path: Path, owner: str, *, algorithm: Algorithm | None, only_new
     before = ring.signing_key(owner)
     if algorithm not in (None, before.alg):
         raise NotAllowed("algorithm", f"This ring has {before.alg} keys. Make a ring for {algorithm} in another file.")
-    ring.rotate(owner, keep_seconds=KEEP_SECONDS)
-    return f"Key {ring.signing_key(owner).kid} signs for {owner} now; {before.kid} is accepted for 12 more hours."
+    ring.rotate(owner, keep_seconds=KEPT_SECONDS)
+    return f"Key {ring.signing_key(owner).kid} signs for {owner} now; {before.kid} is accepted for another day."
 
 
 def revoke_key(path: Path, kid: str) -> str:
     ring = KeyRing(path)
     try:
-        ring.revoke(kid, keep_seconds=KEEP_SECONDS)
+        ring.revoke(kid, keep_seconds=KEPT_SECONDS)
     except LookupError:
         raise NotAllowed("revoke", f"{path} has no key {kid} that is in use.") from None
     return f"Key {kid} is refused from now on. {ring.signing_key(USER).kid} signs for {USER}."

@@ -1,6 +1,7 @@
 """The public keys, and keys that change while tokens are in use."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, cast
@@ -196,6 +197,20 @@ def test_the_command_rotates_the_key_of_one_service(ring_file: Path) -> None:
     main(["rotate-keys", "--owner", "chat"])
     after = {owner: KeyRing(ring_file).signing_key(owner).kid for owner in before}
     assert {owner for owner in before if before[owner] != after[owner]} == {"chat"}
+
+
+@pytest.mark.promise("A46")
+async def test_of_what_several_do_to_a_ring_at_once_nothing_is_lost(tmp_path: Path) -> None:
+    path = tmp_path / "ring.json"
+    first = KeyRing.create(path).signing_key(USER).kid
+    rings = [KeyRing(path) for _ in range(8)]
+    rotating = [asyncio.to_thread(ring.rotate, USER, keep_seconds=3600) for ring in rings]
+    await asyncio.gather(*rotating, asyncio.to_thread(KeyRing(path).revoke, first, keep_seconds=3600))
+    states = Counter(key.state for key in KeyRing(path).all() if key.owner == USER)
+    # The revocation may have come first, and rotated too.
+    assert states["retiring"] in (7, 8)
+    assert (states["revoked"], states["active"], states["next"]) == (1, 1, 1)
+    assert KeyRing(path).find(first) is None
 
 
 @pytest.mark.promise("A46")
