@@ -222,11 +222,16 @@ def _signing(keys: Iterable[Key], owner: str) -> set[str]:
 
 
 def _new_key(algorithm: Algorithm, owner: str, state: State, since: int) -> Key:
-    if algorithm == "HS256":
-        oct_key = jwk.OctKey.generate_key(512)
-        return Key(secrets.token_urlsafe(12), algorithm, owner, state, since, oct_key)
-    ec_key = jwk.ECKey.generate_key("P-256")
-    return Key(ec_key.thumbprint(), algorithm, owner, state, since, ec_key)
+    made: jwk.OctKey | jwk.ECKey
+    while True:
+        if algorithm == "HS256":
+            kid, made = secrets.token_urlsafe(12), jwk.OctKey.generate_key(512)
+        else:
+            made = jwk.ECKey.generate_key("P-256")
+            kid = made.thumbprint()
+        # The command line would take it for an option.
+        if not kid.startswith("-"):
+            return Key(kid, algorithm, owner, state, since, made)
 
 
 def _parse(entry: dict[str, object]) -> Key:

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from joserfc import jwk, jws
 
 from libs.errors import InvalidToken, TokenExpired, Unauthenticated, WrongTokenType
-from libs.keys import USER, Algorithm, KeyRing, WeakKey
+from libs.keys import USER, Algorithm, KeyRing, WeakKey, _new_key
 from libs.testing.clock import FakeClock
 from libs.testing.tokens import access_claims, access_token
 from libs.tokens import SERVICE, Issuer, ServiceTokens, Verifier
@@ -292,6 +292,12 @@ def test_a_ring_for_one_service_holds_one_private_key(tmp_path: Path) -> None:
     assert {key.owner for key in mine.all() if key.private} == {"chat"}
     with pytest.raises(LookupError):
         mine.signing_key(USER)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_the_name_of_a_key_is_no_option_of_a_command(algorithm: Algorithm) -> None:
+    made = [_new_key(algorithm, USER, "next", 0).kid for _ in range(500)]
+    assert not [kid for kid in made if kid.startswith("-")]
 
 
 def test_weak_secrets_stop_the_start(tmp_path: Path) -> None:
