@@ -9,19 +9,19 @@ from datetime import timedelta
 from fastapi import FastAPI
 
 from auth_service.domain import api_tokens as programs
-from auth_service.domain import phone_limits, revocations, startup
+from auth_service.domain import revocations, startup, texting
 from auth_service.domain.breaches import Breaches
 from auth_service.domain.hashing import Cost, Hasher
 from auth_service.domain.kit import Kit
 from auth_service.domain.outbound import Outbound
 from auth_service.domain.passwords import Policy
-from auth_service.domain.phone_limits import Texting
 from auth_service.domain.providers import Providers
 from auth_service.domain.providers import parse as providers_in
 from auth_service.domain.puzzles import Puzzles
 from auth_service.domain.relying_party import RelyingParty
 from auth_service.domain.rotator import Rotator
 from auth_service.domain.startup import Founding
+from auth_service.domain.texting import Budgets, Texting
 from auth_service.domain.tokens import Mint, RefreshKeys
 from auth_service.routes import (
     accounts,
@@ -159,10 +159,13 @@ def _texting(settings: Settings) -> Texting:
     return Texting(
         key=_key(settings, b"phone codes"),
         digits=settings.code_digits,
-        countries=phone_limits.allowed(settings.sms_countries),
-        prefix_budget=settings.sms_prefix_budget,
-        global_budget=settings.sms_global_budget,
-        network_budget=settings.sms_network_budget,
+        countries=texting.allowed(settings.sms_countries),
+        budgets=Budgets(
+            prefixes=texting.budgets_by_prefix(settings.sms_prefix_budgets),
+            prefix=settings.sms_prefix_budget,
+            network=settings.sms_network_budget,
+            total=settings.sms_global_budget,
+        ),
     )
 
 

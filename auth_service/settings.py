@@ -174,14 +174,20 @@ class Settings(ServiceSettings):
     sms_countries: CommaList = Field(
         default_factory=list,
         description="Comma separated countries whose phones get codes: regions as `DE`, calling codes as `+49`."
-        " Default: all. To others nothing is sent, and nobody is told.",
+        " Default: all, but premium, satellite and other numbers that cost extra or that no person has, which are never"
+        " sent anything. To others nothing is sent, and who asks is not told.",
     )
     sms_prefix_budget: int = Field(
-        1000, ge=0, description="Codes an hour to one calling code; more are not sent, and nobody is told."
+        1000, ge=0, description="Texts a day to each calling code without a budget of its own; more are not sent."
     )
-    sms_global_budget: int = Field(5000, ge=0, description="Codes an hour in all; more are not sent.")
+    sms_prefix_budgets: CommaList = Field(
+        default_factory=list,
+        description="Comma separated texts a day to numbers that begin so: `+49=20000,+1876=100,+7=0`. The longest"
+        " prefix that fits counts; 0 sends none. Default: none.",
+    )
+    sms_global_budget: int = Field(1000, ge=0, description="Texts an hour in all; more are not sent.")
     sms_network_budget: int = Field(
-        50, ge=0, description="Codes an hour for one network (IPv4 /24, IPv6 /48); more are not sent."
+        50, ge=0, description="Texts an hour for one network (IPv4 /24, IPv6 /48); more are not sent."
     )
 
     @field_validator("admin_phone", "admin_secret", mode="before")

@@ -8,11 +8,11 @@ from redis.asyncio import Redis
 
 from auth_service.domain.hashing import Hasher
 from auth_service.domain.passwords import Policy
-from auth_service.domain.phone_limits import Texting
 from auth_service.domain.providers import Providers
 from auth_service.domain.puzzles import Challenge
 from auth_service.domain.relying_party import RelyingParty
 from auth_service.domain.rotator import Rotator
+from auth_service.domain.texting import Texting
 from auth_service.domain.tokens import Mint
 from libs.clock import Clock
 from libs.crypto import FieldCipher

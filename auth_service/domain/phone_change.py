@@ -31,6 +31,7 @@ from auth_service.domain.identifiers import Name
 from auth_service.domain.kit import Kit
 from auth_service.domain.links import Link
 from auth_service.domain.phone_codes import Attempt
+from auth_service.domain.phone_limits import Text
 from auth_service.errors import LinkSpent, PhoneTaken
 from auth_service.models import Identifier, Password, User
 
@@ -114,7 +115,10 @@ async def _tell(db: AsyncSession, kit: Kit, user: User, phone: Name, *, old: Ide
         await messages.mail(db, kit, user, "phone_change_undo", secret=token)
         return
     await messages.mail(db, kit, user, "phone_changed")
-    if old and data["verified"] and await phone_limits.may_tell(db, kit.texting, old.value, client=client, now=now):
+    if old is None or not data["verified"]:
+        return
+    telling = Text("phone_undo", old.value, user.id)
+    if await phone_limits.may_tell(db, kit.texting, telling, client=client, now=now):
         token = await links.issue(db, links.UNDO_PHONE, user.id, target=phone.norm, now=now, data=data)
         await messages.text(db, kit, "phone_undo", to=old.value, language=user.language, secret=token, user_id=user.id)
 

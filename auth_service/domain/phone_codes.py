@@ -23,7 +23,7 @@ from auth_service.domain.audit import Entry
 from auth_service.domain.clients import Client
 from auth_service.domain.identifiers import Name
 from auth_service.domain.kit import Kit
-from auth_service.domain.phone_limits import DAY
+from auth_service.domain.phone_limits import DAY, Text
 from auth_service.errors import WrongCode
 from auth_service.models import Identifier, PhoneCode
 from libs.errors import RateLimited
@@ -34,7 +34,6 @@ _TRIES = 5
 _TRIES_A_DAY = 10
 
 SENT = Counter("parley_phone_codes_sent_total", "Codes that were texted.", ["purpose"])
-WITHHELD = Counter("parley_phone_codes_withheld_total", "Codes that were asked for and not texted.", ["reason"])
 VERIFIED = Counter("parley_phone_codes_verified_total", "Codes that were right. Sent ones far above: SMS pumping.")
 REFUSED = Counter("parley_phone_codes_refused_total", "Codes that were refused.", ["reason"])
 
@@ -67,14 +66,14 @@ class Attempt:
 async def send(
     db: AsyncSession, kit: Kit, purpose: Purpose, phone: Name, *, client: Client, user_id: UUID | None = None
 ) -> UUID:
-    """The challenge that the code belongs to. Raises RateLimited for a whole address only.
+    """The challenge that the code belongs to.
 
-    Whether anything was sent shows nowhere: not for a phone that had its share, not for a number that would be
-    expensive, and no account is looked up. A challenge without a message is one that no code opens, and leaves the
-    earlier code good.
+    Whether anything was sent shows nowhere: not for an address that asks too often, not for a phone that had its share,
+    not for a number that would be expensive, and no account is looked up. A challenge without a message is one that no
+    code opens, and leaves the earlier code good.
     """
     now = kit.clock.now()
-    await phone_limits.require_room(db, client, phone.norm, now=now)
+    address = await phone_limits.reason_of_address(db, client, phone.norm, now=now)
     await _lock(db, phone.norm)
     challenge = PhoneCode(
         id=uuid4(),
@@ -82,7 +81,7 @@ async def send(
         purpose=purpose.name,
         user_id=user_id,
         failures=0,
-        prefix=phone_limits.calling_code(phone.norm),
+        prefix=kit.texting.budgets.prefix_of(phone.norm)[0],
         ip=phone_limits.network(client),
         created_at=now,
         expires_at=now + LIFETIME,
@@ -91,7 +90,7 @@ async def send(
     mac = _mac(kit, challenge, code)
     # What is withheld is done all the same and undone: the answer must not come sooner, nor with fewer queries.
     async with db.begin_nested() as trial:
-        withheld = await _reason_to_withhold(db, kit, phone.norm, client=client)
+        withheld = await _reason_to_withhold(db, kit, phone.norm, client=client) or address
         await _end_earlier(db, purpose, phone.norm, now)
         await messages.text(db, kit, purpose.kind, to=phone.norm, secret=code, user_id=user_id)
         if withheld is not None:
@@ -99,9 +98,7 @@ async def send(
     if withheld is None:
         challenge.code = mac
         SENT.labels(purpose.name).inc()
-    else:
-        WITHHELD.labels(withheld).inc()
-        log.warning("phone_code_withheld", reason=withheld, prefix=challenge.prefix)
+    await phone_limits.note(db, kit.texting, Text(purpose.kind, phone.norm, user_id), withheld, client=client, now=now)
     db.add(challenge)
     await db.flush()
     return challenge.id

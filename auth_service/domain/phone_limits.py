@@ -1,84 +1,77 @@
 """Who may have messages sent, and to where. Every message costs money, and to some numbers it earns somebody else's.
 
-Only an address that asks too often is told so. Everything else is left unsent in silence: whoever pumps messages must
-not learn which of their numbers work.
+What is not sent is left unsent in silence, whatever the reason: whoever pumps messages must not learn which of their
+numbers work, nor when to go on from another address. Those who run the service see each of them, in the metrics, in
+the logs and in the audit log.
 """
 
 import ipaddress
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from uuid import UUID
 
-import phonenumbers
-from phonenumbers import PhoneNumberType
+import structlog
+from prometheus_client import Counter
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from auth_service.domain import quotas
+from auth_service.domain import audit, quotas
+from auth_service.domain.audit import Entry
 from auth_service.domain.clients import Client
+from auth_service.domain.texting import Budgets, Texting
 from auth_service.models import PhoneCode
+from libs.errors import RateLimited
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 RESEND = MINUTE
 _A_PHONE = ((MINUTE, 1), (HOUR, 5), (DAY, 10))
 _AN_ADDRESS_AN_HOUR = 10
 _PHONES_OF_AN_ADDRESS_AN_HOUR = 20
-# Numbers that a call or message costs extra, or that nobody reads messages at.
-_EXPENSIVE = frozenset(
-    {
-        PhoneNumberType.PREMIUM_RATE,
-        PhoneNumberType.SHARED_COST,
-        PhoneNumberType.TOLL_FREE,
-        PhoneNumberType.PERSONAL_NUMBER,
-        PhoneNumberType.PAGER,
-        PhoneNumberType.UAN,
-        PhoneNumberType.VOICEMAIL,
-    }
-)
-_NO_COUNTRY = "001"
+WITHHELD = Counter("parley_texts_withheld_total", "Texts that were asked for and not sent.", ["kind", "reason"])
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class Texting:
-    """How this deployment sends codes. `countries` are regions (`DE`) and calling codes (`+49`); empty: all of them.
-    The budgets are messages an hour."""
+class Text:
+    """One that somebody wants sent; `user_id` is theirs where that is known, `kind` names the template."""
 
-    key: bytes = field(repr=False)
-    digits: int
-    countries: frozenset[str]
-    prefix_budget: int
-    global_budget: int
-    network_budget: int
+    kind: str
+    phone: str
+    user_id: UUID | None = None
 
 
-def allowed(countries: Iterable[str]) -> frozenset[str]:
-    """Raises ValueError for what is neither a region nor a calling code, as a typing error would stop all messages."""
-    known = {entry.strip().upper() for entry in countries}
-    for entry in known:
-        code = entry.removeprefix("+")
-        is_code = entry.startswith("+") and code.isdecimal() and int(code) in phonenumbers.COUNTRY_CODE_TO_REGION_CODE
-        if not is_code and entry not in phonenumbers.SUPPORTED_REGIONS:
-            raise ValueError("A country of AUTH_SMS_COUNTRIES is a region as DE or a calling code as +49.")
-    return frozenset(known)
-
-
-async def require_room(db: AsyncSession, client: Client, phone: str, *, now: datetime) -> None:
-    """For one more message that this address asks for. Raises RateLimited."""
+async def reason_of_address(db: AsyncSession, client: Client, phone: str, *, now: datetime) -> str | None:
+    """None: this address may ask for one more message. Counts every request, whether or not a message leaves."""
     address = network(client)
-    if address is not None:
-        await require_phone(db, client, phone, now=now)
-        await quotas.take(db, f"phone_codes:{address}", most=_AN_ADDRESS_AN_HOUR, window=HOUR, now=now)
+    if address is None:
+        return None
+    is_near = await _is_near(db, address, phone, now=now)
+    has_room = await quotas.allows(db, f"phone_codes:{address}", most=_AN_ADDRESS_AN_HOUR, window=HOUR, now=now)
+    if has_room:
+        return None if is_near else "phones"
+    return "address"
 
 
 async def require_phone(db: AsyncSession, client: Client, phone: str, *, now: datetime) -> None:
     """Raises RateLimited for an address that has had to do with many phones this hour: one guess at each of a thousand
     codes is as good as a thousand guesses at one."""
     address = network(client)
-    if address is None:
-        return
+    if address is not None and not await _is_near(db, address, phone, now=now):
+        raise RateLimited(await quotas.seconds_left(db, f"phones:{address}", now=now))
+
+
+async def _is_near(db: AsyncSession, address: str, phone: str, *, now: datetime) -> bool:
+    """Whether the phone is one of the few that the address has had to do with this hour, or may become one."""
     key = f"phones:{address}"
-    if await quotas.allows(db, f"{key}:{phone}", most=1, window=HOUR, now=now):
-        await quotas.take(db, key, most=_PHONES_OF_AN_ADDRESS_AN_HOUR, window=HOUR, now=now)
+    async with db.begin_nested() as trial:
+        is_new = await quotas.allows(db, f"{key}:{phone}", most=1, window=HOUR, now=now)
+        # The same work for one that was counted before: others at the address could look for what its people do.
+        counted = key if is_new else f"{key}:again"
+        room = await quotas.allows(db, counted, most=_PHONES_OF_AN_ADDRESS_AN_HOUR, window=HOUR, now=now)
+        if is_new and not room:
+            await trial.rollback()
+    return room or not is_new
 
 
 async def reason_not_to_send(
@@ -89,19 +82,36 @@ async def reason_not_to_send(
     All is looked at, whatever was found, and the budgets are used: undo that where nothing is sent.
     """
     has_share = await _has_share(db, phone, now)
-    budgets = await _reason_of_budgets(db, texting, phone, client=client, now=now)
-    return _reason_of_number(texting, phone) or (budgets if has_share else "phone")
+    budgets = await _reason_of_budgets(db, texting.budgets, phone, client=client, now=now)
+    return texting.reason_against(phone) or (budgets if has_share else "phone")
 
 
-async def may_tell(db: AsyncSession, texting: Texting, phone: str, *, client: Client, now: datetime) -> bool:
+async def may_tell(db: AsyncSession, texting: Texting, text: Text, *, client: Client, now: datetime) -> bool:
     """Whether a phone may be told something that it did not ask for. The budgets hold, its own share does not."""
-    if _reason_of_number(texting, phone) is not None:
-        return False
-    return await _reason_of_budgets(db, texting, phone, client=client, now=now) is None
+    async with db.begin_nested() as trial:
+        budgets = await _reason_of_budgets(db, texting.budgets, text.phone, client=client, now=now)
+        reason = texting.reason_against(text.phone) or budgets
+        if reason is not None:
+            await trial.rollback()
+    await note(db, texting, text, reason, client=client, now=now)
+    return reason is None
 
 
-def calling_code(phone: str) -> str:
-    return f"+{phonenumbers.parse(phone).country_code}"
+async def note(
+    db: AsyncSession, texting: Texting, text: Text, withheld: str | None, *, client: Client, now: datetime
+) -> None:
+    """Where those who run the service look. The same work whether or not it was sent.
+
+    The account stands in the details, which nobody but them reads: in the log that its owner sees, and in the copy of
+    their data, the reason would be an answer.
+    """
+    prefix, _ = texting.budgets.prefix_of(text.phone)
+    data = {"kind": text.kind, "prefix": prefix, **({"account": str(text.user_id)} if text.user_id else {})}
+    entry = Entry(action="text.sent", result="refused" if withheld else "ok", reason=withheld, data=data)
+    await audit.record(db, entry, client, now=now)
+    if withheld is not None:
+        WITHHELD.labels(text.kind, withheld).inc()
+        log.warning("text_withheld", reason=withheld, **data)
 
 
 def network(client: Client) -> str | None:
@@ -118,16 +128,6 @@ def _network(client: Client, *, v4: int, v6: int) -> str | None:
     return str(ipaddress.ip_network(f"{address}/{v4 if address.version == 4 else v6}", strict=False))
 
 
-def _reason_of_number(texting: Texting, phone: str) -> str | None:
-    number = phonenumbers.parse(phone)
-    region = phonenumbers.region_code_for_number(number)
-    if region == _NO_COUNTRY or phonenumbers.number_type(number) in _EXPENSIVE:
-        return "expensive"
-    if texting.countries and not texting.countries & {region, f"+{number.country_code}"}:
-        return "country"
-    return None
-
-
 async def _has_share(db: AsyncSession, phone: str, now: datetime) -> bool:
     counts = [func.count().filter(PhoneCode.created_at > now - window) for window, _ in _A_PHONE]
     sent = PhoneCode.phone == phone, PhoneCode.code.is_not(None), PhoneCode.created_at > now - DAY
@@ -136,18 +136,19 @@ async def _has_share(db: AsyncSession, phone: str, now: datetime) -> bool:
 
 
 async def _reason_of_budgets(
-    db: AsyncSession, texting: Texting, phone: str, *, client: Client, now: datetime
+    db: AsyncSession, budgets: Budgets, phone: str, *, client: Client, now: datetime
 ) -> str | None:
     """What many addresses and many phones can be told by: where they are, and how much there is of them."""
     neighbours = _network(client, v4=24, v6=48)
-    budgets = (
-        ("network", f"messages:{neighbours}", texting.network_budget),
-        ("prefix", f"messages:{calling_code(phone)}", texting.prefix_budget),
-        ("budget", "messages", texting.global_budget),
+    prefix, a_day = budgets.prefix_of(phone)
+    limits = (
+        ("network", f"messages:{neighbours}", budgets.network, HOUR),
+        ("prefix", f"messages:{prefix}", a_day, DAY),
+        ("budget", "messages", budgets.total, HOUR),
     )
     spent = [
         reason
-        for reason, key, most in budgets
-        if not await quotas.allows(db, key, most=most, window=HOUR, now=now) or most == 0
+        for reason, key, most, window in limits
+        if not await quotas.allows(db, key, most=most, window=window, now=now) or most == 0
     ]
     return spent[0] if spent else None

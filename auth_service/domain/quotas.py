@@ -23,11 +23,16 @@ _ENDS_AT = text("SELECT ends_at FROM quotas WHERE key = :key")
 async def take(db: AsyncSession, key: str, *, most: int, window: timedelta, now: datetime) -> None:
     """Uses one of `most`, or raises RateLimited. Counts only if the transaction commits."""
     if not await allows(db, key, most=most, window=window, now=now):
-        ends_at: datetime = (await db.execute(_ENDS_AT, {"key": key})).scalar_one()
-        raise RateLimited(max(1, int((ends_at - now).total_seconds()) + 1))
+        raise RateLimited(await seconds_left(db, key, now=now))
 
 
 async def allows(db: AsyncSession, key: str, *, most: int, window: timedelta, now: datetime) -> bool:
     """The same for what is silently left undone: uses one, and says whether there was one."""
     values = {"key": key, "most": most, "now": now, "ends_at": now + window}
     return (await db.execute(_TAKE, values)).scalar_one_or_none() is not None
+
+
+async def seconds_left(db: AsyncSession, key: str, *, now: datetime) -> int:
+    """Until there is one again, for a window that is used up."""
+    ends_at: datetime = (await db.execute(_ENDS_AT, {"key": key})).scalar_one()
+    return max(1, int((ends_at - now).total_seconds()) + 1)

@@ -17,7 +17,7 @@ async def request_code(body: PhoneNumber, db: Db, kit: Tools, device: Device) ->
     """Texts a code to a phone: once a minute, five times an hour, ten times a day.
 
     Beyond that, and wherever nothing can be sent, the answer is the same; an earlier code then stays good. A new code
-    ends the one before. An address may ask ten times an hour.
+    ends the one before. For one address ten an hour are sent.
     """
     phone = identifiers.phone(body.phone_number)
     return Challenge(challenge_id=await phone_codes.send(db, kit, phone_codes.LOGIN, phone, client=device))

@@ -104,3 +104,8 @@ async def together(*calls: Any) -> list[httpx2.Response]:
 def count(name: str, **labels: str) -> float:
     """How often the codes of phones came to this."""
     return REGISTRY.get_sample_value(f"parley_phone_codes_{name}_total", labels) or 0.0
+
+
+def withheld(reason: str, kind: str = "phone_code") -> float:
+    """How many texts were not sent for it."""
+    return REGISTRY.get_sample_value("parley_texts_withheld_total", {"kind": kind, "reason": reason}) or 0.0

@@ -7,8 +7,9 @@ import httpx2
 import pytest
 
 from tests.auth.api import PASSWORD, Account, Api, unique
+from tests.auth.conftest import OpenApi
 from tests.auth.factors import MFA, App
-from tests.auth.phones import Phone, new_address, new_phone, secret_of, together
+from tests.auth.phones import Phone, new_phone, secret_of, together, withheld
 
 CHANGE = "/api/v1/users/me/phone"
 CONFIRM = "/api/v1/users/me/phone/confirm"
@@ -278,11 +279,20 @@ async def test_code_that_changes_nothing_is_in_the_log(phone: Phone) -> None:
     assert (refused.result, refused.reason, refused.actor_id) == ("refused", "code_foreign", ada.id)
 
 
-async def test_limits_of_an_address_hold_for_changes_as_well(phone: Phone) -> None:
-    ada, ip = await member(phone.api), new_address()
-    body = [{"phone_number": new_phone()} for _ in range(11)]
-    answers = [await phone.post(CHANGE, each, ada.access, ip=ip) for each in body]
-    assert [a.status_code for a in answers] == [202] * 10 + [429]
+@pytest.mark.promise("A14", "L7")
+async def test_link_that_is_not_texted_to_the_old_number_is_counted_and_noted(open_api: OpenApi) -> None:
+    async with open_api(sms_prefix_budgets="+336=0") as api:
+        phone, before = Phone.new(api), withheld("prefix", "phone_undo")
+        signed_in = (await phone.sign_in()).json()
+        await api.sql("UPDATE identifiers SET value = '+33612345678' WHERE user_id = :id AND kind = 'phone'",
+                      id=signed_in["user"]["id"])  # fmt: skip
+        answer = await change(Phone.new(api), signed_in["access"])
+        assert answer.status_code == 200
+        assert withheld("prefix", "phone_undo") == before + 1
+        query = "SELECT result, reason, data FROM audit WHERE action = 'text.sent' AND request_id = :id"
+        [row] = await api.sql(query, id=answer.headers["X-Request-Id"])
+        data = {"kind": "phone_undo", "prefix": "+336", "account": signed_in["user"]["id"]}
+        assert (row.result, row.reason, row.data) == ("refused", "prefix", data)
 
 
 @pytest.mark.promise("A41")

@@ -104,6 +104,15 @@ async def test_classes_of_calls_have_limits_of_their_own(open_door: Start, calle
         assert await statuses(door, 2, path, "POST", caller=caller) == [200, 429]
 
 
+@pytest.mark.promise("K37")
+@pytest.mark.parametrize("path", ["/api/v1/auth/otp/request", "/api/v1/auth/otp/request/"])
+async def test_eleventh_request_for_a_code_is_refused_at_the_door(open_door: Start, caller: str, path: str) -> None:
+    door = await open_door()
+    found = await statuses(door, 14, path, "POST", caller=caller)
+    assert found[:10] == [200] * 10
+    assert 429 in found[10:]
+
+
 async def test_only_posting_to_the_list_of_users_is_registering(open_door: Start, caller: str) -> None:
     door = await open_door(limit_register="1/h")
     assert await statuses(door, 2, "/api/v1/users/", "POST", caller=caller) == [200, 429]
