@@ -82,9 +82,7 @@ async def open_context(runtime: Runtime, settings: Settings) -> AsyncIterator[Co
         if not token.startswith(api_tokens.PREFIX):
             return (await authenticate(token, runtime.verifier, runtime.revocations)).claims
         caller = await authenticate_program(token, runtime.api_tokens, runtime.revocations)
-        # A socket reads and writes.
-        for method in ("GET", "POST"):
-            api_tokens.require_scope(caller.scopes or (), "chat", method, "/ws")
+        api_tokens.require_both(caller.scopes or (), "chat")
         return caller.claims
 
     async def refused(claims: Claims) -> Refusal | None:

@@ -89,5 +89,12 @@ def require_scope(scopes: Collection[str], service: str, method: str, path: str)
         raise InsufficientScope(needed)
 
 
+def require_both(scopes: Collection[str], service: str) -> None:
+    """For a socket, which reads and writes."""
+    needed = [f"{service}:read", f"{service}:write"]
+    if not set(needed) <= set(scopes):
+        raise InsufficientScope(*needed)
+
+
 def _verb(method: str) -> str:
     return "read" if method in SAFE_METHODS else "write"

@@ -11,6 +11,7 @@ from chat_service.domain.sending import Draft, Stored
 from chat_service.errors import invalid
 from libs.errors import (
     BadRequest,
+    Forbidden,
     Invalid,
     InvalidToken,
     ServiceError,
@@ -91,7 +92,7 @@ async def hello(session: "Session", request: Request) -> object:
         claims = await _claims(session, request.data)
     except Invalid as error:
         session.close(MALFORMED, reason=f"malformed frame: {error.errors[0].message}")
-    except Unauthenticated as error:
+    except (Unauthenticated, Forbidden) as error:
         session.refuse(request, error)
         session.close(_close_of(error), reason=error.detail)
     except Unavailable:
@@ -157,7 +158,7 @@ async def _claims(session: "Session", data: dict[str, Any]) -> Claims:
     return claims
 
 
-def _close_of(error: Unauthenticated) -> Close:
+def _close_of(error: ServiceError) -> Close:
     return REVOKED if isinstance(error, TokenRevoked) else EXPIRED
 
 
