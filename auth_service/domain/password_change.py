@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from auth_service.domain import audit, factors, new_password, quotas, revocations, sessions, step_up, users
+from auth_service.domain import audit, factors, floods, new_password, quotas, revocations, sessions, step_up, users
 from auth_service.domain.audit import Entry
 from auth_service.domain.clients import Client
 from auth_service.domain.kit import Kit
@@ -16,7 +16,7 @@ from auth_service.domain.new_password import Owner
 from auth_service.domain.tokens import Pair
 from auth_service.errors import Impersonated, InvalidCredentials, NotAllowed
 from auth_service.models import Session, User
-from libs.errors import Conflict, InvalidToken
+from libs.errors import Conflict, InvalidToken, RateLimited
 
 _HOUR = timedelta(hours=1)
 _GUESSES_AN_HOUR = 10
@@ -44,7 +44,11 @@ async def change(kit: Kit, me: Asking, wanted: Change) -> Pair:
     """A fresh pair for this session: its tokens from before are refused like all others. Raises ReauthRequired without
     the current password, and where there is a second factor, unless the caller has proved who they are within five
     minutes."""
-    owner = await _owner(kit, me, by_password=wanted.current is not None)
+    try:
+        owner = await _owner(kit, me, by_password=wanted.current is not None)
+    except RateLimited as refusal:
+        await floods.record_alone(kit, _entry(me, refused=refusal.code), me.client, of=str(me.user_id))
+        raise
     await _require_current(kit, me, owner, wanted)
     new_hash = await new_password.suitable_hash(kit, wanted.new, owner)
     async with kit.database.transaction() as db:

@@ -18,7 +18,7 @@ from prometheus_client import Counter
 from sqlalchemy import func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from auth_service.domain import audit, messages, phone_limits
+from auth_service.domain import audit, floods, messages, phone_limits
 from auth_service.domain.audit import Entry
 from auth_service.domain.clients import Client
 from auth_service.domain.identifiers import Name
@@ -30,6 +30,7 @@ from libs.errors import RateLimited
 
 LIFETIME = timedelta(minutes=5)
 RESEND = phone_limits.RESEND
+_BLOCKED = "blocked"
 _TRIES = 5
 _TRIES_A_DAY = 10
 
@@ -119,7 +120,7 @@ async def redeem(kit: Kit, purpose: Purpose, attempt: Attempt, *, client: Client
             await phone_limits.require_phone(db, client, phone, now=now)
             await _lock(db, phone)
             until = await _blocked_until(db, phone, now)
-            reason = "blocked" if until else await _judge(db, kit, purpose, attempt, now=now)
+            reason = _BLOCKED if until else await _judge(db, kit, purpose, attempt, now=now)
             if reason is not None:
                 await _record(db, purpose, attempt, phone=phone, reason=reason, client=client, now=now)
     if phone is not None and reason is None:
@@ -174,14 +175,17 @@ async def _record(
         actor_id=attempt.user_id,
         subject_id=subject_id,
     )
-    await audit.record(db, entry, client, now=now)
+    if reason == _BLOCKED:
+        await floods.record(db, entry, client, of=phone, now=now)
+    else:
+        await audit.record(db, entry, client, now=now)
 
 
 async def _reason_to_withhold(db: AsyncSession, kit: Kit, phone: str, *, client: Client) -> str | None:
     now = kit.clock.now()
     blocked = await _blocked_until(db, phone, now)
     reason = await phone_limits.reason_not_to_send(db, kit.texting, phone, client=client, now=now)
-    return "blocked" if blocked else reason
+    return _BLOCKED if blocked else reason
 
 
 async def _blocked_until(db: AsyncSession, phone: str, now: datetime) -> datetime | None:

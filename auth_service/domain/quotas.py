@@ -7,6 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from libs.errors import RateLimited
 
+_ENDLESS = (1 << 31) - 1
 _TAKE = text(
     """
     INSERT INTO quotas AS q (key, used, ends_at) VALUES (:key, 1, :ends_at)
@@ -28,8 +29,18 @@ async def take(db: AsyncSession, key: str, *, most: int, window: timedelta, now:
 
 async def allows(db: AsyncSession, key: str, *, most: int, window: timedelta, now: datetime) -> bool:
     """The same for what is silently left undone: uses one, and says whether there was one."""
+    return await _take(db, key, most=most, window=window, now=now) is not None
+
+
+async def count(db: AsyncSession, key: str, *, window: timedelta, now: datetime) -> int:
+    """Uses one of as many as there are, and says how many have been used."""
+    return await _take(db, key, most=_ENDLESS, window=window, now=now) or _ENDLESS
+
+
+async def _take(db: AsyncSession, key: str, *, most: int, window: timedelta, now: datetime) -> int | None:
     values = {"key": key, "most": most, "now": now, "ends_at": now + window}
-    return (await db.execute(_TAKE, values)).scalar_one_or_none() is not None
+    used: int | None = (await db.execute(_TAKE, values)).scalar_one_or_none()
+    return used
 
 
 async def seconds_left(db: AsyncSession, key: str, *, now: datetime) -> int:

@@ -9,7 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import selectinload
 
-from auth_service.domain import audit, messages, revocations, rotator, sessions
+from auth_service.domain import audit, floods, messages, revocations, rotator, sessions
 from auth_service.domain.audit import Entry
 from auth_service.domain.clients import Client
 from auth_service.domain.kit import Kit
@@ -18,7 +18,7 @@ from auth_service.domain.sessions import Ending
 from auth_service.domain.tokens import Pair, Presented
 from auth_service.errors import CountryBlocked, InvalidRefreshToken, RefreshReused, SessionExpired
 from auth_service.models import Session, User
-from libs.errors import RateLimited, TokenRevoked
+from libs.errors import RateLimited, ServiceError, TokenRevoked
 
 GRACE = timedelta(seconds=30)
 
@@ -40,7 +40,7 @@ async def refresh(kit: Kit, token: str, client: Client) -> Pair:
             pair = await _alone(db, kit, presented, client=client)
             if pair is None:
                 await _end_reused(db, kit, presented.session_id, client)
-    except CountryBlocked as refusal:
+    except (CountryBlocked, RateLimited) as refusal:
         await _record(kit, presented.session_id, refusal, client)
         raise
     if pair is None:
@@ -95,13 +95,13 @@ async def _refuse(db: AsyncSession, session: Session, now: datetime, client: Cli
     raise InvalidRefreshToken
 
 
-async def _record(kit: Kit, session_id: UUID, refusal: CountryBlocked, client: Client) -> None:
+async def _record(kit: Kit, session_id: UUID, refusal: ServiceError, client: Client) -> None:
     async with kit.database.transaction() as db:
         user_id = await db.scalar(select(Session.user_id).where(Session.id == session_id))
         entry = Entry(
             action="session.refused", result="refused", reason=refusal.code, subject_id=user_id, session_id=session_id
         )
-        await audit.record(db, entry, client, now=kit.clock.now())
+        await floods.record(db, entry, client, of=f"{session_id}:{client.country}", now=kit.clock.now())
 
 
 def _require_genuine(kit: Kit, presented: Presented, salt: bytes) -> None:

@@ -10,7 +10,7 @@ import structlog
 from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from auth_service.domain import admission, audit, devices, messages, passwords, quotas, throttles, users
+from auth_service.domain import admission, audit, devices, floods, messages, passwords, quotas, throttles, users
 from auth_service.domain.audit import Entry
 from auth_service.domain.clients import Client
 from auth_service.domain.hashing import Verdict
@@ -65,8 +65,7 @@ async def with_password(
     # Who must wait costs a hash too: the time would tell whether the password was looked at.
     verdict = await kit.hasher.verify(None if wait else attempt.hash, password)
     if wait:
-        log.info("sign_in_throttled", known=attempt.user_id is not None)
-        audit.EVENTS.labels("sign_in.refused", "refused", RateLimited.code).inc()
+        await _throttle(kit, attempt)
         raise RateLimited(wait)
     if attempt.user_id is None or not verdict.matches:
         await _fail(kit, attempt)
@@ -77,6 +76,9 @@ async def with_password(
     except InvalidCredentials:
         # A suspended account is slowed down like any other, or its owner's password could be told by that.
         await _fail(kit, attempt)
+        raise
+    except RateLimited:
+        await _throttle(kit, attempt)
         raise
     except (CountryBlocked, EmailNotVerified, MfaRequired) as refusal:
         await _record(kit, attempt, refusal)
@@ -167,6 +169,12 @@ async def _fail(kit: Kit, attempt: _Attempt) -> None:
         if attempt.who and failures.get(throttles.account(attempt.who).key, 0) >= throttles.MOST_IN_A_ROW:
             await _tell_attacked(db, kit, attempt)
     log.info("sign_in_refused", known=attempt.user_id is not None)
+
+
+async def _throttle(kit: Kit, attempt: _Attempt) -> None:
+    entry = _refused(attempt, RateLimited.code)
+    await floods.record_alone(kit, entry, attempt.client, of=attempt.who or "")
+    log.info("sign_in_throttled", known=attempt.user_id is not None)
 
 
 async def _tell_attacked(db: AsyncSession, kit: Kit, attempt: _Attempt) -> None:

@@ -1,21 +1,39 @@
 """Profiles."""
 
+from dataclasses import dataclass
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Header, Response
+from fastapi import APIRouter, Depends, Header, Response
 
-from auth_service.deps import Looking, Tools
+from auth_service.deps import Device, Looking, Tools
 from auth_service.domain import people, users
+from auth_service.domain.users import Editor
 from auth_service.domain.visibility import Viewer
 from auth_service.schemas.users import Me, User, UserChange
 from libs.auth import CurrentUser
 from libs.deps import Db
 
 router = APIRouter(prefix="/api/v1/users", tags=["users"])
-IfMatch = Annotated[str | None, Header(max_length=1000, description="The `ETag` that was read.")]
 Refusals = dict[int | str, dict[str, Any]]
 CHANGE_REFUSALS: Refusals = {409: {"description": "The username is taken."}, 412: {"description": "It changed."}}
+IfMatch = Annotated[str | None, Header(max_length=1000, description="The `ETag` that was read.")]
+
+
+@dataclass(frozen=True, slots=True)
+class _Edit:
+    """Who edits, and which version they have read."""
+
+    viewer: Viewer
+    editor: Editor
+    if_match: str | None
+
+
+async def _edit(caller: CurrentUser, viewer: Looking, device: Device, if_match: IfMatch = None) -> _Edit:
+    return _Edit(viewer, Editor(caller.user_id, caller.session_id, device), if_match)
+
+
+Edit = Annotated[_Edit, Depends(_edit)]
 
 
 @router.get("/me")
@@ -27,14 +45,12 @@ async def read_me(me: CurrentUser, db: Db, response: Response) -> Me:
 
 
 @router.patch("/me", responses=CHANGE_REFUSALS)
-async def change_me(
-    *, body: UserChange, me: Looking, db: Db, kit: Tools, response: Response, if_match: IfMatch = None
-) -> Me:
+async def change_me(*, body: UserChange, edit: Edit, db: Db, kit: Tools, response: Response) -> Me:
     """Changes what is sent and nothing else. With `If-Match`, only if nobody has changed it since it was read.
 
     Fields that cannot be changed here may be sent back as they were read, so that a client can send the whole account.
     """
-    return await _changed(me.user_id, body, me, db=db, kit=kit, response=response, if_match=if_match)
+    return await _changed(edit.editor.id, body, edit, db=db, kit=kit, response=response)
 
 
 @router.get("/{user_id}")
@@ -44,19 +60,15 @@ async def read_user(user_id: UUID, me: Looking, db: Db) -> User:
 
 
 @router.patch("/{user_id}", responses={403: {"description": "This is somebody else."}, **CHANGE_REFUSALS})
-async def change_user(
-    *, user_id: UUID, body: UserChange, me: Looking, db: Db, kit: Tools, response: Response, if_match: IfMatch = None
-) -> Me:
+async def change_user(*, user_id: UUID, body: UserChange, edit: Edit, db: Db, kit: Tools, response: Response) -> Me:
     """The same as for oneself. Staff may change the profile of others who are not staff; administrators any."""
-    return await _changed(user_id, body, me, db=db, kit=kit, response=response, if_match=if_match)
+    return await _changed(user_id, body, edit, db=db, kit=kit, response=response)
 
 
-async def _changed(
-    user_id: UUID, body: UserChange, me: Viewer, *, db: Db, kit: Tools, response: Response, if_match: str | None
-) -> Me:
-    user = await users.addressed(db, me, user_id, lock=True)
-    users.require_current(user, if_match)
+async def _changed(user_id: UUID, body: UserChange, edit: _Edit, *, db: Db, kit: Tools, response: Response) -> Me:
+    user = await users.addressed(db, edit.viewer, user_id, lock=True)
+    users.require_current(user, edit.if_match)
     body.require_nothing_else(Me.model_validate(await people.own(db, user)))
-    await users.change(db, kit, user, body.changes())
+    await users.change(db, kit, user, body.changes(), by=edit.editor)
     response.headers["ETag"] = users.etag(user)
     return Me.model_validate(await people.own(db, user))

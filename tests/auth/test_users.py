@@ -5,7 +5,7 @@ from uuid import uuid4
 
 import pytest
 
-from tests.auth.api import Api, fields, unique
+from tests.auth.api import Api, fields, session_of, unique
 from tests.auth.conftest import OpenApi
 from tests.auth.people import staff
 
@@ -301,3 +301,36 @@ async def test_without_allowed_hosts_nobody_sets_a_picture(api: Api) -> None:
     made = await api.register()
     answer = await api.call("PATCH", ME, made.access, json={"avatar_url": "https://images.example.com/a.png"})
     assert answer.status_code == 422
+
+
+@pytest.mark.promise("A44")
+async def test_what_changed_is_in_the_log_by_name_and_not_by_content(api: Api) -> None:
+    made = await api.register()
+    change = {
+        "username": unique(),
+        "bio": "Notes on engines",
+        "privacy": {"email": "everyone", "online": "everyone"},
+        "preferences": {"theme": "dark"},
+    }
+    await api.call("PATCH", ME, made.access, json={"privacy": {"online": "everyone"}})
+    for _ in range(2):
+        await api.call("PATCH", ME, made.access, json=change, ip="203.0.113.5")
+    first, second = await api.audit("profile.changed", subject_id=made.id)
+    assert first.data == {"fields": ["privacy.online"]}
+    assert second.data == {"fields": ["bio", "preferences.theme", "privacy.email", "username"]}
+    assert (second.actor_id, str(second.session_id), second.ip) == (made.id, session_of(made.access), "203.0.113.5")
+
+
+@pytest.mark.promise("A44")
+async def test_a_change_that_is_refused_changed_nothing(api: Api) -> None:
+    made, other = await api.register(), await api.register()
+    assert (await api.call("PATCH", ME, made.access, json={"username": other.username})).status_code == 409
+    assert await api.audit("profile.changed", subject_id=made.id) == []
+
+
+@pytest.mark.promise("A44")
+async def test_who_of_staff_changed_a_profile_is_in_the_log(api: Api) -> None:
+    made, admin = await api.register(), await staff(api, "admin")
+    await api.call("PATCH", f"/api/v1/users/{made.id}", admin.access, json={"first_name": "Ada"})
+    [row] = await api.audit("profile.changed", subject_id=made.id)
+    assert (row.actor_id, row.data) == (admin.id, {"fields": ["first_name"]})
