@@ -5,7 +5,7 @@ from uuid import UUID
 import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from auth_service.domain import accounts, admission, audit, identifiers, phone_codes, phones, sessions, users
+from auth_service.domain import accounts, admission, audit, identifiers, phone_codes, phones, reclaiming, users
 from auth_service.domain.accounts import Registration, Standing
 from auth_service.domain.audit import Entry
 from auth_service.domain.clients import Client
@@ -33,7 +33,7 @@ async def with_code(
     user_id: UUID | None = None
     try:
         async with kit.database.transaction() as db:
-            user_id, ended = await phones.owner_by_proof(db, kit, phone, client=client)
+            user_id, reclaimed = await phones.owner_by_proof(db, kit, phone, client=client)
             created = user_id is None
             if user_id is None:
                 new = Registration("", phone=phone, first_name=first_name, last_name=last_name)
@@ -45,7 +45,8 @@ async def with_code(
         if isinstance(refusal, InvalidCredentials):
             raise WrongCode from None
         raise
-    await sessions.announce(kit, ended)
+    if reclaimed is not None:
+        await reclaiming.announce(kit, reclaimed)
     return pair, created
 
 

@@ -54,29 +54,30 @@ async def reclaim(db: AsyncSession, kit: Kit, user: User, email: Name, *, client
     if user.phone_verified or await is_known(db, user):
         await _release(db, kit, user, email, client=client)
         return None
-    now = kit.clock.now()
-    await void_keys(db, user.id)
     phone = delete(Identifier).where(Identifier.user_id == user.id, Identifier.kind == "phone")
     await db.execute(phone.execution_options(synchronize_session=False))
-    ended = await sessions.end_all(db, user.id, reason="reclaimed", now=now, client=client)
-    # Other services remember the tokens of programs for a while; these they ask about anew.
-    await revocations.record_user(db, user.id, now=now)
-    await identifiers.verify(db, user.id, email.norm, now=now)
-    # Where its former holder would have let it be used from; its owner would be locked out.
-    user.allowed_countries = None
-    user.must_change_password = False
+    reclaimed = await shut_out(db, kit, user, reason="reclaimed", client=client)
+    await identifiers.verify(db, user.id, email.norm, now=reclaimed.at)
     await _tell(db, kit, user)
     entry = Entry(action="account.reclaimed", actor_id=user.id, subject_id=user.id, reason="address_proved")
-    await audit.record(db, entry, client, now=now)
+    await audit.record(db, entry, client, now=reclaimed.at)
     log.info("account_reclaimed", user_id=str(user.id))
-    return Reclaimed(user.id, ended, now)
+    return reclaimed
 
 
-async def void_keys(db: AsyncSession, user_id: UUID) -> None:
-    """What opened the account opens it no more; sessions are for the caller to end."""
+async def shut_out(db: AsyncSession, kit: Kit, user: User, *, reason: str, client: Client) -> Reclaimed:
+    """What opened a locked account opens it no more, and nothing that its former holder chose keeps its owner out. The
+    caller saves it."""
+    now = kit.clock.now()
     for table in _KEYS:
-        theirs = delete(table).where(table.user_id == user_id)
+        theirs = delete(table).where(table.user_id == user.id)
         await db.execute(theirs.execution_options(synchronize_session=False))
+    ended = await sessions.end_all(db, user.id, reason=reason, now=now, client=client)
+    # Other services remember the tokens of programs for a while; these they ask about anew.
+    await revocations.record_user(db, user.id, now=now)
+    user.allowed_countries = None
+    user.must_change_password = False
+    return Reclaimed(user.id, ended, now)
 
 
 async def is_known(db: AsyncSession, user: User) -> bool:

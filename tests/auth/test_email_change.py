@@ -197,13 +197,14 @@ async def test_opening_a_link_changes_nothing(api: Api, path: str) -> None:
     assert (await api.me(made.access)).json()["email"] == made.email
 
 
-@pytest.mark.promise("A41")
+@pytest.mark.promise("A41", "L1")
 async def test_the_answer_does_not_tell_whether_an_address_is_taken(api: Api) -> None:
-    made, other = await verified(api), await verified(api)
+    made, other, unproved = await verified(api), await verified(api), await api.register()
     free, taken = await ask(api, made, address()), await ask(api, made, other.email)
-    own = await ask(api, made, made.email)
-    assert [(a.status_code, a.json()) for a in (free, taken, own)] == [(202, SENT)] * 3
+    claimed, own = await ask(api, made, unproved.email), await ask(api, made, made.email)
+    assert [(a.status_code, a.json()) for a in (free, taken, claimed, own)] == [(202, SENT)] * 4
     assert free.headers.keys() == taken.headers.keys()
+    assert len({answer.headers["X-Database-Queries"] for answer in (free, taken, claimed)}) == 1
     assert (await kinds(api, other.email))[-1] == "account_exists"
     assert "email_change_confirm" not in await kinds(api, made.email)
 
