@@ -12,6 +12,7 @@ from auth_service.domain.clients import Client
 from auth_service.domain.kit import Kit
 from auth_service.domain.roles import Staff
 from auth_service.domain.visibility import Viewer
+from auth_service.errors import Impersonated
 from libs.auth import Caller, CurrentUser
 from libs.errors import Forbidden
 from libs.keys import KeyRing
@@ -68,6 +69,12 @@ async def _confirmed(request: Request, caller: CurrentUser) -> Caller:
     return caller
 
 
+async def _themselves(caller: CurrentUser) -> Caller:
+    if caller.acting_id is not None:
+        raise Impersonated
+    return caller
+
+
 async def _viewer(caller: CurrentUser) -> Viewer:
     return Viewer.of(caller.user_id, caller.roles)
 
@@ -77,6 +84,9 @@ Ring = Annotated[KeyRing, Depends(_ring)]
 Device = Annotated[Client, Depends(client_of)]
 # The caller, who has proved within the last five minutes who they are: for changes that a stolen session must not make.
 Confirmed = Annotated[Caller, Depends(_confirmed)]
+
+# The caller, who is no member of the staff in their place.
+Themselves = Annotated[Caller, Depends(_themselves)]
 
 
 class Permitted:

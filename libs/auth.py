@@ -42,6 +42,12 @@ class Caller:
     scopes: tuple[str, ...] | None = None
     """Of an API token; None: somebody who signed in, and may do all that their roles allow."""
 
+    @property
+    def acting_id(self) -> UUID | None:
+        """Who of the staff acts in the user's place."""
+        act = self.claims.values.get("act")
+        return UUID(act["sub"]) if isinstance(act, dict) else None
+
 
 @dataclass(frozen=True, slots=True)
 class Credential:
@@ -128,6 +134,8 @@ async def _current_user(request: Request, _described: Annotated[object, Depends(
     if given.by_cookie and request.method not in csrf.SAFE_METHODS:
         require_own_page(request, session_id=str(caller.session_id))
     structlog.contextvars.bind_contextvars(user_id=str(caller.user_id))
+    if caller.acting_id is not None:
+        structlog.contextvars.bind_contextvars(acting_id=str(caller.acting_id))
     return caller
 
 

@@ -47,15 +47,19 @@ class Entry:
 
 async def record(db: AsyncSession, entry: Entry, client: Client, *, now: datetime) -> None:
     """Never a secret, nor an address that somebody merely tried: a failed sign-in names only accounts that exist."""
+    context = structlog.contextvars.get_contextvars()
+    # What staff does in a user's place, staff has done.
+    acting: str | None = context.get("acting_id")
     row = {
         **asdict(entry),
+        "actor_id": UUID(acting) if acting else entry.actor_id,
         "at": now,
         "event_id": uuid7(),
         "service": "auth",
         "ip": client.ip,
         "country": client.country,
         "user_agent": client.user_agent or None,
-        "request_id": structlog.contextvars.get_contextvars().get("request_id"),
+        "request_id": context.get("request_id"),
     }
     await db.execute(_INSERT, row)
     count(entry)

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, status
 
-from auth_service.deps import Confirmed, Device, Tools
+from auth_service.deps import Confirmed, Device, Themselves, Tools
 from auth_service.domain import api_tokens
 from auth_service.domain.api_tokens import Wanted
 from auth_service.schemas.api_tokens import ApiTokenList, ApiTokenMade, ApiTokenShown, NewApiToken
@@ -40,6 +40,6 @@ async def list_api_tokens(me: CurrentUser, db: Db, clock: Now) -> ApiTokenList:
 
 
 @router.delete("/{token_id}", status_code=status.HTTP_204_NO_CONTENT)
-async def revoke_api_token(token_id: UUID, me: CurrentUser, kit: Tools, device: Device) -> None:
+async def revoke_api_token(token_id: UUID, me: Themselves, kit: Tools, device: Device) -> None:
     """Ends a token: every service refuses it from now on."""
     await api_tokens.revoke(kit, token_id, me.user_id, device)

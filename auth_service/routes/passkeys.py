@@ -5,7 +5,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, status
 
-from auth_service.deps import Confirmed, Device, Tools
+from auth_service.deps import Confirmed, Device, Themselves, Tools
 from auth_service.domain import enrolment, mfa, passkeys
 from auth_service.domain.enrolment import Owner
 from auth_service.routes.cookies import Cookies
@@ -66,7 +66,7 @@ async def sign_in_with_passkey(body: PasskeySignIn, kit: Tools, device: Device, 
 
 
 @router.patch("/{passkey_id}")
-async def rename_passkey(passkey_id: UUID, body: PasskeyRename, me: CurrentUser, db: Db) -> PasskeyShown:
+async def rename_passkey(passkey_id: UUID, body: PasskeyRename, me: Themselves, db: Db) -> PasskeyShown:
     """Gives a passkey another name."""
     return PasskeyShown.model_validate(await passkeys.rename(db, me.user_id, passkey_id, body.name))
 

@@ -129,3 +129,26 @@ async def test_who_is_suspended_is_not_acted_for(api: Api) -> None:
     admin, made = await api.staff("admin"), await api.register()
     await api.post(f"{USERS}/{made.id}/suspend", {"reason": "spam"}, admin.access)
     assert (await impersonate(api, admin, made)).status_code == 409
+
+
+@pytest.mark.promise("A44", "A55")
+async def test_what_is_done_is_audited_as_done_by_who_acts(api: Api) -> None:
+    admin, made = await api.staff("admin"), await api.register()
+    await api.call("PATCH", "/api/v1/users/me", made.access, json={"bio": "mine"})
+    token = await acting(api, admin, made)
+    await api.call("PATCH", "/api/v1/users/me", token, json={"bio": "theirs"})
+    await api.post("/api/v1/auth/logout", {}, token)
+    for action in ("profile.changed", "session.ended"):
+        assert (await api.audit(action, subject_id=made.id))[-1].actor_id == admin.id
+    assert (await api.audit("profile.changed", subject_id=made.id))[0].actor_id == made.id
+
+
+@pytest.mark.promise("A55")
+async def test_credentials_stay_the_persons_own(api: Api) -> None:
+    admin, made = await api.staff("admin"), await api.register()
+    body = {"name": "backup", "scopes": ["chat:read"]}
+    kept = (await api.post("/api/v1/auth/api-tokens", body, made.access)).json()["id"]
+    answer = await api.call("DELETE", f"/api/v1/auth/api-tokens/{kept}", await acting(api, admin, made))
+    assert (answer.status_code, answer.json()["code"]) == (403, "impersonated")
+    listed = (await api.get("/api/v1/auth/api-tokens", made.access)).json()["results"]
+    assert [each["id"] for each in listed] == [kept]
