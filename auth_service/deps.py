@@ -6,7 +6,7 @@ from typing import Annotated, cast
 
 from fastapi import Depends, Request
 
-from auth_service.domain import audit, roles, step_up
+from auth_service.domain import audit, roles, sessions, step_up, users
 from auth_service.domain.audit import Entry
 from auth_service.domain.clients import Client
 from auth_service.domain.kit import Kit
@@ -14,6 +14,7 @@ from auth_service.domain.roles import Staff
 from auth_service.domain.visibility import Viewer
 from auth_service.errors import Impersonated
 from libs.auth import Caller, CurrentUser
+from libs.deps import Db
 from libs.errors import Forbidden
 from libs.keys import KeyRing
 
@@ -75,6 +76,13 @@ async def _themselves(caller: CurrentUser) -> Caller:
     return caller
 
 
+async def _unbroken(caller: "Confirmed", db: Db) -> Caller:
+    # In the transaction of the request, and the user first, as everybody locks them.
+    await users.myself(db, caller.user_id, lock=True)
+    await sessions.hold(db, caller.user_id, caller.session_id)
+    return caller
+
+
 async def _viewer(caller: CurrentUser) -> Viewer:
     return Viewer.of(caller.user_id, caller.roles)
 
@@ -84,7 +92,8 @@ Ring = Annotated[KeyRing, Depends(_ring)]
 Device = Annotated[Client, Depends(client_of)]
 # The caller, who has proved within the last five minutes who they are: for changes that a stolen session must not make.
 Confirmed = Annotated[Caller, Depends(_confirmed)]
-
+# And whose session cannot be signed out before that change is made: for what would outlive it.
+Unbroken = Annotated[Caller, Depends(_unbroken)]
 # The caller, who is no member of the staff in their place.
 Themselves = Annotated[Caller, Depends(_themselves)]
 

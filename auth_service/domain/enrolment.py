@@ -140,6 +140,7 @@ async def _change(
     """Changes of one user's factors come one after the other: their account is locked first."""
     async with kit.database.transaction() as db:
         user = await users.myself(db, owner.user_id, lock=True)
+        await sessions.hold(db, owner.user_id, owner.session_id, others=not keep_sessions)
         now = kit.clock.now()
         result = await work(db)
         await revocations.record_user(db, user.id, now=now)

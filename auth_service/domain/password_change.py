@@ -55,6 +55,7 @@ async def change(kit: Kit, me: Asking, wanted: Change) -> Pair:
         user = await users.myself(db, me.user_id, lock=True)
         if await new_password.current_hash(db, user.id) != owner.hash:
             raise Conflict("The password was changed meanwhile.")
+        await sessions.hold(db, user.id, me.session_id, others=not wanted.keep_sessions)
         now = kit.clock.now()
         await new_password.replace(db, kit, user, new_hash, now=now)
         ended = []

@@ -226,6 +226,20 @@ async def end_one(
     return True
 
 
+async def hold(db: AsyncSession, user_id: UUID, session_id: UUID, *, others: bool = False) -> None:
+    """For what must not be done by a session that was signed out: whoever ends it now waits for this transaction. Needs
+    the lock of the user. Raises TokenRevoked when it has ended.
+
+    With `others` all sessions of the user, for whoever is about to end them: in the order in which all do.
+    """
+    running = select(Session.id).where(Session.user_id == user_id, Session.revoked_at.is_(None))
+    if not others:
+        running = running.where(Session.id == session_id)
+    held = await db.scalars(running.order_by(Session.id).with_for_update(key_share=True))
+    if session_id not in held.all():
+        raise TokenRevoked
+
+
 async def genuine(db: AsyncSession, kit: Kit, presented: Presented) -> Session | None:
     session: Session | None = await db.get(Session, presented.session_id)
     return session if session is not None and kit.mint.refresh.accepts(presented, session.salt) else None

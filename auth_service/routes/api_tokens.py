@@ -5,7 +5,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, status
 
-from auth_service.deps import Confirmed, Device, Themselves, Tools
+from auth_service.deps import Device, Themselves, Tools, Unbroken
 from auth_service.domain import api_tokens
 from auth_service.domain.api_tokens import Wanted
 from auth_service.schemas.api_tokens import ApiTokenList, ApiTokenMade, ApiTokenShown, NewApiToken
@@ -20,7 +20,7 @@ router = APIRouter(prefix="/api/v1/auth/api-tokens", tags=["api tokens"])
     status_code=status.HTTP_201_CREATED,
     responses={403: {"description": "Who one is must be confirmed."}, 409: {"description": "There are too many."}},
 )
-async def create_api_token(*, body: NewApiToken, me: Confirmed, db: Db, kit: Tools, device: Device) -> ApiTokenMade:
+async def create_api_token(*, body: NewApiToken, me: Unbroken, db: Db, kit: Tools, device: Device) -> ApiTokenMade:
     """Makes a token for a program, `pat_...`, accepted as Bearer by every service. It is shown in this answer only.
 
     `*:read` allows GET, `*:write` everything else of that service; what staff does needs `admin`, and the role;

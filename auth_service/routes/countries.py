@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter
 
-from auth_service.deps import Confirmed, Device, Tools
+from auth_service.deps import Device, Tools, Unbroken
 from auth_service.domain import countries, users
 from auth_service.schemas.countries import Countries
 from libs.auth import CurrentUser
@@ -18,7 +18,7 @@ async def read_my_countries(me: CurrentUser, db: Db) -> Countries:
 
 
 @router.put("", responses={403: {"description": "Who one is must be confirmed."}})
-async def choose_my_countries(*, body: Countries, me: Confirmed, db: Db, kit: Tools, device: Device) -> Countries:
+async def choose_my_countries(*, body: Countries, me: Unbroken, db: Db, kit: Tools, device: Device) -> Countries:
     """Binds one's account to countries: from elsewhere nobody signs in to it or refreshes. A place that no database
     knows is let in. The country that one is in must be among them; a mail tells the owner."""
     user = await countries.choose(db, kit, me.user_id, body.allowed_countries, client=device)

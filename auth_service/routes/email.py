@@ -4,7 +4,7 @@ from typing import Any
 
 from fastapi import APIRouter, status
 
-from auth_service.deps import Confirmed, Device, Tools
+from auth_service.deps import Device, Tools, Unbroken
 from auth_service.domain import email_change, identifiers
 from auth_service.schemas.email import EmailChange, EmailChanged, EmailChangeRequested, EmailLink, EmailRestored
 from libs.deps import Db
@@ -18,7 +18,7 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
 
 
 @router.post("/users/me/email", status_code=status.HTTP_202_ACCEPTED)
-async def change_email(*, body: EmailChange, me: Confirmed, db: Db, kit: Tools, device: Device) -> EmailChangeRequested:
+async def change_email(*, body: EmailChange, me: Unbroken, db: Db, kit: Tools, device: Device) -> EmailChangeRequested:
     """Asks for another address, or for a first one: a link goes to it, and nothing changes before it is followed.
 
     The answer is the same for addresses that are taken; their owners get a mail. At most five an hour.

@@ -4,7 +4,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Response, status
 
-from auth_service.deps import Confirmed, Device, Tools
+from auth_service.deps import Confirmed, Device, Tools, Unbroken
 from auth_service.domain import identities, social, visits
 from auth_service.routes.providers import Browser, remember
 from auth_service.schemas.identities import IdentityList, IdentityShown, LinkBegin
@@ -53,6 +53,6 @@ async def link_identity(
     status_code=status.HTTP_204_NO_CONTENT,
     responses={403: {"description": "Confirm who you are first."}, 409: {"description": "No other way to sign in."}},
 )
-async def unlink_identity(*, identity_id: UUID, me: Confirmed, db: Db, kit: Tools, device: Device) -> None:
+async def unlink_identity(*, identity_id: UUID, me: Unbroken, db: Db, kit: Tools, device: Device) -> None:
     """From now on that account opens this one no more. The last way to sign in stays."""
     await identities.unlink(db, kit, me.user_id, identity_id, client=device)

@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter, Response, status
 
-from auth_service.deps import Confirmed, Device, Tools
+from auth_service.deps import Device, Tools, Unbroken
 from auth_service.domain import identifiers, people, phone_change, phone_codes, users
 from auth_service.domain.phone_codes import Attempt
 from auth_service.schemas.phones import Challenge, CodeGiven, PhoneNumber, PhoneRestored, UndoPhone
@@ -14,7 +14,7 @@ router = APIRouter(tags=["phone codes"])
 
 
 @router.post("/api/v1/users/me/phone", status_code=status.HTTP_202_ACCEPTED)
-async def change_phone(*, body: PhoneNumber, me: Confirmed, db: Db, kit: Tools, device: Device) -> Challenge:
+async def change_phone(*, body: PhoneNumber, me: Unbroken, db: Db, kit: Tools, device: Device) -> Challenge:
     """Texts a code to the number that shall be one's own. Nothing changes before it comes back.
 
     Needs a sign-in or confirmation of the last five minutes (403 `reauth_required`). The limits of sign-in codes hold.
