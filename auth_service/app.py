@@ -95,6 +95,8 @@ _OWN = (
 )
 # The few paths that take a form in the place of JSON.
 _FORMS = re.compile(f"{providers.FORMS.pattern}|{introspection.FORMS.pattern}")
+# One for the refreshes of a process, which go together, the others for sign-ins.
+_LANES = 3
 _DESCRIPTION = "Accounts, sign-in, sessions and tokens."
 
 
@@ -103,7 +105,7 @@ async def open_kit(runtime: Runtime, settings: Settings) -> AsyncIterator[Kit]:
     cost = Cost(settings.hashing_memory_kib, settings.hashing_rounds)
     hasher = Hasher(settings.hashing_threads, cost=cost, wait_seconds=settings.hashing_wait_seconds)
     refresh_keys = RefreshKeys(settings.refresh_keys.get_secret_value())
-    lanes = Lanes("auth", settings.database_url.get_secret_value(), 1)
+    lanes = Lanes("auth", settings.database_url.get_secret_value(), _LANES)
     rotator = Rotator(lanes, refresh_keys, runtime.clock)
     breaches = Breaches(settings.hibp_url) if settings.hibp_url else None
     outbound = Outbound(private_networks=settings.provider_private_networks)
@@ -123,6 +125,7 @@ async def open_kit(runtime: Runtime, settings: Settings) -> AsyncIterator[Kit]:
             passwords=Policy(nist=settings.password_profile == "nist", breaches=breaches),  # noqa: S105
             texting=_texting(settings),
             rotator=rotator,
+            lanes=lanes,
             mint=Mint(runtime.ring, refresh_keys, runtime.clock),
             cipher=runtime.cipher,
             sessions_per_user=settings.sessions_per_user,

@@ -1,15 +1,20 @@
 """Raw connections to PostgreSQL for the paths where a session costs more than its statement.
 
-Each call is one statement and so one transaction: one round trip, where a session takes three (begin, statement,
-commit). Sending and resuming in chat and refreshing in auth use nothing else.
+Mostly each call is one statement and so one transaction: one round trip, where a session takes three (begin, statement,
+commit). Sending and resuming in chat and refreshing in auth use nothing else; a sign-in needs a transaction of two.
 """
 
 import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import asyncpg
 import structlog
 
+from libs.db import query_count
 from libs.errors import Unavailable
 from libs.metrics import QUERIES
 
@@ -34,6 +39,7 @@ _SETTINGS = {
 }
 
 log = structlog.get_logger()
+Fetch = Callable[..., Awaitable[list[Any]]]
 
 
 class Lanes:
@@ -71,14 +77,54 @@ class Lanes:
         finally:
             self._free.put_nowait(lane)
 
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Fetch]:
+        """Statements on one connection, committed on leaving. Raises as `fetch` does; nothing is tried again."""
+        lane = await self._free.get()
+        try:
+            await self._begin(lane)
+            yield partial(self._run, lane)
+            await self._control(lane, "COMMIT")
+        except BaseException as error:
+            # Which rolls back: nothing that the connection was amidst of is of use to anybody.
+            self._drop(lane)
+            if isinstance(error, _OUTAGES):
+                raise Unavailable from error
+            raise
+        finally:
+            self._free.put_nowait(lane)
+
+    async def _begin(self, lane: int) -> None:
+        try:
+            await self._control(lane, "BEGIN")
+        except _OUTAGES as error:
+            log.warning("lane_broken", reason=type(error).__name__)
+            self._drop(lane)
+            await self._control(lane, "BEGIN")
+
+    async def _run(self, lane: int, sql: str, *values: object) -> list[Any]:
+        return await self._fetch(lane, sql, values)
+
     async def _fetch(self, lane: int, sql: str, values: tuple[object, ...]) -> list[Any]:
+        connection = await self._connection(lane)
+        self._queries.inc()
+        began, count = time.perf_counter(), query_count.get()
+        rows: list[Any] = await connection.fetch(sql, *values)
+        if count is not None:
+            count.statements += 1
+            count.seconds += time.perf_counter() - began
+        return rows
+
+    async def _control(self, lane: int, command: str) -> None:
+        connection = await self._connection(lane)
+        await connection.execute(command)
+
+    async def _connection(self, lane: int) -> asyncpg.Connection:
         connection = self._all[lane]
         if connection is None or connection.is_closed():
             connection = await asyncpg.connect(self._url, timeout=5, server_settings=self._settings)
             self._all[lane] = connection
-        self._queries.inc()
-        rows: list[Any] = await connection.fetch(sql, *values)
-        return rows
+        return connection
 
     def _drop(self, lane: int) -> None:
         connection, self._all[lane] = self._all[lane], None

@@ -45,12 +45,11 @@ class Entry:
     data: dict[str, Any] = field(default_factory=dict)
 
 
-async def record(db: AsyncSession, entry: Entry, client: Client, *, now: datetime) -> None:
-    """Never a secret, nor an address that somebody merely tried: a failed sign-in names only accounts that exist."""
+def row(entry: Entry, client: Client, *, now: datetime) -> dict[str, Any]:
     context = structlog.contextvars.get_contextvars()
     # What staff does in a user's place, staff has done.
     acting: str | None = context.get("acting_id")
-    row = {
+    return {
         **asdict(entry),
         "actor_id": UUID(acting) if acting else entry.actor_id,
         "at": now,
@@ -61,7 +60,11 @@ async def record(db: AsyncSession, entry: Entry, client: Client, *, now: datetim
         "user_agent": client.user_agent or None,
         "request_id": context.get("request_id"),
     }
-    await db.execute(_INSERT, row)
+
+
+async def record(db: AsyncSession, entry: Entry, client: Client, *, now: datetime) -> None:
+    """Never a secret, nor an address that somebody merely tried: a failed sign-in names only accounts that exist."""
+    await db.execute(_INSERT, row(entry, client, now=now))
     count(entry)
 
 

@@ -17,6 +17,7 @@ from auth_service.domain.tokens import Mint
 from libs.clock import Clock
 from libs.crypto import FieldCipher
 from libs.db import Database
+from libs.lanes import Lanes
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,7 @@ class Kit:
     texting: Texting
     mint: Mint
     rotator: Rotator
+    lanes: Lanes
     cipher: FieldCipher
     sessions_per_user: int
     adaptive: Literal["off", "mail", "step_up"]

@@ -18,6 +18,7 @@ import structlog
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from auth_service.domain import holders
 from auth_service.domain.clients import Client
 from auth_service.domain.tokens import IDLE, STAYING, Holder, Presented, RefreshKeys
 from auth_service.errors import InvalidRefreshToken
@@ -46,16 +47,7 @@ _USABLE = f"""
 """
 # As at the sign-in: an account may be bound to countries, and a place that no database knows is let in.
 _FROM_HERE = "(u.allowed_countries IS NULL OR coalesce(given.country = ANY (u.allowed_countries), true))"
-# Who still has a password that somebody else chose can do with it what everybody can.
-_TOLD = """
-    s.id, s.family, s.salt, s.counter, s.amr, s.aal, s.actor_id, s.cookie,
-    u.id AS user_id, u.number, u.first_name, u.last_name, u.created_at AS user_created_at,
-    CASE WHEN u.must_change_password THEN ARRAY['user'] ELSE u.roles END AS roles,
-    (SELECT value FROM identifiers WHERE user_id = u.id AND kind = 'username') AS username,
-    (SELECT value FROM identifiers WHERE user_id = u.id AND kind = 'email') AS email,
-    (SELECT verified_at IS NOT NULL FROM identifiers WHERE user_id = u.id AND kind = 'email') AS email_verified,
-    EXISTS (SELECT FROM identifiers WHERE user_id = u.id AND verified_at IS NOT NULL) AS is_verified
-"""
+_TOLD = f"s.id, s.family, s.salt, s.counter, s.amr, s.aal, s.actor_id, s.cookie, {holders.COLUMNS}"
 # Whoever changes what the holder may do locks the account for it. Sharing that lock, a refresh comes wholly before the
 # change, with a token of an earlier time that the change outdates, or after it, with what holds now.
 _HOLDER = """
@@ -114,20 +106,8 @@ class Refreshed:
 
     @classmethod
     def of(cls, row: Mapping[Any, Any], issued: datetime) -> Self:
-        holder = Holder(
-            id=row["user_id"],
-            number=row["number"],
-            username=row["username"],
-            email=row["email"],
-            email_verified=bool(row["email_verified"]),
-            is_verified=row["is_verified"],
-            first_name=row["first_name"],
-            last_name=row["last_name"],
-            roles=row["roles"],
-            created_at=row["user_created_at"],
-        )
         session = ("id", "family", "salt", "counter", "amr", "aal", "actor_id", "cookie")
-        return cls(**{name: row[name] for name in session}, holder=holder, issued=issued)
+        return cls(**{name: row[name] for name in session}, holder=holders.read(row), issued=issued)
 
 
 async def rotate(db: AsyncSession, presented: Presented, client: Client, *, now: datetime) -> Refreshed | None:

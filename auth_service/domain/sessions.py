@@ -45,12 +45,11 @@ class Ending:
     client: Client = NOBODY
 
 
-async def start(db: AsyncSession, kit: Kit, user: Holder, opening: Opening, *, client: Client) -> Pair:
-    """For a user who is locked: sign-ins take turns, so that each sees the sessions of the others."""
-    now = kit.clock.now()
-    session = Session(
+def opened(user_id: UUID, opening: Opening, *, client: Client, now: datetime) -> Session:
+    """A session as it begins."""
+    return Session(
         id=uuid7(),
-        user_id=user.id,
+        user_id=user_id,
         family=opening.family,
         salt=secrets.token_bytes(_SALT_BYTES),
         counter=0,
@@ -71,17 +70,27 @@ async def start(db: AsyncSession, kit: Kit, user: Holder, opening: Opening, *, c
         idle_expires_at=now + IDLE,
         expires_at=now + FAMILIES[opening.family].absolute,
     )
+
+
+def started(session: Session) -> Entry:
+    """What the audit log is told of it."""
+    return Entry(
+        action="session.started",
+        actor_id=session.actor_id or session.user_id,
+        subject_id=session.user_id,
+        session_id=session.id,
+        data={"amr": session.amr, "family": session.family},
+    )
+
+
+async def start(db: AsyncSession, kit: Kit, user: Holder, opening: Opening, *, client: Client) -> Pair:
+    """For a user who is locked: sign-ins take turns, so that each sees the sessions of the others."""
+    now = kit.clock.now()
+    session = opened(user.id, opening, client=client, now=now)
     db.add(session)
     await db.flush()
     await _end_longest_idle(db, kit, user.id, now=now)
-    entry = Entry(
-        action="session.started",
-        actor_id=opening.actor_id or user.id,
-        subject_id=user.id,
-        session_id=session.id,
-        data={"amr": list(opening.amr), "family": opening.family},
-    )
-    await audit.record(db, entry, client, now=now)
+    await audit.record(db, started(session), client, now=now)
     log.info("session_started", user_id=str(user.id), session_id=str(session.id))
     return kit.mint.pair(user, session, counter=0)
 

@@ -3,14 +3,23 @@
 import hashlib
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 from uuid import UUID
 
 import structlog
-from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from auth_service.domain import admission, audit, devices, floods, messages, passwords, quotas, throttles, users
+from auth_service.domain import (
+    admission,
+    audit,
+    devices,
+    floods,
+    messages,
+    passwords,
+    quotas,
+    shortcut,
+    throttles,
+    users,
+)
 from auth_service.domain.audit import Entry
 from auth_service.domain.clients import Client
 from auth_service.domain.hashing import Verdict
@@ -70,9 +79,17 @@ async def with_password(
     if attempt.user_id is None or not verdict.matches:
         await _fail(kit, attempt)
         raise InvalidCredentials
+    opening = Opening(amr=["pwd"], family=family, cookie=cookie, device_id=attempt.device_id)
+    pair = None
+    if attempt.hash is not None and verdict.upgraded is None:
+        pair = await shortcut.begin(kit, attempt.user_id, attempt.hash, opening, client=client)
+    return pair or await _at_length(kit, attempt, verdict, opening)
+
+
+async def _at_length(kit: Kit, attempt: _Attempt, verdict: Verdict, opening: Opening) -> Pair:
     try:
         async with kit.database.transaction() as db:
-            return await _begin(db, kit, attempt, verdict, opening=Opening(amr=["pwd"], family=family, cookie=cookie))
+            return await _begin(db, kit, attempt, verdict, opening=opening)
     except InvalidCredentials:
         # A suspended account is slowed down like any other, or its owner's password could be told by that.
         await _fail(kit, attempt)
@@ -86,49 +103,42 @@ async def with_password(
 
 
 # Whose name it is, what proves it, whether the device is known and how long to wait: one round trip for every sign-in,
-# and in a transaction of its own, over before the hashing begins. A queue of sign-ins must not hold every connection.
-_LOOK = text(
-    """
+# over before the hashing begins. A queue of sign-ins must not hold every connection.
+_LOOK = f"""
     SELECT who.user_id, p.hash, d.id AS device_id,
         CASE WHEN d.id IS NULL THEN greatest(account.until, place.until, network.until) END AS until,
         d.id IS NULL AND (
-            coalesce(account.failures >= :free_per_account, false)
-            OR coalesce(place.failures >= :free_per_place, false)
-            OR coalesce(network.failures >= :free_per_network, false)
+            coalesce(account.failures >= {throttles.FREE_PER_ACCOUNT}, false)
+            OR coalesce(place.failures >= {throttles.FREE_PER_PLACE}, false)
+            OR coalesce(network.failures >= {throttles.FREE_PER_NETWORK}, false)
         ) AS suspicious
     FROM (
-        SELECT found.user_id, 'password:' || coalesce(CAST(found.user_id AS text), :nobody) AS key FROM (
-            SELECT (SELECT user_id FROM identifiers WHERE value_norm = :norm AND kind = :kind) AS user_id
+        SELECT found.user_id, 'password:' || coalesce(found.user_id::text, $3) AS key FROM (
+            SELECT (SELECT user_id FROM identifiers WHERE value_norm = $1 AND kind = $2) AS user_id
         ) AS found
     ) AS who
     LEFT JOIN passwords AS p ON p.user_id = who.user_id
-    LEFT JOIN devices AS d ON d.user_id = who.user_id AND d.hash = :device
+    LEFT JOIN devices AS d ON d.user_id = who.user_id AND d.hash = $4
     LEFT JOIN throttles AS account ON account.key = who.key
-    LEFT JOIN throttles AS place ON place.key = who.key || :place
-    LEFT JOIN throttles AS network ON network.key = :network
-    """
-)
+    LEFT JOIN throttles AS place ON place.key = who.key || $5
+    LEFT JOIN throttles AS network ON network.key = $6
+"""  # noqa: S608
 
 
 async def _look(kit: Kit, name: Name | None, client: Client) -> _Attempt:
-    async with kit.database.transaction() as db:
-        row = await _row(db, name, client, now=kit.clock.now())
-    return _Attempt(name, client, row.user_id, row.hash, row.device_id, row.until, row.suspicious)
+    (row,) = await kit.lanes.fetch(_LOOK, *_looked_for(name, client, kit.clock.now()))
+    return _Attempt(name, client, row["user_id"], row["hash"], row["device_id"], row["until"], row["suspicious"])
 
 
-async def _row(db: AsyncSession, name: Name | None, client: Client, *, now: datetime) -> Row[Any]:
-    values = {
-        "norm": name.norm if name else "",
-        "kind": name.kind if name else "",
-        "nobody": throttles.subject(None, _digest(name)),
-        "device": devices.digest(client.device_token),
-        "place": f"@{client.network}",
-        "network": throttles.network(client, now).key,
-        "free_per_account": throttles.FREE_PER_ACCOUNT,
-        "free_per_place": throttles.FREE_PER_PLACE,
-        "free_per_network": throttles.FREE_PER_NETWORK,
-    }
-    return (await db.execute(_LOOK, values)).one()
+def _looked_for(name: Name | None, client: Client, now: datetime) -> tuple[object, ...]:
+    return (
+        name.norm if name else "",
+        name.kind if name else "",
+        throttles.subject(None, _digest(name)),
+        devices.digest(client.device_token),
+        f"@{client.network}",
+        throttles.network(client, now).key,
+    )
 
 
 async def _require_solution(kit: Kit, attempt: _Attempt) -> None:
@@ -148,7 +158,8 @@ async def _begin(db: AsyncSession, kit: Kit, attempt: _Attempt, verdict: Verdict
     now = kit.clock.now()
     # The password may have been changed while the old one was being checked, and of a thousand guesses at once all but
     # the first few come too late.
-    row = await _row(db, attempt.name, attempt.client, now=now)
+    connection = await db.connection()
+    row = (await connection.exec_driver_sql(_LOOK, _looked_for(attempt.name, attempt.client, now))).one()
     if row.user_id != attempt.user_id or row.hash != attempt.hash:
         raise InvalidCredentials
     if wait := throttles.seconds_until(row.until, now):
