@@ -4,6 +4,7 @@ The new address is proved by a link before anything changes. The old one, if it 
 back for a week: whoever has taken an account over by its password cannot keep it by its address.
 """
 
+from collections.abc import Collection
 from datetime import timedelta
 from uuid import UUID
 
@@ -13,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from auth_service.domain import (
     additions,
     audit,
+    claims,
     identifiers,
     links,
     messages,
@@ -58,13 +60,15 @@ async def request(db: AsyncSession, kit: Kit, user_id: UUID, new: Name, *, clien
 async def confirm(db: AsyncSession, kit: Kit, token: str, client: Client) -> None:
     """Raises InvalidCode, LinkSpent, and EmailTaken when somebody else has proved the address meanwhile."""
     now = kit.clock.now()
-    link = await links.consume(db, links.CHANGE_EMAIL, token, now=now)
+    link = await links.look(db, links.CHANGE_EMAIL, token, now=now)
+    new = identifiers.email(link.data["email"])
+    claimants = await claims.hold(db, link.user_id, new)
+    await links.consume(db, links.CHANGE_EMAIL, token, now=now)
     user = await users.find(db, link.user_id, lock=True)
     current = user.identifier("email") if user else None
     if user is None or user.status != "active" or _norm(current) != link.data["from"]:
         raise LinkSpent
-    new = identifiers.email(link.data["email"])
-    await _give(db, kit, user, new, client=client)
+    await _give(db, kit, user, new, claimants=claimants, client=client)
     await links.kill(db, user.id, links.CHANGE_EMAIL, links.RESET_PASSWORD, links.VERIFY_EMAIL, now=now)
     if current is not None and current.value_norm != new.norm:
         await _tell_old(db, kit, user, old=current, new=new)
@@ -78,15 +82,18 @@ async def undo(kit: Kit, token: str, client: Client) -> None:
     Raises InvalidCode, LinkSpent, and EmailTaken when somebody else has proved it."""
     async with kit.database.transaction() as db:
         now = kit.clock.now()
-        link = await links.consume(db, links.UNDO_EMAIL, token, now=now)
+        link = await links.look(db, links.UNDO_EMAIL, token, now=now)
+        old = identifiers.email(link.data["email"])
+        numbers = await phone_change.former(db, link.user_id, since=link.created_at)
+        claimants = await claims.hold(db, link.user_id, old, *numbers)
+        await links.consume(db, links.UNDO_EMAIL, token, now=now)
         user = await users.find(db, link.user_id, lock=True)
         if user is None or user.status == "deleted":
             raise LinkSpent
-        old = identifiers.email(link.data["email"])
-        await _give(db, kit, user, old, client=client)
+        await _give(db, kit, user, old, claimants=claimants, client=client)
         await _shut_out(db, kit, user, link)
         # Whoever had the account meanwhile may have given it a phone that signs in.
-        await phone_change.take_back(db, kit, user, since=link.created_at, client=client)
+        await phone_change.take_back(db, kit, user, claimants=claimants, since=link.created_at, client=client)
         await users.save(db, user, now=now)
         ended = await sessions.end_all(db, user.id, reason="email_undo", now=now, client=client)
         await revocations.record_user(db, user.id, now=now)
@@ -107,19 +114,13 @@ async def _send(db: AsyncSession, kit: Kit, user: User, new: Name) -> None:
     await messages.mail(db, kit, user, "email_change_confirm", to=new.value, secret=token)
 
 
-async def _give(db: AsyncSession, kit: Kit, user: User, address: Name, *, client: Client) -> None:
+async def _give(
+    db: AsyncSession, kit: Kit, user: User, address: Name, *, claimants: Collection[UUID], client: Client
+) -> None:
     """Makes a proved address the user's. Whoever merely claims it loses it, as anybody can register with it."""
-    now = kit.clock.now()
-    owner_id = await identifiers.owner(db, address)
-    owner = await users.find(db, owner_id, lock=True) if owner_id and owner_id != user.id else None
-    if owner is not None and not owner.email_verified:
-        await _drop(db, owner.id)
-        entry = Entry(action="email.lost", subject_id=owner.id, reason="proved_by_another")
-        await audit.record(db, entry, client, now=now)
-        if owner.status != "pending":
-            await users.save(db, owner, now=now)
+    await claims.release(db, kit, address, claimants, client=client)
     await _drop(db, user.id)
-    await identifiers.claim(db, user.id, address, now=now, verified=True)
+    await identifiers.claim(db, user.id, address, now=kit.clock.now(), verified=True)
 
 
 async def _drop(db: AsyncSession, user_id: UUID) -> None:

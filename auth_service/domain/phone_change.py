@@ -4,7 +4,7 @@ A link brings the old number back for a week. It goes by mail, for whoever has t
 the old number only where no address was proved.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from auth_service.domain import (
     additions,
     audit,
+    claims,
     identifiers,
     links,
     messages,
@@ -40,8 +41,9 @@ async def confirm(db: AsyncSession, kit: Kit, attempt: Attempt, user_id: UUID, *
     """Raises WrongCode, and PhoneTaken when somebody else has proved the number: whoever only claims it loses it."""
     phone = identifiers.phone(await phone_codes.redeem(kit, phone_codes.CHANGE_PHONE, attempt, client=client))
     now = kit.clock.now()
+    claimants = await claims.hold(db, user_id, phone)
     user = await users.myself(db, user_id, lock=True)
-    await phones.release_unproved(db, kit, phone, client=client, keep=user.id)
+    await claims.release(db, kit, phone, claimants, client=client)
     await phone_codes.end_pending(db, user.id, now=now)
     old = user.identifier("phone")
     if old is not None and old.value_norm == phone.norm:
@@ -61,11 +63,13 @@ async def undo(kit: Kit, token: str, client: Client) -> None:
     number."""
     now = kit.clock.now()
     async with kit.database.transaction() as db:
-        link = await links.consume(db, links.UNDO_PHONE, token, now=now)
+        link = await links.look(db, links.UNDO_PHONE, token, now=now)
+        claimants = await claims.hold(db, link.user_id, *_proved(link))
+        await links.consume(db, links.UNDO_PHONE, token, now=now)
         user = await users.find(db, link.user_id, lock=True)
         if user is None or user.status == "deleted":
             raise LinkSpent
-        await _restore(db, kit, user, link, client=client)
+        await _restore(db, kit, user, link, claimants=claimants, client=client)
         await _void_password(db, kit, user, link)
         await additions.remove(db, user.id, changed_at=link.created_at, now=now)
         ended = await sessions.end_all(db, user.id, reason="phone_undo", now=now, client=client)
@@ -75,20 +79,35 @@ async def undo(kit: Kit, token: str, client: Client) -> None:
     await revocations.announce_user(kit.redis, user.id, now)
 
 
-async def take_back(db: AsyncSession, kit: Kit, user: User, *, since: datetime, client: Client) -> None:
-    """Undoes what became of the number of a locked user since then, when that was not their doing."""
+async def former(db: AsyncSession, user_id: UUID, *, since: datetime) -> list[Name]:
+    """The number that `take_back` would bring back, if it was proved."""
+    link = await links.earliest(db, user_id, links.UNDO_PHONE, since=since)
+    return _proved(link) if link else []
+
+
+async def take_back(
+    db: AsyncSession, kit: Kit, user: User, *, claimants: Collection[UUID], since: datetime, client: Client
+) -> None:
+    """Undoes what became of the number of a locked user since then, when that was not their doing. `claimants` are
+    those who `hold` found."""
     await phone_codes.end_pending(db, user.id, now=kit.clock.now())
     link = await links.earliest(db, user.id, links.UNDO_PHONE, since=since)
     if link is None:
         return
     try:
-        await _restore(db, kit, user, link, client=client)
+        await _restore(db, kit, user, link, claimants=claimants, client=client)
     except PhoneTaken:
         entry = Entry(action="phone.lost", subject_id=user.id, reason="proved_by_another")
         await audit.record(db, entry, client, now=kit.clock.now())
 
 
-async def _restore(db: AsyncSession, kit: Kit, user: User, link: Link, *, client: Client) -> None:
+def _proved(link: Link) -> list[Name]:
+    return [identifiers.phone(link.data["phone"])] if link.data["phone"] and link.data["verified"] else []
+
+
+async def _restore(
+    db: AsyncSession, kit: Kit, user: User, link: Link, *, claimants: Collection[UUID], client: Client
+) -> None:
     now = kit.clock.now()
     # Whoever changes a number twice has caused the second link. Links for numbers before this one stay good.
     await links.kill(db, user.id, links.UNDO_PHONE, now=now, since=link.created_at)
@@ -96,10 +115,10 @@ async def _restore(db: AsyncSession, kit: Kit, user: User, link: Link, *, client
     await phones.drop(db, user.id)
     if link.data["phone"] is None:
         return
-    phone, verified = identifiers.phone(link.data["phone"]), link.data["verified"]
-    if verified:
-        await phones.release_unproved(db, kit, phone, client=client, keep=user.id)
-    await identifiers.claim(db, user.id, phone, now=now, verified=verified)
+    for proved in _proved(link):
+        await claims.release(db, kit, proved, claimants, client=client)
+    phone = identifiers.phone(link.data["phone"])
+    await identifiers.claim(db, user.id, phone, now=now, verified=link.data["verified"])
 
 
 async def _tell(db: AsyncSession, kit: Kit, user: User, phone: Name, *, old: Identifier | None, client: Client) -> None:

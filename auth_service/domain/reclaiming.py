@@ -1,8 +1,8 @@
-"""An address that somebody typed and never proved, and then its owner comes and proves it otherwise.
+"""An address or number that somebody typed and never proved, and then its owner comes and proves it.
 
-Anybody can register with an address that is not theirs and wait for its owner. So an account that nothing else proves
-becomes the owner's alone: what opened it before opens it no more. An account that its holder has proved in another way
-is theirs, and only loses the address.
+Anybody can register with one that is not theirs and wait for its owner. So an account that nothing else proves becomes
+the owner's alone: what opened it before opens it no more. An account that its holder has proved in another way is
+theirs, and only loses the address or number.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ import structlog
 from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from auth_service.domain import audit, identifiers, messages, revocations, sessions, users
+from auth_service.domain import audit, claims, identifiers, messages, revocations, sessions, users
 from auth_service.domain.audit import Entry
 from auth_service.domain.clients import Client
 from auth_service.domain.identifiers import Name
@@ -48,40 +48,42 @@ class Reclaimed:
     at: datetime
 
 
-async def reclaim(db: AsyncSession, kit: Kit, user: User, email: Name, *, client: Client) -> Reclaimed | None:
-    """None when the locked account keeps its holder, and the address is free; otherwise it is the owner's now, and what
+async def reclaim(db: AsyncSession, kit: Kit, user: User, proved: Name, *, client: Client) -> Reclaimed | None:
+    """None when the locked account keeps its holder, and the name is free; otherwise it is the owner's now, and what
     comes back must be announced."""
-    if user.phone_verified or await is_known(db, user):
-        await _release(db, kit, user, email, client=client)
+    if await _is_proved_otherwise(db, user, proved):
+        await claims.release(db, kit, proved, {user.id}, client=client)
         return None
-    phone = delete(Identifier).where(Identifier.user_id == user.id, Identifier.kind == "phone")
-    await db.execute(phone.execution_options(synchronize_session=False))
-    reclaimed = await shut_out(db, kit, user, reason="reclaimed", client=client)
-    await identifiers.verify(db, user.id, email.norm, now=reclaimed.at)
-    await _tell(db, kit, user)
-    entry = Entry(action="account.reclaimed", actor_id=user.id, subject_id=user.id, reason="address_proved")
-    await audit.record(db, entry, client, now=reclaimed.at)
-    log.info("account_reclaimed", user_id=str(user.id))
-    return reclaimed
-
-
-async def shut_out(db: AsyncSession, kit: Kit, user: User, *, reason: str, client: Client) -> Reclaimed:
-    """What opened a locked account opens it no more, and nothing that its former holder chose keeps its owner out. The
-    caller saves it."""
     now = kit.clock.now()
-    for table in _KEYS:
-        theirs = delete(table).where(table.user_id == user.id)
-        await db.execute(theirs.execution_options(synchronize_session=False))
-    ended = await sessions.end_all(db, user.id, reason=reason, now=now, client=client)
+    await _void_keys(db, user.id, proved)
+    ended = await sessions.end_all(db, user.id, reason="reclaimed", now=now, client=client)
     # Other services remember the tokens of programs for a while; these they ask about anew.
     await revocations.record_user(db, user.id, now=now)
+    await identifiers.verify(db, user.id, proved.norm, now=now)
+    # Where its former holder would have let it be used from; its owner would be locked out.
     user.allowed_countries = None
     user.must_change_password = False
+    await _tell(db, kit, user)
+    entry = Entry(action="account.reclaimed", actor_id=user.id, subject_id=user.id, reason=f"{proved.kind}_proved")
+    await audit.record(db, entry, client, now=now)
+    log.info("account_reclaimed", user_id=str(user.id))
     return Reclaimed(user.id, ended, now)
 
 
-async def is_known(db: AsyncSession, user: User) -> bool:
-    """Whether something else than an address or a number proves whose account it is."""
+async def _void_keys(db: AsyncSession, user_id: UUID, proved: Name) -> None:
+    """What opened the account opens it no more, nor does another address or number that was typed with this one;
+    sessions are for the caller to end."""
+    for table in _KEYS:
+        theirs = delete(table).where(table.user_id == user_id)
+        await db.execute(theirs.execution_options(synchronize_session=False))
+    others = Identifier.user_id == user_id, Identifier.kind.in_(("email", "phone")), Identifier.kind != proved.kind
+    await db.execute(delete(Identifier).where(*others).execution_options(synchronize_session=False))
+
+
+async def _is_proved_otherwise(db: AsyncSession, user: User, proved: Name) -> bool:
+    """Whether something else than this address or number says whose account it is."""
+    if any(each.verified_at is not None and each.value_norm != proved.norm for each in user.identifiers):
+        return True
     linked = await db.scalar(select(ExternalIdentity.id).where(ExternalIdentity.user_id == user.id).limit(1))
     # Staff were made so by somebody who knew them.
     return linked is not None or user.roles != ["user"]
@@ -102,11 +104,3 @@ async def _tell(db: AsyncSession, kit: Kit, user: User) -> None:
     await db.flush()
     await db.refresh(user, ["identifiers"])
     await outbox.add(db, UserRegistered(profile=users.profile(user)), kit.clock.now())
-
-
-async def _release(db: AsyncSession, kit: Kit, user: User, email: Name, *, client: Client) -> None:
-    losing = delete(Identifier).where(Identifier.user_id == user.id, Identifier.value_norm == email.norm)
-    await db.execute(losing.execution_options(synchronize_session=False))
-    entry = Entry(action="email.lost", subject_id=user.id, reason="proved_by_another")
-    await audit.record(db, entry, client, now=kit.clock.now())
-    await users.save(db, user, now=kit.clock.now())
