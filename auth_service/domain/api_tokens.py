@@ -69,9 +69,14 @@ async def create(db: AsyncSession, kit: Kit, user_id: UUID, wanted: Wanted, *, c
 async def _require_room(db: AsyncSession, user_id: UUID, *, now: datetime) -> None:
     # Those of one user take turns, so that the count holds.
     await db.execute(select(User.id).where(User.id == user_id).with_for_update(key_share=True))
-    count = select(func.count()).select_from(ApiToken).where(*_usable(now), ApiToken.user_id == user_id)
-    if (await db.scalar(count) or 0) >= MOST:
+    if await count(db, user_id, now=now) >= MOST:
         raise TooManyApiTokens
+
+
+async def count(db: AsyncSession, user_id: UUID, *, now: datetime) -> int:
+    """How many work."""
+    usable = select(func.count()).select_from(ApiToken).where(*_usable(now), ApiToken.user_id == user_id)
+    return await db.scalar(usable) or 0
 
 
 async def held(db: AsyncSession, user_id: UUID, *, now: datetime) -> list[ApiToken]:

@@ -12,7 +12,7 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from auth_service.domain import factors, links, messages, passwords, revocations, throttles, users
+from auth_service.domain import api_tokens, factors, links, messages, passwords, revocations, throttles, users
 from auth_service.domain.kit import Kit
 from auth_service.errors import NotAllowed
 from auth_service.models import Password, User
@@ -59,4 +59,5 @@ async def replace(db: AsyncSession, kit: Kit, user: User, new_hash: str, *, now:
     await links.kill(db, user.id, links.RESET_PASSWORD, links.CHANGE_EMAIL, now=now)
     await throttles.forget(db, [throttles.account(throttles.subject(user.id))])
     await revocations.record_user(db, user.id, now=now)
-    await messages.mail(db, kit, user, "password_changed")
+    left = await api_tokens.count(db, user.id, now=now)
+    await messages.mail(db, kit, user, "password_changed", variables={"api_tokens": str(left)})

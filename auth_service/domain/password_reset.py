@@ -79,12 +79,12 @@ async def reset(kit: Kit, token: str, new: str, client: Client) -> Remembered:
         now = kit.clock.now()
         link = await links.consume(db, links.RESET_PASSWORD, token, now=now)
         user = await _reader(db, link)
+        if not user.email_verified:
+            await _take_over(db, user, link, now=now)
         await new_password.replace(db, kit, user, new_hash, now=now)
         ended = await sessions.end_all(db, user.id, reason="password_reset", now=now, client=client)
         await db.execute(delete(Device).where(Device.user_id == user.id))
         device = await devices.remember(db, user.id, client, now=now)
-        if not user.email_verified:
-            await _take_over(db, user, link, now=now)
         entry = Entry(action="password.reset", actor_id=user.id, subject_id=user.id)
         await audit.record(db, entry, client, now=now)
     await sessions.announce(kit, ended)

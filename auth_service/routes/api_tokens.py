@@ -34,7 +34,7 @@ async def create_api_token(*, body: NewApiToken, me: Unbroken, db: Db, kit: Tool
 
 @router.get("")
 async def list_api_tokens(me: CurrentUser, db: Db, clock: Now) -> ApiTokenList:
-    """One's own tokens that work, the newest first."""
+    """One's own tokens that work, the newest first. Signing out everywhere and a new password leave them alone."""
     rows = await api_tokens.held(db, me.user_id, now=clock.now())
     return ApiTokenList(results=[ApiTokenShown.model_validate(row) for row in rows])
 

@@ -6,7 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, status
 
 from auth_service.deps import Device, Tools
-from auth_service.domain import sessions, user_agents
+from auth_service.domain import api_tokens, sessions, user_agents
 from auth_service.domain.sessions import Ending
 from auth_service.models import Session
 from auth_service.routes.cookies import Cookies
@@ -58,17 +58,20 @@ async def sign_out(
 
 
 @router.post("/logout-all")
-async def sign_out_everywhere(me: CurrentUser, kit: Tools, device: Device, jar: Cookies) -> SignedOutEverywhere:
-    """Ends all of one's sessions, this one included."""
+async def sign_out_everywhere(
+    *, me: CurrentUser, db: Db, kit: Tools, device: Device, jar: Cookies
+) -> SignedOutEverywhere:
+    """Ends all of one's sessions, this one included. Tokens for programs stay."""
     jar.clear()
-    return SignedOutEverywhere(ended=await sessions.sign_out_everywhere(kit, me.user_id, keep=None, client=device))
+    ended = await sessions.sign_out_everywhere(kit, me.user_id, keep=None, client=device)
+    return SignedOutEverywhere(ended=ended, api_tokens=await api_tokens.count(db, me.user_id, now=kit.clock.now()))
 
 
 @router.post("/logout-others")
-async def sign_out_elsewhere(me: CurrentUser, kit: Tools, device: Device) -> SignedOutEverywhere:
-    """Ends all of one's sessions but this one."""
+async def sign_out_elsewhere(me: CurrentUser, db: Db, kit: Tools, device: Device) -> SignedOutEverywhere:
+    """Ends all of one's sessions but this one. Tokens for programs stay."""
     ended = await sessions.sign_out_everywhere(kit, me.user_id, keep=me.session_id, client=device)
-    return SignedOutEverywhere(ended=ended)
+    return SignedOutEverywhere(ended=ended, api_tokens=await api_tokens.count(db, me.user_id, now=kit.clock.now()))
 
 
 @router.get("/sessions")

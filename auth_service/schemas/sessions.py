@@ -20,9 +20,10 @@ class SignedOut(BaseModel):
 
 
 class SignedOutEverywhere(SignedOut):
-    """`ended` sessions were running until now."""
+    """`ended` sessions were running until now. `api_tokens` of programs go on working; they are revoked one by one."""
 
     ended: int
+    api_tokens: int
 
 
 class SessionShown(Resource):

@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 
 from libs.tokens import SERVICE_HEADER, ServiceTokens
-from tests.auth.api import Account, Api
+from tests.auth.api import PASSWORD, Account, Api
 from tests.auth.conftest import OpenApi
 
 PATH = "/api/v1/auth/api-tokens"
@@ -129,6 +129,23 @@ async def test_a_suspended_owner_has_no_tokens(api: Api) -> None:
     await api.sql("UPDATE users SET status = 'suspended' WHERE id = :id", id=owner.id)
     assert (await api.me(token)).json()["code"] == "invalid_token"
     assert (await ask(api, token)) == {**(await ask(api, "nonsense")), "active": False}
+
+
+@pytest.mark.promise("A61")
+async def test_what_ends_sessions_tells_of_the_tokens_that_stay(api: Api) -> None:
+    owner, other = await api.register(), await api.register()
+    stays, ended = await make(api, owner, "auth:read"), await make(api, owner)
+    await make(api, other)
+    await api.call("DELETE", f"{PATH}/{ended['id']}", owner.access)
+    new = "battery staple horse"
+    changed = {"current_password": PASSWORD, "new_password": new}
+    assert (await api.post("/api/v1/users/me/password", changed, owner.access)).status_code == 200
+    mail = (await api.mails(owner.email))[-1]
+    assert (mail.kind, mail.variables) == ("password_changed", {"api_tokens": "1"})
+    for way in ("logout-others", "logout-all"):
+        access = (await api.sign_in(new, email=owner.email)).json()["access"]
+        assert (await api.post(f"/api/v1/auth/{way}", None, access)).json()["api_tokens"] == 1
+    assert (await api.me(stays["token"])).status_code == 200
 
 
 @pytest.mark.promise("A61")

@@ -158,7 +158,7 @@ async def test_signing_out_everywhere_ends_all_sessions(either: Api) -> None:
     made, stranger = await either.register(), await either.register()
     other = account(await either.sign_in(email=made.email))
     answer = await either.post("/api/v1/auth/logout-all", None, made.access)
-    assert answer.json() == {"status": "logged_out", "ended": 2}
+    assert answer.json() == {"status": "logged_out", "ended": 2, "api_tokens": 0}
     for ended in (made, other):
         assert await either.ended(ended.access) == "token_revoked"
         assert (await either.refresh(ended.refresh)).json()["code"] == "token_revoked"
@@ -170,7 +170,7 @@ async def test_signing_out_elsewhere_keeps_this_session(api: Api) -> None:
     made = await api.register()
     others = [account(await api.sign_in(email=made.email)) for _ in range(3)]
     answer = await api.post("/api/v1/auth/logout-others", None, made.access)
-    assert answer.json() == {"status": "logged_out", "ended": 3}
+    assert answer.json() == {"status": "logged_out", "ended": 3, "api_tokens": 0}
     for other in others:
         assert await api.ended(other.access) == "token_revoked"
         assert (await api.refresh(other.refresh)).status_code == 401

@@ -20,8 +20,9 @@ LANGUAGES = sorted(languages.TAGS)
 VALUES: dict[str, Any] = {
     "new_email": "new@example.test", "device": "Firefox on Linux", "place": "Oslo", "time": "2026-11-21T15:04:05Z",
     "what": "totp_added", "remaining": "3", "date": "2026-12-21", "provider": "Google", "label": "Backups",
-    "sender": "Grace Hopper", "conversation": "Tea club", "excerpt": "Tea?\nAt five.",
+    "sender": "Grace Hopper", "conversation": "Tea club", "excerpt": "Tea?\nAt five.", "api_tokens": "7",
 }  # fmt: skip
+NUMBERS = ("remaining", "api_tokens")
 NASTY = "<script>alert(1)</script> \"' & {{ 7*7 }} {% raw %} \r\nBcc: evil@example.test ${x} %s \u202e"
 BASE = "https://app.example.test/account"
 
@@ -97,7 +98,7 @@ def test_every_value_is_shown(kind: str) -> None:
 @pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("kind", MAILS)
 def test_values_are_never_more_than_text(kind: str, language: str) -> None:
-    given = {n: NASTY if isinstance(v, str) and n != "remaining" else v for n, v in values(kind).items()}
+    given = {n: NASTY if isinstance(v, str) and n not in NUMBERS else v for n, v in values(kind).items()}
     mail = templates.render(kind, {**given, "language": language}, secret(kind) and "<b>&\"'{{7*7}}")
     plain = templates.render(kind, values(kind, language=language), secret(kind))
     assert [tag for tag, _ in Reader(mail.html).seen if tag != "br"] == [
@@ -106,7 +107,7 @@ def test_values_are_never_more_than_text(kind: str, language: str) -> None:
     assert len(mail.subject.splitlines()) == 1
     assert kind == "message" or "\nBcc:" not in mail.text
     assert "49" not in mail.text + mail.html
-    assert not given.keys() - {"name", "label", "remaining"} or "{{ 7*7 }}" in mail.text
+    assert not given.keys() - {"name", "label", *NUMBERS} or "{{ 7*7 }}" in mail.text
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -288,3 +289,13 @@ async def test_links_lead_to_the_configured_address_only(own_world: World) -> No
 def test_rows_from_before_languages_are_still_worded() -> None:
     old = {"name": "Ada", "page": "https://app.example.test/verify"}
     assert "https://app.example.test/verify#token=t" in templates.render("verify_email", old, "t").text
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_new_password_tells_of_tokens_where_there_are_any(language: str) -> None:
+    def told(count: str) -> str:
+        return templates.render("password_changed", {"language": language, "api_tokens": count}).text
+
+    assert "(7)" in told("7")
+    assert "(0)" not in told("0")
+    assert told("0") == templates.render("password_changed", {"language": language}).text

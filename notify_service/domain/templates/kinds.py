@@ -64,6 +64,12 @@ class WithSecret(Told):
     secret: Secret
 
 
+class PasswordChanged(Told):
+    """`api_tokens` of programs go on working."""
+
+    api_tokens: int = 0
+
+
 class Undo(WithSecret):
     new_email: Line
 
@@ -117,7 +123,7 @@ MAILS: dict[str, type[Told]] = {
     "choose_password": WithSecret,
     "reauth_code": WithSecret,
     "sign_in_code": WithSecret,
-    "password_changed": Told,
+    "password_changed": PasswordChanged,
     "password_attacked": Told,
     "email_change_confirm": WithSecret,
     "email_change_undo": Undo,
