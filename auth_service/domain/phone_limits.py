@@ -15,7 +15,7 @@ from prometheus_client import Counter
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from auth_service.domain import audit, quotas
+from auth_service.domain import audit, floods, quotas
 from auth_service.domain.audit import Entry
 from auth_service.domain.clients import Client
 from auth_service.domain.texting import Budgets, Texting
@@ -100,7 +100,7 @@ async def may_tell(db: AsyncSession, texting: Texting, text: Text, *, client: Cl
 async def note(
     db: AsyncSession, texting: Texting, text: Text, withheld: str | None, *, client: Client, now: datetime
 ) -> None:
-    """Where those who run the service look. The same work whether or not it was sent.
+    """Where those who run the service look: a text is an entry of the audit log, those kept back by one in a flood.
 
     The account stands in the details, which nobody but them reads: in the log that its owner sees, and in the copy of
     their data, the reason would be an answer.
@@ -108,8 +108,10 @@ async def note(
     prefix, _ = texting.budgets.prefix_of(text.phone)
     data = {"kind": text.kind, "prefix": prefix, **({"account": str(text.user_id)} if text.user_id else {})}
     entry = Entry(action="text.sent", result="refused" if withheld else "ok", reason=withheld, data=data)
-    await audit.record(db, entry, client, now=now)
-    if withheld is not None:
+    if withheld is None:
+        await audit.record(db, entry, client, now=now)
+    else:
+        await floods.record(db, entry, client, of=client.network, now=now)
         WITHHELD.labels(text.kind, withheld).inc()
         log.warning("text_withheld", reason=withheld, **data)
 

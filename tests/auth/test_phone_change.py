@@ -291,7 +291,7 @@ async def test_link_that_is_not_texted_to_the_old_number_is_counted_and_noted(op
         assert withheld("prefix", "phone_undo") == before + 1
         query = "SELECT result, reason, data FROM audit WHERE action = 'text.sent' AND request_id = :id"
         [row] = await api.sql(query, id=answer.headers["X-Request-Id"])
-        data = {"kind": "phone_undo", "prefix": "+336", "account": signed_in["user"]["id"]}
+        data = {"kind": "phone_undo", "prefix": "+336", "account": signed_in["user"]["id"], "attempts": 1}
         assert (row.result, row.reason, row.data) == ("refused", "prefix", data)
 
 

@@ -143,10 +143,20 @@ async def test_staff_sees_what_was_kept_back_and_who_asked_does_not(phone: Phone
     query = "/api/v1/admin/auth/audit?action=text.sent&result=refused&ip=203.0.113.78"
     row = (await phone.api.get(query, admin.access)).json()["results"][0]
     assert (row["reason"], row["request_id"]) == ("expensive", asked.headers["X-Request-Id"])
-    assert row["data"] == {"kind": "phone_change", "prefix": "+49", "account": str(ada.id)}
+    assert row["data"] == {"kind": "phone_change", "prefix": "+49", "account": str(ada.id), "attempts": 1}
     assert number not in str(row)
     assert "text.sent" not in (await phone.api.get("/api/v1/users/me/audit", ada.access)).text
     assert await phone.api.audit("text.sent", actor_id=ada.id) == []
+
+
+@pytest.mark.promise("A14", "A44")
+async def test_flood_of_requests_is_noted_without_a_row_for_each(phone: Phone) -> None:
+    dear, ip, before = Phone(phone.api, numbers("+499001")), new_address(), withheld("expensive")
+    answers = [await dear.ask(ip=ip) for _ in range(10)]
+    assert {str(shown(answer)) for answer in answers} == {str(shown(answers[0]))}
+    assert withheld("expensive") == before + 10
+    rows = await phone.api.sql("SELECT data->'attempts' AS n FROM audit WHERE action = 'text.sent' AND ip = :ip", ip=ip)
+    assert [row.n for row in rows] == [1, 10]
 
 
 @pytest.mark.promise("A14")
