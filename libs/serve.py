@@ -28,7 +28,7 @@ def serve(name: str, settings: CommonSettings, create_app: Callable[[], FastAPI]
     """
     logging.configure(name, level=settings.log_level, form=settings.log_format)
     app = create_app()
-    telemetry.instrument(name, settings.otlp_endpoint, app)
+    telemetry.instrument(name, settings.otlp_endpoint)
     metrics.expose(settings.host, settings.metrics_port)
     inherited = os.environ.get("PARLEY_LISTEN_FD")
     config = uvicorn.Config(

@@ -1,26 +1,31 @@
 """OpenTelemetry traces, only where a collector is configured."""
 
-from fastapi import FastAPI
 
-
-def instrument(service: str, endpoint: str | None, app: FastAPI | None = None) -> None:
+def instrument(service: str, endpoint: str | None) -> None:
     """Sends spans of requests and statements to the collector at `endpoint` (OTLP over HTTP). None: does nothing.
 
-    The libraries are loaded only then: they cost start-up time that most deployments need not pay.
+    The libraries are loaded only then: they cost start-up time that most deployments need not pay. The spans of
+    requests are the framework's own.
     """
     if endpoint is None:
         return
     from opentelemetry import trace
+    from opentelemetry.context import Context
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.instrumentation.asyncpg import AsyncPGInstrumentor
-    from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
     from opentelemetry.sdk.resources import Resource
-    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace import Span, SpanProcessor, TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
+    class WithoutQueries(SpanProcessor):
+        """A query may hold what only its two ends may know, as the code of a sign-in elsewhere."""
+
+        def on_start(self, span: Span, parent_context: Context | None = None) -> None:  # noqa: ARG002  -- given by name
+            if span.attributes and "url.query" in span.attributes:
+                span.set_attribute("url.query", "REDACTED")
+
     provider = TracerProvider(resource=Resource.create({"service.name": f"parley-{service}"}))
+    provider.add_span_processor(WithoutQueries())
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(f"{endpoint.rstrip('/')}/v1/traces")))
     trace.set_tracer_provider(provider)
     AsyncPGInstrumentor().instrument()  # type: ignore[no-untyped-call]
-    if app is not None:
-        FastAPIInstrumentor.instrument_app(app)

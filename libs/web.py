@@ -52,6 +52,7 @@ def create_app(  # noqa: PLR0913  -- the parts of an app
         redoc_url=None,
         redirect_slashes=False,
         lifespan=lifespan,
+        telemetry={"tracing": settings.otlp_endpoint is not None, "metrics": False, "logs": False},
     )
     app.state.settings = settings
     # Before the others, whose paths with an id would catch it.

@@ -16,19 +16,22 @@ ROOT = Path(__file__).resolve().parents[2]
 TRACED = """
 import asyncio, sys
 import httpx2
-from fastapi import FastAPI
+from fastapi import APIRouter
 from opentelemetry import trace
-from libs import telemetry
+from libs import telemetry, web
+from libs.settings import CommonSettings
 
-app = FastAPI()
+router = APIRouter()
 
-@app.get("/ping")
-async def ping(): return {}
+@router.get("/things/{thing}")
+async def read_thing(thing: str) -> str: return thing
 
 async def main():
-    telemetry.instrument("test", sys.argv[1], app)
+    settings = CommonSettings(otlp_endpoint=sys.argv[1])
+    app = web.create_app(name="test", title="", description="", settings=settings, routers=[router], lifespan=None)
+    telemetry.instrument("test", settings.otlp_endpoint)
     async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://test") as http:
-        await http.get("/ping")
+        await http.get("/things/5?token=hunter2", headers={"Authorization": "Bearer hunter2"})
     await asyncio.to_thread(trace.get_tracer_provider().force_flush)
 
 asyncio.run(main())
@@ -55,7 +58,8 @@ async def test_requests_are_traced_to_the_collector() -> None:
         _, errors = await process.communicate()
         assert process.returncode == 0, errors.decode()[-2000:]
     assert any(b"post /v1/traces" in each.lower() for each in received)
-    assert any(b"/ping" in each and b"parley-test" in each for each in received)
+    assert any(b"/things/{thing}" in each and b"parley-test" in each for each in received)
+    assert not any(b"hunter2" in each for each in received)
 
 
 @pytest.mark.promise("O6")
