@@ -11,7 +11,7 @@ from auth_service.domain.audit import Entry
 from auth_service.domain.clients import Client
 from auth_service.domain.kit import Kit
 from auth_service.domain.oauth import Claimed
-from auth_service.errors import IdentityTaken, LastMethod
+from auth_service.errors import IdentityTaken, InvalidCredentials, LastMethod
 from auth_service.models import ExternalIdentity, User
 from libs.errors import NotFound
 from libs.ids import uuid7
@@ -46,6 +46,13 @@ async def owner(db: AsyncSession, kit: Kit, claimed: Claimed) -> UUID | None:
     seen = update(ExternalIdentity).where(*wanted).values(email=claimed.email, last_used_at=kit.clock.now())
     found: UUID | None = await db.scalar(seen.returning(ExternalIdentity.user_id))
     return found
+
+
+async def require(db: AsyncSession, claimed: Claimed, user_id: UUID) -> None:
+    """Raises InvalidCredentials when somebody has just taken the identity away from the account, whose turn it is."""
+    theirs = ExternalIdentity.provider == claimed.provider, ExternalIdentity.subject == claimed.subject
+    if await db.scalar(select(ExternalIdentity.id).where(*theirs, ExternalIdentity.user_id == user_id)) is None:
+        raise InvalidCredentials
 
 
 async def add(db: AsyncSession, kit: Kit, user_id: UUID, claimed: Claimed, *, client: Client) -> UUID:

@@ -48,6 +48,7 @@ async def finish(kit: Kit, token: str, shown: Shown, *, client: Client) -> Pair:
     pending = kit.mint.read_pending(token)
 
     async def begin(db: AsyncSession, amr: Sequence[str]) -> Pair:
+        await users.take_turn(db, pending.user_id)
         await _spend(db, kit, pending)
         aal = 1 if amr == proof.MAILED else 2
         amr = list(dict.fromkeys([*pending.amr, *amr]))

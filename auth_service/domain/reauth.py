@@ -99,6 +99,7 @@ async def _require(kit: Kit, user_id: UUID, method: str) -> None:
 async def _renew(kit: Kit, again: Again, method: str, amr: Sequence[str], *, stored: str | None = None) -> Pair:
     async with kit.database.transaction() as db:
         if stored is not None:
+            await users.take_turn(db, again.user_id)
             current = await db.scalar(select(Password.hash).where(Password.user_id == again.user_id))
             if current != stored:
                 raise InvalidCredentials

@@ -157,7 +157,9 @@ async def _require_solution(kit: Kit, attempt: _Attempt) -> None:
 async def _begin(db: AsyncSession, kit: Kit, attempt: _Attempt, verdict: Verdict, *, opening: Opening) -> Pair:
     now = kit.clock.now()
     # The password may have been changed while the old one was being checked, and of a thousand guesses at once all but
-    # the first few come too late.
+    # the first few come too late. In turn, or the change would miss the session that begins here.
+    if attempt.user_id is not None:
+        await users.take_turn(db, attempt.user_id)
     connection = await db.connection()
     row = (await connection.exec_driver_sql(_LOOK, _looked_for(attempt.name, attempt.client, now))).one()
     if row.user_id != attempt.user_id or row.hash != attempt.hash:

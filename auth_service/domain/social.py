@@ -80,6 +80,8 @@ async def sign_in(
     opening = Opening(amr=_METHODS, family=family, cookie=cookie)
     try:
         async with kit.database.transaction() as db:
+            await users.take_turn(db, user_id)
+            await identities.require(db, claimed, user_id)
             return await admission.admit(db, kit, user_id, opening, client=client)
     except (InvalidCredentials, CountryBlocked) as refusal:
         entry = Entry(action="sign_in.refused", result="refused", reason=refusal.code, subject_id=user_id)

@@ -50,6 +50,11 @@ async def find(db: AsyncSession, user_id: UUID, *, lock: bool = False) -> User |
     return found
 
 
+async def take_turn(db: AsyncSession, user_id: UUID) -> None:
+    """Whatever else locks the account comes wholly before what is read from now on, or wholly after."""
+    await db.execute(select(User.id).where(User.id == user_id).with_for_update(key_share=True))
+
+
 async def myself(db: AsyncSession, user_id: UUID, *, lock: bool = False) -> User:
     """Raises InvalidToken when the account behind a token is gone, about to leave or suspended."""
     user = await find(db, user_id, lock=lock)
