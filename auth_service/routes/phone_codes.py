@@ -23,7 +23,17 @@ async def request_code(body: PhoneNumber, db: Db, kit: Tools, device: Device) ->
     return Challenge(challenge_id=await phone_codes.send(db, kit, phone_codes.LOGIN, phone, client=device))
 
 
-@router.post("/verify", responses={401: {"description": "The code is wrong, used or expired: `invalid_code`."}})
+@router.post(
+    "/verify",
+    responses={
+        401: {"description": "The code is wrong, used or expired: `invalid_code`."},
+        403: {
+            "description": "`mfa_required` or `country_blocked`, after the right code; `cross_site_request`, before it"
+            " is looked at, for cookies that a page of another site wants."
+        },
+        429: {"description": "After ten wrong codes within a day, or codes for many phones from one address."},
+    },
+)
 async def verify_code(body: CodeSignIn, kit: Tools, device: Device, jar: Cookies) -> CodeTokens | CodeCookies:
     """Signs in with the code. A phone that is new gets an account.
 

@@ -6,7 +6,6 @@ import pytest
 
 from auth_service.domain import housekeeping
 from tests.auth.api import PASSWORD, Api, claims, unique
-from tests.auth.browsers import Browser
 from tests.auth.conftest import OpenApi
 from tests.auth.phones import REQUEST, VERIFY, Phone, count, new_address, other_than, refusal, together
 
@@ -51,16 +50,6 @@ async def test_answer_has_all_names_of_the_tokens(phone: Phone) -> None:
     assert (await phone.api.refresh(body["refresh"])).json()["user"]["is_verified"]
 
 
-@pytest.mark.promise("A48")
-async def test_browser_gets_its_tokens_as_cookies(phone: Phone) -> None:
-    browser = Browser(phone.api)
-    body = {"challenge_id": await phone.challenge(), "code": await phone.code(), "cookie": True}
-    answer = await browser.call("POST", VERIFY, json=body)
-    assert (answer.status_code, answer.json()["created"]) == (200, True)
-    assert answer.json().keys() == {"success", "expires_in", "user", "created"}
-    assert (await browser.me()).json()["phone_number"] == phone.number
-
-
 @pytest.mark.promise("A49")
 @pytest.mark.parametrize("path", [REQUEST, VERIFY])
 async def test_form_of_another_site_asks_for_no_code_and_signs_nobody_in(phone: Phone, path: str) -> None:
@@ -69,15 +58,6 @@ async def test_form_of_another_site_asks_for_no_code_and_signs_nobody_in(phone: 
         answer = await phone.api.call("POST", path, content=content, headers={"Content-Type": kind})
         assert answer.status_code == 415
     assert await phone.texts() == []
-
-
-@pytest.mark.promise("A49")
-async def test_page_of_another_site_gets_no_cookies_and_uses_no_code_up(phone: Phone) -> None:
-    stranger = Browser(phone.api, says={"Sec-Fetch-Site": "cross-site"})
-    body = {"challenge_id": await phone.challenge(), "code": await phone.code(), "cookie": True}
-    assert (await stranger.call("POST", VERIFY, json=body)).status_code == 403
-    assert stranger.cookies == {}
-    assert (await Browser(phone.api).call("POST", VERIFY, json=body)).status_code == 200
 
 
 @pytest.mark.promise("A14", "K35", "L1")
