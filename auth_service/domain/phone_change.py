@@ -37,12 +37,16 @@ from auth_service.errors import LinkSpent, PhoneTaken
 from auth_service.models import Identifier, Password, User
 
 
-async def confirm(db: AsyncSession, kit: Kit, attempt: Attempt, user_id: UUID, *, client: Client) -> User:
-    """Raises WrongCode, and PhoneTaken when somebody else has proved the number: whoever only claims it loses it."""
+async def confirm(
+    db: AsyncSession, kit: Kit, attempt: Attempt, user_id: UUID, *, session_id: UUID, client: Client
+) -> User:
+    """Raises WrongCode, PhoneTaken when somebody else has proved the number (whoever only claims it loses it), and
+    TokenRevoked when the session has ended meanwhile."""
     phone = identifiers.phone(await phone_codes.redeem(kit, phone_codes.CHANGE_PHONE, attempt, client=client))
     now = kit.clock.now()
     claimants = await claims.hold(db, user_id, phone)
     user = await users.myself(db, user_id, lock=True)
+    await sessions.hold(db, user_id, session_id)
     await claims.release(db, kit, phone, claimants, client=client)
     await phone_codes.end_pending(db, user.id, now=now)
     old = user.identifier("phone")

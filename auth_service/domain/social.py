@@ -17,6 +17,7 @@ from auth_service.domain import (
     identities,
     oauth,
     reclaiming,
+    sessions,
     users,
     verification,
     visits,
@@ -89,13 +90,17 @@ async def sign_in(
         raise
 
 
-async def link(kit: Kit, user_id: UUID, code: str, browser: str | None, *, client: Client) -> ExternalIdentity:
-    """Ends a visit that this user has begun. Raises what `redeem` raises, and IdentityTaken."""
+async def link(
+    kit: Kit, user_id: UUID, code: str, browser: str | None, *, session_id: UUID, client: Client
+) -> ExternalIdentity:
+    """Ends a visit that this user has begun. Raises what `redeem` raises, IdentityTaken, and TokenRevoked when the
+    session has ended while the provider was asked."""
     claimed = await visits.redeem(kit, code, browser, user_id=user_id)
     async with kit.database.transaction() as db:
         # Before the account is locked, as signing in does it, or the two would wait for each other.
         await identities.take_turn(db, claimed)
         user = await users.myself(db, user_id, lock=True)
+        await sessions.hold(db, user_id, session_id)
         return await identities.link(db, kit, user, claimed, client=client)
 
 

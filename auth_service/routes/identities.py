@@ -44,7 +44,7 @@ async def link_identity(
     *, body: VisitCode, me: CurrentUser, kit: Tools, device: Device, browser: Browser = None
 ) -> IdentityShown:
     """Ends the visit with the code from the fragment. The owner gets a mail."""
-    linked = await social.link(kit, me.user_id, body.code, browser, client=device)
+    linked = await social.link(kit, me.user_id, body.code, browser, session_id=me.session_id, client=device)
     return IdentityShown.model_validate(linked)
 
 

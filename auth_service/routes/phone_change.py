@@ -37,7 +37,7 @@ async def confirm_phone(
     """Makes the number one's own, verified. The e-mail address, or the old number where none is confirmed, gets a link
     that takes the change back for 7 days."""
     attempt = Attempt(body.challenge_id, body.code.strip(), user_id=me.user_id)
-    user = await phone_change.confirm(db, kit, attempt, me.user_id, client=device)
+    user = await phone_change.confirm(db, kit, attempt, me.user_id, session_id=me.session_id, client=device)
     response.headers["ETag"] = users.etag(user)
     return Me.model_validate(await people.own(db, user))
 

@@ -9,7 +9,9 @@ import pytest
 from sqlalchemy import text
 
 from tests.auth.api import PASSWORD, Api, session_of
+from tests.auth.elsewhere import Elsewhere
 from tests.auth.factors import MFA, PASSKEYS, Person, with_passkey, with_totp
+from tests.auth.phones import Phone
 
 TOKENS = "/api/v1/auth/api-tokens"
 EVERYWHERE = "/api/v1/auth/logout-all"
@@ -60,6 +62,27 @@ async def test_nor_does_it_take_the_last_passkey(api: Api) -> None:
     answer = await while_ending(api, person, lambda: api.call("DELETE", path, person.access))
     assert answer.status_code == 401
     assert len(await api.sql("SELECT id FROM passkeys WHERE user_id = :id", id=person.account.id)) == 1
+
+
+@pytest.mark.promise("A21")
+async def test_nor_does_it_link_an_account_elsewhere(elsewhere: Elsewhere) -> None:
+    made, person, browser = await elsewhere.api.register(), await elsewhere.person(), elsewhere.browser()
+    code = await browser.visit_to_link(made.access, "google", person)
+    session = Person(made, made.access)
+    answer = await while_ending(elsewhere.api, session, lambda: browser.end_linking(made.access, code))
+    assert (answer.status_code, answer.json()["code"]) == (401, "token_revoked")
+    assert not await elsewhere.api.sql("SELECT id FROM identities WHERE user_id = :id", id=made.id)
+
+
+@pytest.mark.promise("A21")
+async def test_nor_does_it_confirm_a_number(api: Api) -> None:
+    made, phone = await api.register(), Phone.new(api)
+    asked = await phone.post("/api/v1/users/me/phone", {"phone_number": phone.number}, made.access)
+    body = {"challenge_id": asked.json()["challenge_id"], "code": await phone.code()}
+    path = "/api/v1/users/me/phone/confirm"
+    answer = await while_ending(api, Person(made, made.access), lambda: phone.post(path, body, made.access))
+    assert (answer.status_code, answer.json()["code"]) == (401, "token_revoked")
+    assert (await api.me(made.access)).json()["phone_number"] is None
 
 
 @pytest.mark.promise("A21")
