@@ -1,6 +1,8 @@
 """Ids, field encryption, log redaction, settings and the families' error shapes."""
 
 import json
+import subprocess
+import sys
 import uuid
 from typing import Any
 
@@ -73,6 +75,26 @@ def test_logs_hold_no_secrets() -> None:
     assert "abc" not in text
     assert token not in text
     assert event["user_id"] == "7"
+
+
+def test_logs_are_lines_of_json_whatever_is_in_them() -> None:
+    script = """
+import structlog
+from libs import logging
+logging.configure("test", level="info", form="json")
+log = structlog.get_logger()
+for value in ("plain", "two lines", chr(0xD800), 1 << 80, b"raw", {"a": ("b", {1: None})}, ValueError("no")):
+    log.info("told", value=value)
+log.info("told", dsn="postgresql://app:hunter2@host/db", api_key="pat_0123456789")
+"""
+    lines = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    told = [json.loads(line) for line in lines]
+    assert len(told) == 8
+    assert all(each["service"] == "test" and each["event"] == "told" and each["timestamp"] for each in told)
+    assert [each["value"] for each in told[:4]] == ["plain", "two lines", "\ud800", 1 << 80]
+    assert (told[7]["dsn"], told[7]["api_key"]) == ("postgresql://[hidden]@host/db", "[hidden]")
 
 
 def test_default_secrets_are_refused_outside_development() -> None:
