@@ -34,6 +34,7 @@ RESEND = phone_limits.RESEND
 _BLOCKED = "blocked"
 # Of a request, where nobody must see what became of it.
 _STATEMENTS = 25
+_NO_MAC = bytes(hashlib.sha256().digest_size)
 _TRIES = 5
 _TRIES_A_DAY = 10
 
@@ -138,16 +139,19 @@ async def redeem(kit: Kit, purpose: Purpose, attempt: Attempt, *, client: Client
 
 
 async def _judge(db: AsyncSession, kit: Kit, purpose: Purpose, attempt: Attempt, *, now: datetime) -> str | None:
-    """Why the code is refused; None for the right one, which is used up by it. Needs the lock of the phone."""
+    """Why the code is refused; None for the right one, which is used up by it. Needs the lock of the phone.
+
+    What was never sent is guessed at like any other code, and counts: it would be told by what does not.
+    """
     query = select(PhoneCode).where(PhoneCode.id == attempt.challenge_id)
     challenge: PhoneCode | None = await db.scalar(query)
-    if challenge is None or challenge.code is None:
+    if challenge is None:
         return "unknown"
     reason = _unusable(challenge, purpose, attempt, now)
     if reason is not None:
         return reason
     mac = _mac(kit, challenge, attempt.code)
-    fits = attempt.phone in (None, challenge.phone) and hmac.compare_digest(mac, challenge.code)
+    fits = hmac.compare_digest(mac, challenge.code or _NO_MAC) and attempt.phone in (None, challenge.phone)
     values: dict[str, Any] = {"ended_at": now} if fits else {"failures": PhoneCode.failures + 1}
     running = update(PhoneCode).where(PhoneCode.id == challenge.id, PhoneCode.ended_at.is_(None))
     running = running.execution_options(synchronize_session=False)

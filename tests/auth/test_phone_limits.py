@@ -8,7 +8,7 @@ import pytest
 from libs.testing.clients import some_address
 from tests.auth.api import Api
 from tests.auth.conftest import OpenApi
-from tests.auth.phones import Phone, new_address, other_than, refusal, together, withheld
+from tests.auth.phones import Phone, new_address, refusal, together, withheld
 
 HOUR = 3600
 CHANGE = "/api/v1/users/me/phone"
@@ -159,12 +159,30 @@ async def test_flood_of_requests_is_noted_without_a_row_for_each(phone: Phone) -
     assert [row.n for row in rows] == [1, 10]
 
 
+@pytest.mark.promise("A14", "L1")
+async def test_guessing_does_not_tell_whether_a_code_was_sent(phone: Phone) -> None:
+    """Neither by the answers, nor by the work, nor by when the phone is blocked."""
+    dear, told = Phone(phone.api, numbers("+499001")), []
+    for each in (phone, dear):
+        answers = []
+        for _ in range(2):
+            challenge = await each.challenge()
+            answers += [await each.verify(challenge, "x") for _ in range(6)]
+            phone.api.clock.advance(61)
+        told.append([(*refusal(answer)[:2], answer.headers["X-Database-Queries"]) for answer in answers])
+    assert len(await dear.texts()) == 0
+    assert [answer[0] for answer in told[0]] == [401] * 11 + [429]
+    assert told[0] == told[1]
+
+
 @pytest.mark.promise("A14")
-async def test_code_that_was_never_sent_is_refused_like_a_wrong_one(phone: Phone) -> None:
-    sent, kept = await phone.challenge(), await phone.challenge()
-    wrong = other_than(await phone.code())
-    answers = [await phone.verify(challenge, wrong) for challenge in (sent, kept)]
-    assert refusal(answers[0]) == refusal(answers[1])
+async def test_log_of_an_account_does_not_tell_whether_a_code_was_sent(phone: Phone) -> None:
+    ada, dear = await phone.api.register(), Phone(phone.api, numbers("+499001"))
+    for each in (phone, dear):
+        asked = await each.post(CHANGE, {"phone_number": each.number}, ada.access)
+        await each.post(f"{CHANGE}/confirm", {"challenge_id": asked.json()["challenge_id"], "code": "x"}, ada.access)
+    entries = await phone.api.audit("phone.changed", subject_id=ada.id)
+    assert [(entry.result, entry.reason) for entry in entries] == [("refused", "code_wrong")] * 2
 
 
 @pytest.mark.promise("A14", "L7")
