@@ -48,7 +48,6 @@ async def finish(kit: Kit, token: str, shown: Shown, *, client: Client) -> Pair:
     pending = kit.mint.read_pending(token)
 
     async def begin(db: AsyncSession, amr: Sequence[str]) -> Pair:
-        await users.take_turn(db, pending.user_id)
         await _spend(db, kit, pending)
         aal = 1 if amr == proof.MAILED else 2
         amr = list(dict.fromkeys([*pending.amr, *amr]))
@@ -64,6 +63,7 @@ async def sign_in_with_passkey(kit: Kit, answer: passkeys.Answer, *, cookie: boo
     opening = Opening(amr=proof.PASSKEY, aal=2, cookie=cookie)
     try:
         async with kit.database.transaction() as db:
+            await users.take_turn(db, checked.user_id)
             await passkeys.use(db, kit, checked)
             return await admission.admit(db, kit, checked.user_id, opening, client=client)
     except InvalidPasskey as refusal:

@@ -62,6 +62,8 @@ async def prove(
     try:
         proof = await _check(kit, user_id, shown)
         async with kit.database.transaction() as db:
+            # The account before its factors, as those do it who change them: each would wait for the other.
+            await users.take_turn(db, user_id)
             await proof.spend(db)
             result = await then(db, proof.amr)
             if guessable:

@@ -11,7 +11,7 @@ from sqlalchemy import text
 from auth_service.domain import revocations
 from tests.auth.api import PASSWORD, Api
 from tests.auth.elsewhere import PROVIDERS, Elsewhere
-from tests.auth.factors import REAUTH, mfa_token, verify, with_totp
+from tests.auth.factors import PASSKEYS, REAUTH, mfa_token, shown, verify, with_passkey, with_totp
 from tests.auth.phones import Phone
 
 WAITING = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
@@ -55,6 +55,26 @@ async def test_half_a_sign_in_ends_in_nothing_while_the_account_changes(ahead: A
     async with crossing(ahead, person.account.id, ending) as (db, late):
         await revocations.record_user(db, person.account.id, now=ahead.clock.now())
     assert ((await late).status_code, (await late).json()["code"]) == (401, "invalid_token")
+
+
+@pytest.mark.promise("R6")
+async def test_a_code_of_an_app_proves_nothing_while_it_is_taken_away(ahead: Api) -> None:
+    person = await with_totp(ahead)
+    assert person.app is not None
+    ending = verify(ahead, await mfa_token(ahead, person), "totp", person.app.next_code())
+    async with crossing(ahead, person.account.id, ending) as (db, late):
+        await db.execute(text("DELETE FROM totp WHERE user_id = :id"), {"id": person.account.id})
+    assert ((await late).status_code, (await late).json()["code"]) == (401, "invalid_code")
+
+
+@pytest.mark.promise("R6")
+async def test_a_passkey_opens_nothing_while_it_is_taken_away(ahead: Api) -> None:
+    person = await with_passkey(ahead)
+    assert person.passkey is not None
+    signing_in = ahead.post(f"{PASSKEYS}/login/verify", await shown(ahead, f"{PASSKEYS}/login/options", person.passkey))
+    async with crossing(ahead, person.account.id, signing_in) as (db, late):
+        await db.execute(text("DELETE FROM passkeys WHERE user_id = :id"), {"id": person.account.id})
+    assert (await late).status_code == 401
 
 
 @pytest.mark.promise("R6")
