@@ -63,6 +63,8 @@ ROUTES: tuple[Route, ...] = (
     *_signing_in("/api/v1/auth", "token/refresh refresh", "refresh"),
     *_signing_in("/api/v1/auth", "password/forgot password/reset", "recover"),
     *_signing_in("/api/v1/auth", "email/verify email/confirm email/undo phone/undo", "recover"),
+    # Below `email/verify`, and yet for who is signed in.
+    Route(b"/api/v1/auth/email/verify/send", Owner.AUTH, ("ip", "user", "recover")),
     *_signing_in("/api/auth", "login", "login"),
     *_signing_in("/api/auth", "register", "register"),
     *_signing_in("/api/auth", "token/refresh refresh", "refresh"),

@@ -109,11 +109,19 @@ def test_the_public_list_is_not_longer_than_the_truth() -> None:
 
 
 @pytest.mark.promise("A48")
-@pytest.mark.parametrize("route", sorted(PUBLIC.keys() - {"POST /api/auth/logout"}))
+@pytest.mark.parametrize("route", sorted(PUBLIC))
 def test_what_nobody_signs_in_for_is_open_to_an_outdated_cookie(route: str) -> None:
     """A browser sends its cookie with everything: the gateway must not keep it from signing in again."""
     found = Table().find(route.split()[1].encode())
     assert found is None or found.check is Check.NONE
+
+
+@pytest.mark.promise("G20")
+def test_where_a_user_calls_the_gateway_looks_at_the_token() -> None:
+    """Behind it an ended session may pass for as long as the news takes."""
+    of_users = {route.path for _, _, route in ROUTES if auth._current_user in set(dependencies(route.dependant))}
+    found = {path: Table().find(path.encode()) for path in of_users}
+    assert [path for path, route in found.items() if route is None or route.check is Check.NONE] == []
 
 
 @pytest.mark.parametrize("name", APPS)
