@@ -26,6 +26,8 @@ SECURITY_HEADERS = (
     (b"referrer-policy", b"strict-origin-when-cross-origin"),
     (b"content-security-policy", b"default-src 'self'; script-src 'self' 'unsafe-inline'"),
 )
+# What is for one person stays in no cache, a browser's included. Public keys say otherwise of themselves.
+_OURS = (*SECURITY_HEADERS, (b"cache-control", b"no-store"))
 _ONE_SLASH = ("/api/v1/", "/internal/")
 _JSON = re.compile(rb"application/(?:[\w.+-]+\+)?json\s*(?:;|$)", re.IGNORECASE)
 _FORM = re.compile(rb"application/x-www-form-urlencoded\s*(?:;|$)", re.IGNORECASE)
@@ -131,7 +133,7 @@ class _Answer:
             headers = list(message.get("headers", ()))
             # A page may bring its own policy: one that shows an interface needs another than data does.
             given = {name for name, _ in headers}
-            ours = [field for field in SECURITY_HEADERS if field[0] not in given]
+            ours = [field for field in _OURS if field[0] not in given]
             message["headers"] = [*headers, *ours, *self._measured()]
         await self._send(message)
 

@@ -36,6 +36,7 @@ async def test_every_answer_carries_our_headers(http: httpx2.AsyncClient, header
     ):
         assert answer.headers["x-content-type-options"] == "nosniff"
         assert answer.headers["x-frame-options"] == "DENY"
+        assert answer.headers.get_list("cache-control") == ["no-store"]
         assert answer.headers["x-request-duration"].endswith("s")
         assert answer.headers["x-request-id"]
 
