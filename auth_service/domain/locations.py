@@ -1,5 +1,9 @@
 """Where people say that they are, and who of them is near. Positions are coarse from the start, forgotten after a day,
-and never leave: an answer has whole kilometres."""
+and never leave: an answer has whole kilometres.
+
+Whoever moves about and looks each time could still draw circles around somebody and see where they cross. So distances
+are measured to the crossing of a grid of about a kilometre that is next to the other, and lead to that and no further.
+"""
 
 import math
 from collections.abc import Iterator
@@ -21,8 +25,9 @@ from auth_service.models import Location, User
 LIFETIME = timedelta(hours=24)
 _DECIMALS = 3
 _EARTH_KM = 6371.0088
+_CELLS_A_DEGREE = 100
 # So that rounding leaves nobody outside the box who is inside the circle.
-_MARGIN = 1e-6
+_MARGIN = 0.5 / _CELLS_A_DEGREE + 1e-6
 _LOOKS_A_MINUTE = 30
 
 
@@ -79,12 +84,16 @@ async def nearby(db: AsyncSession, kit: Kit, me: UUID, *, radius_km: int, limit:
 
 def _distance_km(place: Place) -> ColumnElement[float]:
     """On a sphere, by the haversine formula."""
-    latitude = func.radians(Location.latitude)
-    here = math.radians(place.latitude)
-    half_chord = func.power(func.sin((latitude - here) / 2), 2) + math.cos(here) * func.cos(latitude) * func.power(
-        func.sin(func.radians(Location.longitude - place.longitude) / 2), 2
+    latitude, longitude = map(_on_grid, (Location.latitude, Location.longitude))
+    here, there = math.radians(place.latitude), func.radians(latitude)
+    half_chord = func.power(func.sin((there - here) / 2), 2) + math.cos(here) * func.cos(there) * func.power(
+        func.sin(func.radians(longitude - place.longitude) / 2), 2
     )
     return 2 * _EARTH_KM * func.asin(func.sqrt(func.least(1.0, half_chord)))
+
+
+def _on_grid(degrees: ColumnElement[float]) -> ColumnElement[float]:
+    return func.round(degrees * _CELLS_A_DEGREE) / float(_CELLS_A_DEGREE)
 
 
 def _in_box(latitude: float, longitude: float, radius_km: float) -> ColumnElement[bool]:

@@ -60,6 +60,22 @@ async def test_distances_are_whole_kilometres_rounded_up_the_nearest_first(api: 
 
 
 @pytest.mark.promise("K43")
+async def test_moving_about_and_looking_finds_nobody_exactly(api: Api) -> None:
+    """From wherever one looks, all places within a cell of the grid look the same."""
+    one, somebody = await at(api, 12.5, 20), await at(api, 12.5012, 20.0041)
+    seen = []
+    for latitude, longitude in ((12.5012, 20.0041), (12.5048, 19.9953), (12.4957, 20.0003)):
+        assert await put(api, somebody, latitude, longitude) == 200
+        row = []
+        for step in range(8):
+            assert await put(api, one, 12.506 + step / 1000, 20.002) == 200
+            row.append((await near(api, one))[str(somebody.id)])
+        seen.append(row)
+    assert seen[0] == seen[1] == seen[2]
+    assert len(set(seen[0])) > 1
+
+
+@pytest.mark.promise("K43")
 async def test_exact_positions_stay(api: Api) -> None:
     one = await api.register()
     answer = await api.call("PUT", HERE, one.access, json={"latitude": 13.1234567, "longitude": 10.9876543})
