@@ -157,6 +157,7 @@ def _rates(settings: Settings) -> dict[str, str]:
     return {
         "ip": settings.limit_ip,
         "user": settings.limit_user,
+        "costly": settings.limit_costly,
         "login": settings.limit_login,
         "register": settings.limit_register,
         "refresh": settings.limit_refresh,

@@ -53,6 +53,7 @@ class Settings(CommonSettings):
 
     limit_ip: str = Field("100/s burst 200", description="Calls of one address (of one /64 network with IPv6).")
     limit_user: str = Field("50/s burst 100", description="Calls of one account.")
+    limit_costly: str = Field("20/min", description="Calls of one account that hash passwords or codes.")
     limit_login: str = Field("10/min", description="Sign-ins from one address.")
     limit_register: str = Field("20/min", description="Registrations from one address.")
     limit_refresh: str = Field(

@@ -21,6 +21,7 @@ from libs.tokens import Claims
 
 Charge = tuple[Limit, bytes]
 _MOST_DENIED = 100_000
+_BY_ACCOUNT = frozenset(("user", "upload", "costly"))
 _EVERYONE = EVERYONE_KEY.encode()
 # By the last number of the script's answer.
 _REFUSALS: Sequence[Refusal | None] = (None, TokenRevoked, TokenStale)
@@ -64,12 +65,12 @@ class Limiter:
         self._script = pipe.script(SCRIPT)
 
     def charges(self, names: Sequence[str], caller: Caller, account: bytes | None) -> list[Charge]:
-        """`user` and `upload` count by account (of an API token by its hash); all others by address, which exempt
-        networks are spared."""
+        """Some count by account (of an API token by its hash); all others by address, which exempt networks are
+        spared."""
         charges: list[Charge] = []
         for name in names:
             limit = self.limits[name]
-            if name in ("user", "upload"):
+            if name in _BY_ACCOUNT:
                 if account is not None:
                     charges.append((limit, b"rl:%s:%s" % (name.encode(), account)))
             elif not caller.exempt:

@@ -63,6 +63,17 @@ ROUTES: tuple[Route, ...] = (
     *_signing_in("/api/v1/auth", "token/refresh refresh", "refresh"),
     *_signing_in("/api/v1/auth", "password/forgot password/reset", "recover"),
     *_signing_in("/api/v1/auth", "email/verify email/confirm email/undo phone/undo", "recover"),
+    # One account must not keep the hashing busy that everybody's sign-in waits for.
+    *(
+        Route(path, Owner.AUTH, ("ip", "user", "costly"))
+        for path in (
+            b"/api/v1/auth/reauth",
+            b"/api/v1/auth/mfa/totp",
+            b"/api/v1/auth/mfa/recovery-codes",
+            b"/api/v1/auth/passkeys/register",
+            b"/api/v1/users/me/password",
+        )
+    ),
     # Below `email/verify`, and yet for who is signed in.
     Route(b"/api/v1/auth/email/verify/send", Owner.AUTH, ("ip", "user", "recover")),
     *_signing_in("/api/auth", "login", "login"),

@@ -43,6 +43,18 @@ async def test_every_counted_answer_says_what_is_left(open_door: Start, caller: 
     assert left == ["r=2", "r=1", "r=0"]
 
 
+@pytest.mark.promise("A7", "G13")
+async def test_one_account_does_not_keep_the_hashing_busy(open_door: Start, issue_token: IssueToken) -> None:
+    """From however many addresses: each of these calls costs as much as a sign-in, or as ten."""
+    door = await open_door(limit_costly="3/h")
+    one, other = [{"Authorization": f"Bearer {issue_token()}"} for _ in range(2)]
+    for path in ("mfa/totp/confirm", "reauth", "mfa/recovery-codes"):
+        assert await statuses(door, 1, f"/api/v1/auth/{path}", "POST", caller=someone(), **one) == [200]
+    assert await statuses(door, 1, "/api/v1/users/me/password", "POST", caller=someone(), **one) == [429]
+    assert await statuses(door, 1, "/api/v1/users/me", caller=someone(), **one) == [200]
+    assert await statuses(door, 1, "/api/v1/users/me/password", "POST", caller=someone(), **other) == [200]
+
+
 @pytest.mark.promise("W13")
 async def test_two_gateways_share_one_limit(open_door: Start, caller: str) -> None:
     doors = [await open_door(limit_ip="4/min"), await open_door(limit_ip="4/min")]
