@@ -97,6 +97,8 @@ _OWN = (
 _FORMS = re.compile(f"{providers.FORMS.pattern}|{introspection.FORMS.pattern}")
 # One for the refreshes of a process, which go together, the others for sign-ins.
 _LANES = 3
+# Where the gateway is reached when nobody says so.
+_AT_HOME = "http://127.0.0.1:8000"
 _DESCRIPTION = "Accounts, sign-in, sessions and tokens."
 
 
@@ -113,7 +115,7 @@ async def open_kit(runtime: Runtime, settings: Settings) -> AsyncIterator[Kit]:
         providers_in(settings.providers.get_secret_value() if settings.providers else None),
         outbound,
         runtime.clock,
-        public_url=settings.public_url,
+        public_url=settings.public_url or _AT_HOME,
         return_urls=settings.return_urls,
     )
     try:

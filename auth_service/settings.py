@@ -135,11 +135,6 @@ class Settings(ServiceSettings):
         le=60,
         description="So long a sign-in may wait for one of these threads before it is told to come back.",
     )
-    public_url: str = Field(
-        "http://127.0.0.1:8000",
-        validation_alias="PARLEY_PUBLIC_URL",
-        description="Where browsers reach the gateway; sign-in providers send them back to it.",
-    )
     providers: SecretStr | None = Field(
         None,
         description="Sign-in providers, a JSON list of `{name, kind, client_id, client_secret}` with `kind` one of"

@@ -107,7 +107,7 @@ def build(settings: Settings) -> Gateway:
             countries=countries,
             rules=_rules(settings),
             table=table,
-            origins=Origins(settings.cors_origins, settings.public_url),
+            origins=Origins(settings.cors_origins, settings.own_origins),
             limiter=limiter,
             verifier=Verifier(keys, clock),
             body_limit=settings.max_body_bytes,

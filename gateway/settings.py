@@ -13,11 +13,6 @@ Choice = Literal["auto", "allow", "deny"]
 class Settings(CommonSettings):
     model_config = config("GATEWAY_")
 
-    public_url: str | None = Field(
-        None,
-        validation_alias="PARLEY_PUBLIC_URL",
-        description="Where clients reach the gateway, as `https://api.example.com`. Its own pages may open sockets.",
-    )
     port: int = Field(8000, description="Port to listen on.")
 
     auth_urls: CommaList = Field(

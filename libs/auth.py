@@ -144,7 +144,7 @@ def require_own_page(request: Request, *, session_id: str) -> None:
     state = request.app.state
     csrf.require_own_page(
         request.headers,
-        state.settings.cors_origins,
+        state.settings.own_origins,
         cast(Verifier, state.csrf_verifier),
         session_id=session_id,
     )

@@ -4,11 +4,14 @@ A service derives its `Settings` and sets a prefix for its own fields. Fields th
 fixed names. Each field has a description: together they are `docs/settings.md`.
 """
 
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from libs.origins import origin
 
 CommaList = Annotated[list[str], NoDecode]
 
@@ -54,6 +57,12 @@ class CommonSettings(BaseSettings):
         validation_alias="PARLEY_CORS_ORIGINS",
         description="Comma separated origins whose pages may call the API from a browser, as `https://app.example.com`.",
     )
+    public_url: str | None = Field(
+        None,
+        validation_alias="PARLEY_PUBLIC_URL",
+        description="Where clients reach the gateway, as `https://api.example.com`. Its own pages may open sockets and"
+        " send cookies; sign-in providers send people back to it.",
+    )
     trusted_proxies: CommaList = Field(
         default_factory=list,
         validation_alias="PARLEY_TRUSTED_PROXIES",
@@ -82,6 +91,12 @@ class CommonSettings(BaseSettings):
         description="Port of the Prometheus metrics, on the same address but never behind the gateway; 0: none.",
     )
 
+    @cached_property
+    def own_origins(self) -> frozenset[str]:
+        """Whose pages are ours: those that may call, and those of the gateway itself. Raises ValueError."""
+        own = [*self.cors_origins, *([self.public_url] if self.public_url else [])]
+        return frozenset(origin(each) for each in own)
+
     @model_validator(mode="before")
     @classmethod
     def _split_lists(cls, values: dict[str, object]) -> dict[str, object]:
@@ -97,6 +112,11 @@ class CommonSettings(BaseSettings):
             else value
             for key, value in values.items()
         }
+
+    @model_validator(mode="after")
+    def _require_origins(self) -> Self:
+        assert self.own_origins is not None  # noqa: S101  -- it raises what is wrong with them
+        return self
 
     @model_validator(mode="after")
     def _refuse_default_secrets(self) -> Self:

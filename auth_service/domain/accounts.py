@@ -3,12 +3,24 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from uuid import UUID
 
 import structlog
-from sqlalchemy import delete, select
+from sqlalchemy import Select, delete, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from auth_service.domain import admission, audit, identifiers, links, names, passwords, quotas, users, verification
+from auth_service.domain import (
+    admission,
+    audit,
+    identifiers,
+    links,
+    names,
+    password_reset,
+    passwords,
+    quotas,
+    users,
+    verification,
+)
 from auth_service.domain.audit import Entry
 from auth_service.domain.clients import Client
 from auth_service.domain.identifiers import Name
@@ -16,7 +28,7 @@ from auth_service.domain.kit import Kit
 from auth_service.domain.sessions import Opening
 from auth_service.domain.tokens import Pair
 from auth_service.errors import EmailTaken, LinkSpent, NotAllowed, PhoneTaken
-from auth_service.models import Identifier, User
+from auth_service.models import Identifier, Password, User
 from libs import outbox
 from libs.contracts.accounts import UserRegistered
 from libs.db import even_out
@@ -24,7 +36,7 @@ from libs.ids import uuid7
 
 _HOUR = timedelta(hours=1)
 # Of a registration where nobody must see whether the address is known.
-_STATEMENTS = 18
+_STATEMENTS = 20
 
 log = structlog.get_logger()
 
@@ -74,7 +86,8 @@ async def register(
     # Before the first statement, so that no connection waits for it, and in every case, so that the time tells nothing.
     password_hash = await kit.hasher.hash(new.password)
     if kit.must_verify:
-        await _register_unseen(db, kit, new, password_hash, client=client)
+        known = await _known_hash(kit, new)
+        await _register_unseen(db, kit, new, password_hash, known=known, client=client)
         return None
     user = await _create_and_tell(db, kit, new, password_hash, client=client)
     return await admission.begin(db, kit, user, Opening(amr=["pwd"], family=family), client=client)
@@ -92,7 +105,9 @@ async def open_account(db: AsyncSession, kit: Kit, new: Registration, client: Cl
     return await _create_pending(db, kit, new, password_hash, client=client)
 
 
-async def confirm_email(db: AsyncSession, token: str, client: Client, *, now: datetime) -> None:
+async def confirm_email(db: AsyncSession, kit: Kit, token: str, client: Client) -> None:
+    """Ends a registration that waits for this. Where the password is nobody's, a mail follows to choose one."""
+    now = kit.clock.now()
     link = await links.consume(db, links.VERIFY_EMAIL, token, now=now)
     user = await users.find(db, link.user_id, lock=True)
     if user is None or not await identifiers.verify(db, user.id, link.target, now=now):
@@ -106,6 +121,8 @@ async def confirm_email(db: AsyncSession, token: str, client: Client, *, now: da
     await db.flush()
     await db.refresh(user, ["identifiers"])
     await outbox.add(db, UserRegistered(profile=users.profile(user)), now)
+    if not await passwords.exists(db, user.id):
+        await password_reset.send_to(db, kit, user, link.target, client=client)
     log.info("user_registered", user_id=str(user.id))
 
 
@@ -162,7 +179,9 @@ async def _create_and_tell(
     return user
 
 
-async def _create_pending(db: AsyncSession, kit: Kit, new: Registration, password_hash: str, *, client: Client) -> User:
+async def _create_pending(
+    db: AsyncSession, kit: Kit, new: Registration, password_hash: str | None, *, client: Client
+) -> User:
     user = await create(db, new, password_hash, now=kit.clock.now(), standing=Standing(status="pending"))
     await audit.record(db, _own("account.created", user), client, now=kit.clock.now())
     await verification.send_link(db, kit, user)
@@ -173,29 +192,51 @@ def _own(action: str, user: User) -> Entry:
     return Entry(action=action, actor_id=user.id, subject_id=user.id)
 
 
+async def _known_hash(kit: Kit, new: Registration) -> str | None:
+    """The hash of a registration that waits for the same address, if it is of the same password."""
+    async with kit.database.transaction() as db:
+        waiting = await db.scalar(_waiting(new.email).with_only_columns(Password.hash))
+    # With nothing stored it takes as long.
+    verdict = await kit.hasher.verify(waiting, new.password)
+    return waiting if verdict.matches else None
+
+
+def _waiting(email: Name | None) -> Select[UUID, str]:
+    """Registrations of an address that nobody has confirmed."""
+    query = select(User.id, Password.hash).select_from(User).join(Identifier, Identifier.user_id == User.id)
+    query = query.outerjoin(Password, Password.user_id == User.id)
+    return query.where(User.status == "pending", Identifier.value_norm == (email.norm if email else ""))
+
+
 async def _register_unseen(
-    db: AsyncSession, kit: Kit, new: Registration, password_hash: str, *, client: Client
+    db: AsyncSession, kit: Kit, new: Registration, password_hash: str, *, known: str | None, client: Client
 ) -> None:
     if new.email is None:
         raise NotAllowed("email", "An e-mail address is required, for it must be confirmed.")
-    # Who registers again before confirming gets the password that they chose last, and the links sent before are dead:
-    # an address that a stranger registered first is not theirs when its owner comes.
-    same = select(Identifier.user_id).where(Identifier.value_norm == new.email.norm)
-    abandoned = delete(User).where(User.status == "pending", User.id.in_(same))
-    await db.execute(abandoned.execution_options(synchronize_session=False))
+    # Who registers an address again takes the place of whoever did before, whose links are dead. Which of them reads
+    # the mailbox shows only later: until then the password is nobody's, unless all of them chose the same.
+    waiting = (await db.execute(_waiting(new.email).with_for_update(of=User))).one_or_none()
+    is_contested = waiting is not None and (known is None or waiting.hash != known)
+    if waiting is not None:
+        await db.execute(delete(User).where(User.id == waiting.id).execution_options(synchronize_session=False))
     try:
         async with db.begin_nested():
-            await _create_pending(db, kit, new, password_hash, client=client)
+            await _create_pending(db, kit, new, None if is_contested else password_hash, client=client)
     except (EmailTaken, PhoneTaken) as taken:
-        await _tell_owner(db, kit, new.email if isinstance(taken, EmailTaken) else new.phone)
+        await _tell_owner(db, kit, new, new.email if isinstance(taken, EmailTaken) else new.phone)
     await even_out(db, _STATEMENTS)
     db.info["events"] = True
 
 
-async def _tell_owner(db: AsyncSession, kit: Kit, name: Name | None) -> None:
+async def _tell_owner(db: AsyncSession, kit: Kit, new: Registration, name: Name | None) -> None:
     owner_id = await identifiers.owner(db, name) if name else None
     owner = await users.find(db, owner_id) if owner_id else None
-    if owner is None or owner.status == "pending":
+    if owner is None:
+        return
+    if owner.status == "pending":
+        if name == new.email:
+            # Somebody was faster by a moment.
+            await passwords.void(db, owner.id)
         return
     if await quotas.allows(db, f"account_exists:{owner.id}", most=1, window=_HOUR, now=kit.clock.now()):
         await verification.send_account_exists(db, kit, owner)

@@ -23,7 +23,7 @@ Result = TypeVar("Result")
 
 _QUEUE = 32
 # Of the threads that hash, below everything else: who is not signing in does not wait for those who are.
-_NICE = 10
+_NICE = 5
 _BCRYPT_BYTES = 72
 
 # A hash says itself how expensive it is to check. One that came from elsewhere must not be able to say "a week".

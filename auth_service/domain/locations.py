@@ -14,6 +14,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, and_, delete, func, or_, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import InstrumentedAttribute
 
 from auth_service.domain import people, quotas, visibility
 from auth_service.domain.kit import Kit
@@ -84,7 +85,7 @@ async def nearby(db: AsyncSession, kit: Kit, me: UUID, *, radius_km: int, limit:
 
 def _distance_km(place: Place) -> ColumnElement[float]:
     """On a sphere, by the haversine formula."""
-    latitude, longitude = map(_on_grid, (Location.latitude, Location.longitude))
+    latitude, longitude = _on_grid(Location.latitude), _on_grid(Location.longitude)
     here, there = math.radians(place.latitude), func.radians(latitude)
     half_chord = func.power(func.sin((there - here) / 2), 2) + math.cos(here) * func.cos(there) * func.power(
         func.sin(func.radians(longitude - place.longitude) / 2), 2
@@ -92,8 +93,9 @@ def _distance_km(place: Place) -> ColumnElement[float]:
     return 2 * _EARTH_KM * func.asin(func.sqrt(func.least(1.0, half_chord)))
 
 
-def _on_grid(degrees: ColumnElement[float]) -> ColumnElement[float]:
-    return func.round(degrees * _CELLS_A_DEGREE) / float(_CELLS_A_DEGREE)
+def _on_grid(degrees: InstrumentedAttribute[float]) -> ColumnElement[float]:
+    cell: ColumnElement[float] = func.round(degrees * _CELLS_A_DEGREE)
+    return cell / float(_CELLS_A_DEGREE)
 
 
 def _in_box(latitude: float, longitude: float, radius_km: float) -> ColumnElement[bool]:

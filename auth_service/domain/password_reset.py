@@ -60,12 +60,17 @@ async def send_link(db: AsyncSession, kit: Kit, address: Name | None, client: Cl
     user_id = await _resettable(db, address.norm) if allowed else None
     user = await users.find(db, user_id or _NOBODY)
     if user is not None:
-        token = await links.issue(db, links.RESET_PASSWORD, user.id, target=address.norm, now=now)
-        await messages.mail(db, kit, user, "reset_password", secret=token)
-        await audit.record(db, Entry(action="password.reset_requested", subject_id=user.id), client, now=now)
+        await send_to(db, kit, user, address.norm, client=client)
     await even_out(db, _STATEMENTS)
     # And as long as when a mail waits.
     db.info["events"] = True
+
+
+async def send_to(db: AsyncSession, kit: Kit, user: User, address: str, *, client: Client) -> None:
+    now = kit.clock.now()
+    token = await links.issue(db, links.RESET_PASSWORD, user.id, target=address, now=now)
+    await messages.mail(db, kit, user, "reset_password", secret=token)
+    await audit.record(db, Entry(action="password.reset_requested", subject_id=user.id), client, now=now)
 
 
 async def reset(kit: Kit, token: str, new: str, client: Client) -> Remembered:

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from uuid import UUID
 
-from sqlalchemy import update
+from sqlalchemy import delete, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -52,6 +52,15 @@ async def keep(db: AsyncSession, user_id: UUID, password_hash: str, *, now: date
     row = {"hash": password_hash, "changed_at": now}
     insertion = insert(Password).values(user_id=user_id, **row)
     await db.execute(insertion.on_conflict_do_update(index_elements=[Password.user_id], set_=row))
+
+
+async def exists(db: AsyncSession, user_id: UUID) -> bool:
+    return await db.scalar(select(Password.user_id).where(Password.user_id == user_id)) is not None
+
+
+async def void(db: AsyncSession, user_id: UUID) -> None:
+    """From now on none opens the account, until its owner has chosen one by mail."""
+    await db.execute(delete(Password).where(Password.user_id == user_id))
 
 
 async def upgrade(db: AsyncSession, user_id: UUID, *, old: str, new: str) -> None:

@@ -11,7 +11,7 @@ from auth_service.routes.answers import signed_in
 from auth_service.schemas.accounts import Register, VerificationSent, Verified, VerifyEmail
 from auth_service.schemas.tokens import Tokens
 from libs.auth import CurrentUser
-from libs.deps import Db, Now
+from libs.deps import Db
 
 router = APIRouter(prefix="/api/v1/auth", tags=["accounts"])
 
@@ -53,9 +53,13 @@ async def register(
 
 
 @router.post("/email/verify", responses={410: {"description": "The link was used or has expired."}})
-async def verify_email(body: VerifyEmail, db: Db, clock: Now, device: Device) -> Verified:
-    """Confirms an e-mail address with the token of a link. Each link works once."""
-    await accounts.confirm_email(db, body.token, device, now=clock.now())
+async def verify_email(body: VerifyEmail, db: Db, kit: Tools, device: Device) -> Verified:
+    """Confirms an e-mail address with the token of a link. Each link works once.
+
+    Where addresses must be confirmed first, and this one was registered more than once with different passwords, none
+    of them opens the account: a mail follows with a link to choose one.
+    """
+    await accounts.confirm_email(db, kit, body.token, device)
     return Verified()
 
 

@@ -53,7 +53,7 @@ class Jar:
 
     def require_own_page(self) -> None:
         """Nobody is signed in by a page of another site. Raises CrossSite."""
-        csrf.from_own_page(self._request.headers, self._request.app.state.settings.cors_origins)
+        csrf.from_own_page(self._request.headers, self._request.app.state.settings.own_origins)
 
     async def opened(self, pair: Pair) -> Tokens | CookieTokens:
         """The answer to a sign-in. A session that this browser had before is over: what was planted dies here."""

@@ -74,7 +74,7 @@ def _kept(scope: Scope) -> tuple[str, str] | None:
     if len(found) != 1:
         return None
     try:
-        own = csrf.from_own_page(headers, scope["app"].state.settings.cors_origins)
+        own = csrf.from_own_page(headers, scope["app"].state.settings.own_origins)
     except CrossSite:
         return None
     return ("token", found.pop()) if own else None

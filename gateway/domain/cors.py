@@ -1,9 +1,9 @@
 """Which pages of other origins may call, and which may open a socket. The list is exact: no patterns, never `null`."""
 
 from collections.abc import Iterable
-from urllib.parse import urlsplit
 
 from gateway.domain.head import Head, Headers
+from libs.origins import origin
 
 _METHODS = b"GET, POST, PUT, PATCH, DELETE"
 _HEADERS = (
@@ -16,22 +16,22 @@ _VARY: Headers = [(b"vary", b"Origin")]
 
 
 class Origins:
-    def __init__(self, allowed: Iterable[str], public_url: str | None) -> None:
-        """`public_url` is where the gateway is reached; its own pages may open sockets, and need no CORS."""
-        self._answers = {origin: _answer(origin) for origin in map(_origin, allowed)}
-        self._sockets = {*self._answers, *([_origin(public_url)] if public_url else ())}
+    def __init__(self, allowed: Iterable[str], own: Iterable[str]) -> None:
+        """Pages of `own` may open sockets, and those of `allowed` call from elsewhere."""
+        self._answers = {each: _answer(each) for each in (origin(text).encode() for text in allowed)}
+        self._sockets = {each.encode() for each in own}
 
-    def headers(self, origin: bytes | None) -> Headers:
+    def headers(self, sent: bytes | None) -> Headers:
         """For every answer. A cache must know that it depends on the origin even when this one gets nothing."""
         if not self._answers:
             return []
-        return _VARY if origin is None else self._answers.get(origin, _VARY)
+        return _VARY if sent is None else self._answers.get(sent, _VARY)
 
-    def preflight(self, origin: bytes) -> Headers:
-        if origin not in self._answers:
+    def preflight(self, sent: bytes) -> Headers:
+        if sent not in self._answers:
             return _VARY
         return [
-            *self._answers[origin],
+            *self._answers[sent],
             (b"access-control-allow-methods", _METHODS),
             (b"access-control-allow-headers", _HEADERS),
             (b"access-control-max-age", _MAX_AGE_SECONDS),
@@ -55,21 +55,10 @@ def _browser(head: Head) -> bool:
     return b"sec-fetch-mode" in head.noted or agent.startswith(b"Mozilla/")
 
 
-def _answer(origin: bytes) -> Headers:
+def _answer(allowed: bytes) -> Headers:
     return [
         *_VARY,
-        (b"access-control-allow-origin", origin),
+        (b"access-control-allow-origin", allowed),
         (b"access-control-allow-credentials", b"true"),
         (b"access-control-expose-headers", _EXPOSED),
     ]
-
-
-def _origin(text: str) -> bytes:
-    """As a browser sends it: scheme and host in lower case, no default port, no path."""
-    parts = urlsplit(text)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.path not in ("", "/") or parts.query:
-        raise ValueError(f"{text!r} is no origin; write it as https://app.example.com.")
-    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    default = {"http": 80, "https": 443}[parts.scheme]
-    port = "" if parts.port in (None, default) else f":{parts.port}"
-    return f"{parts.scheme}://{host}{port}".encode()

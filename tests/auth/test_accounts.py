@@ -7,6 +7,8 @@ import pytest
 from tests.auth.api import PASSWORD, Api, account, claims, fields, unique
 
 REGISTER = "/api/v1/auth/register"
+VERIFY = "/api/v1/auth/email/verify"
+STRANGERS = "stranger horse battery"
 
 
 async def test_registering_makes_an_account_and_signs_it_in(api: Api) -> None:
@@ -190,7 +192,7 @@ async def test_nobody_signs_in_before_confirming_where_that_is_required(strict: 
     refused = await strict.sign_in(email=email)
     assert refused.status_code == 403
     assert refused.json()["code"] == "email_not_verified"
-    await strict.post("/api/v1/auth/email/verify", {"token": await strict.link_token(email)})
+    await strict.post(VERIFY, {"token": await strict.link_token(email)})
     assert (await strict.sign_in(email=email)).status_code == 200
 
 
@@ -199,24 +201,52 @@ async def test_an_unconfirmed_registration_is_unknown_to_other_services(strict: 
     await strict.post(REGISTER, {"email": email, "password": PASSWORD})
     user_id = (await strict.mails(email))[0].user_id
     assert [kind for kind, _ in await strict.events(user_id)] == ["MessageRequested"]
-    await strict.post("/api/v1/auth/email/verify", {"token": await strict.link_token(email)})
+    await strict.post(VERIFY, {"token": await strict.link_token(email)})
     kind, data = (await strict.events(user_id))[-1]
     assert kind == "UserRegistered"
     assert data["profile"]["email_verified"]
 
 
-async def test_who_registers_again_before_confirming_gets_the_last_password(strict: Api) -> None:
-    """A stranger who registers an address first gains nothing when its owner registers it."""
+@pytest.mark.promise("A29")
+@pytest.mark.parametrize("owner_is_first", [True, False])
+async def test_no_stranger_has_the_password_of_an_address_that_its_owner_confirms(
+    strict: Api, owner_is_first: bool
+) -> None:
+    email, chosen = f"{unique()}@example.com", [PASSWORD, STRANGERS]
+    first, last = chosen if owner_is_first else reversed(chosen)
+    links = []
+    for password in (first, last):
+        answer = await strict.post(REGISTER, {"email": email, "password": password})
+        assert (answer.status_code, answer.json()) == (202, {"status": "verification_sent"})
+        links.append(await strict.link_token(email))
+    assert (await strict.post(VERIFY, {"token": links[0]})).status_code == 401
+    assert (await strict.post(VERIFY, {"token": links[1]})).status_code == 200
+    for password in chosen:
+        assert (await strict.sign_in(password, email=email)).status_code == 401
+    assert [mail.kind for mail in await strict.mails(email)][-1] == "reset_password"
+    reset = {"token": await strict.link_token(email), "new_password": PASSWORD}
+    assert (await strict.post("/api/v1/auth/password/reset", reset)).status_code == 200
+    assert (await strict.sign_in(email=email)).status_code == 200
+    assert (await strict.sign_in(STRANGERS, email=email)).status_code == 401
+
+
+async def test_who_registers_again_with_the_same_password_has_it(strict: Api) -> None:
     name = unique()
     email = f"{name}@example.com"
-    await strict.post(REGISTER, {"email": email, "username": name, "password": "stranger horse battery"})
-    strangers_link = await strict.link_token(email)
-    again = await strict.post(REGISTER, {"email": email, "username": name, "password": PASSWORD})
-    assert again.status_code == 202
-    assert (await strict.post("/api/v1/auth/email/verify", {"token": strangers_link})).status_code == 401
-    await strict.post("/api/v1/auth/email/verify", {"token": await strict.link_token(email)})
-    assert (await strict.sign_in(email=email, password="stranger horse battery")).status_code == 401
+    for _ in range(3):
+        await strict.post(REGISTER, {"email": email, "username": name, "password": PASSWORD})
+    await strict.post(VERIFY, {"token": await strict.link_token(email)})
     assert (await strict.sign_in(email=email)).status_code == 200
+    assert "reset_password" not in [mail.kind for mail in await strict.mails(email)]
+
+
+@pytest.mark.promise("A29")
+async def test_a_third_registration_does_not_settle_it(strict: Api) -> None:
+    email = f"{unique()}@example.com"
+    for password in (PASSWORD, STRANGERS, STRANGERS):
+        await strict.post(REGISTER, {"email": email, "password": password})
+    await strict.post(VERIFY, {"token": await strict.link_token(email)})
+    assert (await strict.sign_in(STRANGERS, email=email)).status_code == 401
 
 
 async def test_an_address_is_required_where_it_must_be_confirmed(strict: Api) -> None:
@@ -227,17 +257,19 @@ async def test_an_address_is_required_where_it_must_be_confirmed(strict: Api) ->
 
 async def test_simultaneous_registrations_of_one_address_make_one_account_where_it_is_confirmed(strict: Api) -> None:
     email = f"{unique()}@example.com"
-    answers = await asyncio.gather(*(strict.post(REGISTER, {"email": email, "password": PASSWORD}) for _ in range(10)))
+    bodies = [{"email": email, "password": f"{PASSWORD} {n}"} for n in range(10)]
+    answers = await asyncio.gather(*(strict.post(REGISTER, body) for body in bodies))
     assert {a.status_code for a in answers} == {202}
     rows = await strict.sql("SELECT user_id FROM identifiers WHERE value_norm = :email", email=email)
     assert len(rows) == 1
+    assert not await strict.sql("SELECT FROM passwords WHERE user_id = :id", id=rows[0].user_id)
 
 
 async def confirmed(api: Api) -> str:
     """The address of an account that was confirmed."""
     email = f"{unique()}@example.com"
     await api.post(REGISTER, {"email": email, "password": PASSWORD})
-    answer = await api.post("/api/v1/auth/email/verify", {"token": await api.link_token(email)})
+    answer = await api.post(VERIFY, {"token": await api.link_token(email)})
     assert answer.status_code == 200
     return email
 

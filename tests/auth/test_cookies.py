@@ -151,6 +151,16 @@ async def test_a_page_of_an_allowed_origin_signs_in(open_api: OpenApi) -> None:
         assert (await browser.rename()).status_code == 200
 
 
+async def test_a_browser_that_says_no_more_than_our_own_origin_signs_in(open_api: OpenApi) -> None:
+    async with open_api(public_url="https://API.example.com:443/") as api:
+        made = await api.register()
+        browser = Browser(api, {"Origin": "https://api.example.com"})
+        assert (await browser.sign_in(made.email)).status_code == 200
+        assert (await browser.rename()).status_code == 200
+        browser.says = {"Origin": "https://evil.example.com"}
+        assert (await browser.rename()).json()["code"] == "cross_site_request"
+
+
 async def test_cookie_mode_is_asked_for_in_plain_words(api: Api) -> None:
     made = await api.register()
     body = {"email": made.email, "password": PASSWORD, "cookie": "yes"}

@@ -229,7 +229,7 @@ async def test_more_sign_ins_than_the_queue_holds_are_told_to_come_back(api: Api
 async def test_what_hashes_stands_back_for_everything_else() -> None:
     hasher = Hasher(threads=1)
     await hasher.hash(PASSWORD)
-    hashing = threads_of_priority("10")
+    hashing = threads_of_priority("5")
     assert hashing
     assert threading.get_native_id() not in hashing
     hasher.close()
