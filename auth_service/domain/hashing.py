@@ -1,12 +1,9 @@
 """Hashing passwords: off the event loop, a bounded number at once, and at the same price whether or not it succeeds."""
 
 import asyncio
-import contextlib
 import os
 import re
 import secrets
-import sys
-import threading
 import unicodedata
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -22,8 +19,6 @@ from auth_service.errors import Busy
 Result = TypeVar("Result")
 
 _QUEUE = 32
-# Of the threads that hash, below everything else: who is not signing in does not wait for those who are.
-_NICE = 5
 _BCRYPT_BYTES = 72
 
 # A hash says itself how expensive it is to check. One that came from elsewhere must not be able to say "a week".
@@ -73,7 +68,7 @@ class Hasher:
     def __init__(self, threads: int = 0, *, cost: Cost = Cost(), wait_seconds: float = 2.0) -> None:
         threads = threads or _cores()
         self._argon2: Any = argon2.using(type="ID", memory_cost=cost.memory_kib, rounds=cost.rounds, parallelism=1)
-        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="hashing", initializer=_step_back)
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="hashing")
         self._free = asyncio.Semaphore(threads)
         self._waiting = 0
         self.wait_seconds = wait_seconds
@@ -152,13 +147,6 @@ def _cores() -> int:
 def normal(password: str) -> str:
     """The same password typed on another keyboard may arrive composed otherwise."""
     return unicodedata.normalize("NFKC", password)
-
-
-def _step_back() -> None:
-    # Only Linux has a priority for each thread; where it may not be lowered, hashing goes on without.
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
 
 
 def _is_argon2(stored: str) -> bool:

@@ -2,9 +2,6 @@
 
 import asyncio
 import json
-import sys
-import threading
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -222,22 +219,6 @@ async def test_more_sign_ins_than_the_queue_holds_are_told_to_come_back(api: Api
     assert busy.json()["code"] == "busy"
     assert busy.headers["Retry-After"] == "1"
     assert (await api.sign_in(email=made.email)).status_code == 200
-
-
-@pytest.mark.promise("A7")
-@pytest.mark.skipif(sys.platform != "linux", reason="priorities of threads are Linux's")
-async def test_what_hashes_stands_back_for_everything_else() -> None:
-    hasher = Hasher(threads=1)
-    await hasher.hash(PASSWORD)
-    hashing = threads_of_priority("5")
-    assert hashing
-    assert threading.get_native_id() not in hashing
-    hasher.close()
-
-
-def threads_of_priority(nice: str) -> list[int]:
-    tasks = Path("/proc/self/task").iterdir()
-    return [int(task.name) for task in tasks if (task / "stat").read_text().rpartition(")")[2].split()[16] == nice]
 
 
 async def test_who_leaves_gives_the_place_back_when_the_thread_is_free() -> None:
