@@ -30,7 +30,7 @@ log = structlog.get_logger()
 
 
 async def record_session(db: AsyncSession, session_id: UUID, *, now: datetime) -> None:
-    row = {"kind": "session", "subject": session_id, "epoch_ms": _ms(now), "created_at": now}
+    row = {"kind": "session", "subject": session_id, "epoch_ms": ms(now), "created_at": now}
     await db.execute(insert(Revocation).values(row))
 
 
@@ -49,7 +49,7 @@ async def record_everyone(db: AsyncSession, *, now: datetime) -> None:
 
 def epoch(now: datetime) -> int:
     """Tokens issued up to it are refused. A millisecond earlier, for the same transaction may issue a fresh token."""
-    return _ms(now) - 1
+    return ms(now) - 1
 
 
 async def announce_session(redis: Redis, session_id: UUID) -> None:
@@ -119,5 +119,5 @@ async def _publish(redis: Redis, row: Revocation) -> None:
         await revocation.publish_everyone(redis, row.epoch_ms)
 
 
-def _ms(moment: datetime) -> int:
+def ms(moment: datetime) -> int:
     return int(moment.timestamp() * 1000)

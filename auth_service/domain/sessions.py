@@ -8,7 +8,7 @@ from datetime import datetime
 from uuid import UUID
 
 import structlog
-from sqlalchemy import select, update
+from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import selectinload
 
@@ -23,6 +23,20 @@ from libs.errors import NotFound, TokenRevoked, WrongTokenType
 from libs.ids import uuid7
 
 _SALT_BYTES = 16
+
+# With what the worker tells everybody until they know.
+_END = text(
+    """
+    WITH ended AS (
+        UPDATE sessions SET revoked_at = :now, revoked_reason = :reason
+        WHERE id = :session AND revoked_at IS NULL AND (CAST(:user AS uuid) IS NULL OR user_id = :user)
+        RETURNING id, user_id
+    ), told AS (
+        INSERT INTO revocations (kind, subject, epoch_ms, created_at) SELECT 'session', id, :epoch_ms, :now FROM ended
+    )
+    SELECT user_id FROM ended
+    """
+)
 
 log = structlog.get_logger()
 
@@ -222,13 +236,10 @@ async def end_one(
     db: AsyncSession, session_id: UUID, why: Ending, *, now: datetime, user_id: UUID | None = None
 ) -> bool:
     """Whether the session was running until now."""
-    ending = update(Session).where(Session.id == session_id, Session.revoked_at.is_(None))
-    if user_id is not None:
-        ending = ending.where(Session.user_id == user_id)
-    owner = await db.scalar(ending.values(revoked_at=now, revoked_reason=why.reason).returning(Session.user_id))
+    values = {"session": session_id, "user": user_id, "now": now, "epoch_ms": revocations.ms(now), "reason": why.reason}
+    owner = await db.scalar(_END, values)
     if owner is None:
         return False
-    await revocations.record_session(db, session_id, now=now)
     entry = Entry(action="session.ended", reason=why.reason, actor_id=user_id, subject_id=owner, session_id=session_id)
     await audit.record(db, entry, why.client, now=now)
     log.info("session_ended", session_id=str(session_id), reason=why.reason)
