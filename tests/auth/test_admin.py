@@ -261,7 +261,8 @@ async def test_a_session_is_refreshed_in_the_countries_of_its_account_only(api: 
     path, body = "/api/v1/auth/token/refresh", {"refresh": made.refresh}
     for _ in range(2):
         assert (await api.post(path, body, country="NO")).json()["code"] == "country_blocked"
-    assert [row.reason for row in await api.audit("session.refused", subject_id=made.id)] == ["country_blocked"] * 2
+    # The first of an hour, the tenth and so on.
+    assert [row.reason for row in await api.audit("session.refused", subject_id=made.id)] == ["country_blocked"]
     next_pair = (await api.post(path, body, country="SE")).json()
     # Nor is the answer repeated elsewhere, and a place that no database knows is let in.
     assert (await api.post(path, body, country="NO")).status_code == 403

@@ -116,7 +116,7 @@ class Server:
 
     @property
     def answered(self) -> int:
-        return self._log.read_text().count('"event": "request"')
+        return self._log.read_text().count('"event":"request"')
 
 
 class Person:
