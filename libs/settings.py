@@ -115,7 +115,8 @@ class CommonSettings(BaseSettings):
 
     @model_validator(mode="after")
     def _require_origins(self) -> Self:
-        assert self.own_origins is not None  # noqa: S101  -- it raises what is wrong with them
+        # Made once, here, where it can still say what is wrong with them.
+        _ = self.own_origins
         return self
 
     @model_validator(mode="after")
