@@ -18,6 +18,7 @@ from auth_service.domain import (
     identifiers,
     links,
     messages,
+    passwords,
     phone_change,
     quotas,
     revocations,
@@ -31,7 +32,7 @@ from auth_service.domain.identifiers import Name
 from auth_service.domain.kit import Kit
 from auth_service.domain.links import Link
 from auth_service.errors import LinkSpent
-from auth_service.models import Identifier, Password, User
+from auth_service.models import Identifier, User
 from libs.db import even_out
 
 _MOST = 5
@@ -143,7 +144,7 @@ async def _shut_out(db: AsyncSession, kit: Kit, user: User, link: Link) -> None:
     await links.kill(db, user.id, links.CHANGE_EMAIL, links.RESET_PASSWORD, links.VERIFY_EMAIL, now=now)
     # Whoever changes an address twice has the second link. Links for addresses before this one stay good.
     await links.kill(db, user.id, links.UNDO_EMAIL, now=now, since=link.created_at)
-    await db.execute(delete(Password).where(Password.user_id == user.id))
+    await passwords.void(db, user.id)
     await additions.remove(db, user.id, changed_at=link.created_at, now=now)
     token = await links.issue(db, links.RESET_PASSWORD, user.id, target=link.target, now=now)
     await messages.mail(db, kit, user, "choose_password", to=link.data["email"], secret=token)

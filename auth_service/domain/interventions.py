@@ -8,11 +8,11 @@ import structlog
 from sqlalchemy import delete, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from auth_service.domain import audit, links, messages, revocations, roles, sessions, users
+from auth_service.domain import audit, links, messages, passwords, revocations, roles, sessions, users
 from auth_service.domain.kit import Kit
 from auth_service.domain.roles import Staff
 from auth_service.errors import NoEmail
-from auth_service.models import Password, Throttle, User
+from auth_service.models import Throttle, User
 from libs import outbox
 from libs.contracts.accounts import UserReinstated, UserSuspended
 from libs.errors import Conflict
@@ -64,7 +64,7 @@ async def reset_password(kit: Kit, user_id: UUID, *, staff: Staff) -> None:
         if email is None:
             raise NoEmail
         now = kit.clock.now()
-        await db.execute(delete(Password).where(Password.user_id == user_id))
+        await passwords.void(db, user_id)
         ended = await _end_all(db, user_id, now=now)
         token = await links.issue(db, links.RESET_PASSWORD, user_id, target=email.value_norm, now=now)
         await messages.mail(db, kit, user, "choose_password", secret=token)
