@@ -49,6 +49,17 @@ def make_token(ring: KeyRing, clock: Clock, *, user_id: str, session_id: str) ->
     return Issuer(ring, typ=CSRF).sign(claims)
 
 
+def is_foreign(headers: "Headers", origins: Collection[str]) -> bool:
+    """Whether a browser says that a page of somebody else opens a socket. Without origins nobody's is foreign.
+
+    Programs send no `Origin`, or that of the very host they call.
+    """
+    given = headers.get("origin")
+    if given is None or not origins or given in origins:
+        return False
+    return given.partition("://")[2] not in (headers.get("host"), headers.get("x-forwarded-host"))
+
+
 def from_own_page(headers: "Headers", origins: Collection[str]) -> bool | None:
     """Raises CrossSite. None: the browser did not say, or it is none."""
     given = headers.getlist("origin")

@@ -36,15 +36,23 @@ log = structlog.get_logger()
 
 
 class Edge:
-    """`forms`: the few paths that accept a form as browsers send it, and nothing else."""
+    """`forms`: the few paths that accept a form as browsers send it, and nothing else. `uploads`: those that take a
+    body of any kind and length, and bound it themselves."""
 
     def __init__(
-        self, app: ASGIApp, *, service: str, max_body_bytes: int, forms: re.Pattern[str] | None = None
+        self,
+        app: ASGIApp,
+        *,
+        service: str,
+        max_body_bytes: int,
+        forms: re.Pattern[str] | None = None,
+        uploads: re.Pattern[str] | None = None,
     ) -> None:
         self._app = app
         self._service = service
         self._max_body = max_body_bytes
         self._forms = forms
+        self._uploads = uploads
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -61,8 +69,10 @@ class Edge:
             scope["path"] = path.rstrip("/")
         answer = _Answer(send, request_id)
         try:
-            self._refuse_body(scope["method"], scope["path"], headers)
-            await self._app(scope, self._bounded(receive), answer.send)
+            if self._uploads is None or self._uploads.fullmatch(scope["path"]) is None:
+                self._refuse_body(scope["method"], scope["path"], headers)
+                receive = self._bounded(receive)
+            await self._app(scope, receive, answer.send)
         except ServiceError as error:
             await answer.refuse(path, error)
         except Exception as error:

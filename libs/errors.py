@@ -147,9 +147,12 @@ class RateLimited(ServiceError):
     status = 429
     code = "rate_limited"
 
-    def __init__(self, retry_after: int, *, headers: Mapping[str, str] | None = None) -> None:
-        """`retry_after`: whole seconds until a request can succeed."""
+    def __init__(
+        self, retry_after: int, *, allowed: tuple[int, int] | None = None, headers: Mapping[str, str] | None = None
+    ) -> None:
+        """`retry_after`: whole seconds until a request can succeed. `allowed`: how many may, in how many seconds."""
         self.retry_after = retry_after
+        self.allowed = allowed
         super().__init__(
             f"Request was throttled. Expected available in {retry_after} seconds.",
             headers={"Retry-After": str(retry_after), **(headers or {})},

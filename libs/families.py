@@ -80,6 +80,9 @@ def _canonical(error: ServiceError, request_id: str) -> dict[str, object]:
     }
     if error.errors:
         document["errors"] = [{"field": e.field, "message": e.message} for e in error.errors]
+    if isinstance(error, RateLimited) and error.allowed is not None:
+        limit, seconds = error.allowed
+        document["details"] = {"limit": limit, "window_seconds": seconds, "retry_after": error.retry_after}
     return document
 
 
@@ -93,6 +96,7 @@ _SENDER_CODES = {
     "wrong_token_type": "token_not_valid",
     "rate_limited": "throttled",
     "unavailable": "service_unavailable",
+    "overloaded": "service_unavailable",
 }
 _NOT_VALID = "Given token not valid for any token type"
 
@@ -139,6 +143,7 @@ _HUB_CODES = {
     "rate_limited": ("RATE_LIMIT_EXCEEDED", "Rate limit exceeded. Please try again later."),
     "server_error": ("INTERNAL_ERROR", "An unexpected error occurred"),
     "unavailable": ("SERVICE_UNAVAILABLE", None),
+    "overloaded": ("SERVICE_UNAVAILABLE", None),
 }
 
 
@@ -149,10 +154,17 @@ def _hub(error: ServiceError, _request_id: str) -> dict[str, object]:
     if error.errors:
         details = [{"field": e.field, "message": e.message} for e in error.errors]
     elif isinstance(error, RateLimited):
-        details = {**error.extra, "retryAfter": error.retry_after}
+        details = {**error.extra, **_hub_allowance(error), "retryAfter": error.retry_after}
     retryable = code in ("RATE_LIMIT_EXCEEDED", "SERVICE_UNAVAILABLE")
     answer = {"code": code, "message": text, "retryable": retryable, "details": details}
     return {"success": False, "error": answer, "message": text}
+
+
+def _hub_allowance(error: RateLimited) -> dict[str, object]:
+    if error.allowed is None:
+        return {}
+    limit, seconds = error.allowed
+    return {"limit": limit, "windowMs": seconds * 1000}
 
 
 def _rooms(error: ServiceError, _request_id: str) -> dict[str, object]:

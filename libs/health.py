@@ -2,12 +2,23 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from time import perf_counter
+from typing import NamedTuple
 
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 
 Check = Callable[[], Awaitable[object]]
 _BUDGET_SECONDS = 2.0
+
+
+class Doubtful(Exception):
+    """Raised by a check whose matter still serves, but wants to be seen to. The process stays ready."""
+
+
+class Result(NamedTuple):
+    state: str
+    ms: float
 
 
 def router(checks: Mapping[str, Check]) -> APIRouter:
@@ -19,18 +30,30 @@ def router(checks: Mapping[str, Check]) -> APIRouter:
 
     @routes.get("/ready")
     async def ready() -> JSONResponse:
-        results = await asyncio.gather(*map(_passes, checks.values()))
-        states = {name: "up" if ok else "down" for name, ok in zip(checks, results, strict=True)}
-        status = "ready" if all(results) else "unready"
-        return JSONResponse({"status": status, "checks": states}, status_code=200 if all(results) else 503)
+        results = dict(zip(checks, await asyncio.gather(*map(_result, checks.values())), strict=True))
+        good = all(result.state != "down" for result in results.values())
+        body = {
+            "status": "ready" if good else "unready",
+            "checks": {name: result.state for name, result in results.items()},
+            "ms": {name: result.ms for name, result in results.items()},
+        }
+        return JSONResponse(body, status_code=200 if good else 503)
 
     return routes
 
 
-async def _passes(check: Check) -> bool:
+async def _result(check: Check) -> Result:
+    began = perf_counter()
+    state = await _state(check)
+    return Result(state, round((perf_counter() - began) * 1000, 1))
+
+
+async def _state(check: Check) -> str:
     try:
         async with asyncio.timeout(_BUDGET_SECONDS):
             await check()
+    except Doubtful:
+        return "warn"
     except Exception:  # noqa: BLE001  -- whatever the reason is, the dependency is not usable
-        return False
-    return True
+        return "down"
+    return "up"

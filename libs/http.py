@@ -8,6 +8,7 @@ import structlog
 from pydantic import BaseModel, ValidationError
 
 from libs.errors import Unavailable
+from libs.tls import tls_context
 from libs.tokens import SERVICE_HEADER, ServiceTokens
 
 Shape = TypeVar("Shape", bound=BaseModel)
@@ -20,7 +21,9 @@ class InternalClient:
     def __init__(self, base_url: str, target: str, tokens: ServiceTokens) -> None:
         self.target = target
         self._tokens = tokens
-        self._client = httpx2.AsyncClient(base_url=base_url, timeout=_TIMEOUT, follow_redirects=False, trust_env=False)
+        self._client = httpx2.AsyncClient(
+            base_url=base_url, timeout=_TIMEOUT, verify=tls_context(), follow_redirects=False, trust_env=False
+        )
 
     async def get(self, path: str, shape: type[Shape], params: Mapping[str, Any] | None = None) -> Shape:
         return await self._call("GET", path, shape, params=params)

@@ -8,6 +8,7 @@ from joserfc import jwk
 
 from libs import metrics
 from libs.keys import USER, Key, KeyRing
+from libs.tls import tls_context
 
 _REFRESH_SECONDS = 300.0
 # However many unknown key ids arrive, auth is asked at most this often.
@@ -42,7 +43,7 @@ class JwksKeys:
         return key
 
     async def run(self) -> None:
-        async with httpx2.AsyncClient(timeout=3.0, trust_env=False) as client:
+        async with httpx2.AsyncClient(timeout=3.0, verify=tls_context(), trust_env=False) as client:
             while True:
                 await self.refresh(client)
                 self._unknown.clear()

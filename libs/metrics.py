@@ -1,5 +1,9 @@
 """Prometheus metrics, served on a port of their own, so that they can never be reached through the gateway."""
 
+import errno
+import threading
+import time
+
 from prometheus_client import Counter, Gauge, Histogram, start_http_server
 
 REQUESTS = Counter("parley_http_requests_total", "Answered requests.", ["service", "method", "route", "status"])
@@ -18,7 +22,27 @@ REVOCATION_HEARD = Gauge("parley_revocation_heard_timestamp_seconds", "When news
 JWKS_FETCHED = Gauge("parley_jwks_fetched_timestamp_seconds", "When auth was asked for its public keys last.")
 
 
-def expose(host: str, port: int) -> None:
-    """Starts the metrics endpoint in a thread of its own; port 0 leaves it off."""
-    if port:
+_LOOK_SECONDS = 0.2
+
+
+def expose(host: str, port: int, *, patient: bool = False) -> None:
+    """Starts the metrics endpoint in a thread of its own; port 0 leaves it off.
+
+    `patient`: the process before this one may have the port still; it is taken as soon as it is free.
+    """
+    if port and patient:
+        threading.Thread(target=_expose_when_free, args=(host, port), daemon=True).start()
+    elif port:
         start_http_server(port, addr=host)
+
+
+def _expose_when_free(host: str, port: int) -> None:
+    while True:
+        try:
+            start_http_server(port, addr=host)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            time.sleep(_LOOK_SECONDS)
+        else:
+            return

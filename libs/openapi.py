@@ -29,6 +29,10 @@ _PROBLEM = {
                 "properties": {"field": {"type": "string"}, "message": {"type": "string"}},
             },
         },
+        "details": {
+            "type": "object",
+            "description": "Of 429: `limit` calls in `window_seconds`; `retry_after` are seconds.",
+        },
     },
 }
 _SENTENCES = {

@@ -1,23 +1,47 @@
 """The shared Redis. Every key in it may vanish at any moment: PostgreSQL is the truth, this is speed."""
 
+from collections.abc import Iterable
 from typing import Any
 
-from redis.asyncio import Redis
+from redis.asyncio import Connection, ConnectionPool, Redis, SSLConnection
+from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 _TIMEOUT_SECONDS = 5.0
 
 
+class _Mortal(AbstractConnection):
+    """Dies in one way. uvloop raises RuntimeError for a write to a connection that has just been lost, which nobody who
+    waits for Redis to come back expects: whole workers ended with it."""
+
+    async def send_packed_command(self, command: bytes | str | Iterable[bytes], check_health: bool = True) -> None:  # noqa: FBT001, FBT002  -- theirs
+        try:
+            await super().send_packed_command(command, check_health)
+        except RuntimeError as error:
+            raise RedisConnectionError("The connection was lost.") from error
+
+
+class _Plain(_Mortal, Connection):
+    pass
+
+
+class _Secure(_Mortal, SSLConnection):
+    pass
+
+
 def connect(url: str) -> "Redis":
     """A client with a pool of its own; answers are bytes. One quick retry covers a connection that died idle."""
-    client: Redis = Redis.from_url(
+    pool = ConnectionPool.from_url(
         url,
         socket_connect_timeout=_TIMEOUT_SECONDS,
         socket_timeout=_TIMEOUT_SECONDS,
         health_check_interval=30,
         retry=Retry(ExponentialBackoff(cap=0.2, base=0.05), 1),
     )
+    pool.connection_class = _Secure if issubclass(pool.connection_class, SSLConnection) else _Plain
+    client: Redis = Redis.from_pool(pool)
     return client
 
 

@@ -135,6 +135,10 @@ class Revocations:
             return TokenStale
         return None
 
+    def ended(self, session_id: str) -> bool:
+        """Whether this process knows that the session has ended."""
+        return session_id in self._sessions
+
     @property
     def fresh(self) -> bool:
         """Whether the stream was heard within five seconds; if not, Redis itself should be asked."""

@@ -4,16 +4,53 @@ A service derives its `Settings` and sets a prefix for its own fields. Fields th
 fixed names. Each field has a description: together they are `docs/settings.md`.
 """
 
+import sys
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, NoReturn, Self, TypeVar
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from libs.origins import origin
 
 CommaList = Annotated[list[str], NoDecode]
+Read = TypeVar("Read", bound=BaseSettings)
+
+
+class SettingsRefused(ValueError):
+    """What cannot be meant. The text is one line and names the variables."""
+
+
+def read(kind: type[Read]) -> Read:
+    """From the environment. What cannot be meant ends the process with one line; a traceback would show secrets."""
+    try:
+        return kind()
+    except ValidationError as error:
+        stop("; ".join(_reason(kind, each) for each in error.errors()))
+    except SettingsRefused as error:
+        stop(str(error))
+
+
+def stop(reason: str) -> NoReturn:
+    sys.exit(f"The settings are refused. {reason}")
+
+
+def variable(kind: type[BaseSettings], name: str) -> str:
+    """The environment variable of a field."""
+    alias = kind.model_fields[name].validation_alias
+    return str(alias) if alias else f"{kind.model_config.get('env_prefix', '')}{name}".upper()
+
+
+def _reason(kind: type[BaseSettings], error: ErrorDetails) -> str:
+    # Never `input`: of what hangs on several settings that is all of them.
+    said = str(error.get("ctx", {}).get("error") or error["msg"])
+    place = error["loc"]
+    if not place:
+        return said
+    name = str(place[0])
+    return f"{variable(kind, name) if name in kind.model_fields else name}: {said}"
 
 
 def config(prefix: str) -> SettingsConfigDict:
@@ -55,7 +92,7 @@ class CommonSettings(BaseSettings):
     cors_origins: CommaList = Field(
         default_factory=list,
         validation_alias="PARLEY_CORS_ORIGINS",
-        description="Comma separated origins whose pages may call the API from a browser, as `https://app.example.com`.",
+        description="Comma separated origins whose pages may call the API and open sockets from a browser, as `https://app.example.com`.",
     )
     public_url: str | None = Field(
         None,
@@ -83,6 +120,13 @@ class CommonSettings(BaseSettings):
         1 << 20,
         validation_alias="PARLEY_MAX_BODY_BYTES",
         description="Longest request body, in bytes; over it 413.",
+    )
+    drain_seconds: float = Field(
+        3.0,
+        ge=0,
+        validation_alias="PARLEY_DRAIN_SECONDS",
+        description="How long connections that rest stay open once the process was told to stop: a request that is on"
+        " its way is still answered, and told to come back by another connection.",
     )
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(0, description="Port to listen on.")
@@ -126,7 +170,7 @@ class CommonSettings(BaseSettings):
         for name, field in type(self).model_fields.items():
             value = getattr(self, name)
             if isinstance(value, SecretStr) and value == field.default:
-                raise ValueError(f"{name} still has its default value, which is public. Set it.")
+                raise ValueError(f"{variable(type(self), name)} still has its default value, which is public; set it")
         return self
 
 

@@ -40,9 +40,10 @@ def create_app(  # noqa: PLR0913  -- the parts of an app
     lifespan: Lifespan,
     checks: Mapping[str, health.Check] | None = None,
     forms: re.Pattern[str] | None = None,
+    uploads: re.Pattern[str] | None = None,
 ) -> FastAPI:
     """An app whose state the lifespan fills. `checks` decide readiness, and are called only once it is filled. `forms`
-    are the paths that take a form in the place of JSON."""
+    are the paths that take a form in the place of JSON, `uploads` those that take any body and bound it themselves."""
     app = FastAPI(
         title=title,
         description=description,
@@ -77,7 +78,7 @@ def create_app(  # noqa: PLR0913  -- the parts of an app
             expose_headers=["X-Request-Id", "ETag", "Retry-After", "RateLimit", "RateLimit-Policy", "X-Device-Token"],
             max_age=600,
         )
-    app.add_middleware(Edge, service=name, max_body_bytes=settings.max_body_bytes, forms=forms)
+    app.add_middleware(Edge, service=name, max_body_bytes=settings.max_body_bytes, forms=forms, uploads=uploads)
     return app
 
 

@@ -85,7 +85,7 @@ class MessageRequested(EventData):
 
 
 class ProfilePage(BaseModel):
-    """Answer of `/internal/users?id=...`: those that exist, in no particular order."""
+    """Answer of `/internal/users?id=...` or `?number=...`: those that exist, in no particular order."""
 
     users: list[Profile]
 

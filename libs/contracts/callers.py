@@ -7,7 +7,9 @@ CALLERS: Mapping[tuple[str, str], frozenset[str]] = {
     ("auth", "/internal/users"): frozenset({"chat", "notify"}),
     ("auth", "/internal/revocations"): frozenset({"chat", "notify", "gateway"}),
     ("auth", "/internal/api-tokens"): frozenset({"chat", "notify", "gateway"}),
+    ("auth", "/internal/usage"): frozenset({"gateway"}),
     ("auth", "/internal/events"): frozenset({"chat", "notify"}),
     ("chat", "/internal/events"): frozenset({"auth", "notify"}),
     ("notify", "/internal/events"): frozenset({"auth"}),
+    ("notify", "/internal/notifications/read"): frozenset({"chat"}),
 }
