@@ -23,12 +23,13 @@ from libs.clock import Clock
 from libs.errors import ServiceError
 from libs.keys import USER
 from libs.runtime import open_runtime
+from libs.settings import read
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options = _parser().parse_args(arguments)
     try:
-        options.run(Settings(), options)
+        options.run(read(Settings), options)
     except ServiceError as error:
         reasons = [e.message for e in error.errors] or [error.detail]
         sys.exit("\n".join(reasons))

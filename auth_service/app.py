@@ -52,6 +52,7 @@ from auth_service.routes import (
     reauth,
     sessions,
     tokens,
+    usage,
     users,
 )
 from auth_service.settings import Settings
@@ -87,6 +88,7 @@ _OWN = (
     identities,
     locations,
     exports,
+    usage,
     deletion,
     users,
     keys,

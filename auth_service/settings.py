@@ -30,6 +30,10 @@ class Settings(ServiceSettings):
         description="How long the audit log is kept; whole months are dropped. Users see their own last 90 days.",
     )
 
+    usage_keep_days: int = Field(
+        90, ge=1, le=3650, description="How long the log of API calls by user, hour and route is kept."
+    )
+
     admin_phone: str | None = Field(
         None,
         validation_alias="PROJECT_ADMIN_DETAIL",

@@ -9,7 +9,18 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from auth_service.domain import audit, chain, deletion, exports, housekeeping, months, presence, resealing, revocations
+from auth_service.domain import (
+    audit,
+    chain,
+    deletion,
+    exports,
+    housekeeping,
+    months,
+    presence,
+    resealing,
+    revocations,
+    usage,
+)
 from auth_service.domain.key_turns import KeyTurns
 from auth_service.settings import Settings
 from libs import revocation
@@ -41,6 +52,7 @@ async def main(settings: Settings, clock: Clock | None = None) -> None:
         consumer = partial(Consumer, runtime.db, runtime.redis, service="auth")
         turns = KeyTurns(runtime.db, runtime.ring, clock, days=settings.key_rotation_days)
         keep = timedelta(days=settings.audit_keep_days)
+        keep_usage = timedelta(days=settings.usage_keep_days)
         try:
             await supervise(
                 relay.run(),
@@ -56,6 +68,7 @@ async def main(settings: Settings, clock: Clock | None = None) -> None:
                 every(_HOUR, partial(chain.tell_head, runtime.db)),
                 every(_HOUR, partial(resealing.renew, runtime.db, runtime.cipher)),
                 every(_HOUR, partial(keep_months, runtime.db, clock, keep=keep)),
+                every(_HOUR, partial(usage.forget, runtime.db, clock, keep=keep_usage)),
             )
         finally:
             await chat.close()

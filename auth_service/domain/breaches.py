@@ -10,6 +10,8 @@ import hashlib
 import httpx2
 import structlog
 
+from libs.tls import tls_context
+
 _BUDGET_SECONDS = 1.0
 _PREFIX = 5
 _MOST_BYTES = 1 << 20
@@ -22,7 +24,9 @@ class Breaches:
 
     def __init__(self, url: str) -> None:
         self._url = url.rstrip("/")
-        self._http = httpx2.AsyncClient(timeout=_BUDGET_SECONDS, follow_redirects=False, trust_env=False)
+        self._http = httpx2.AsyncClient(
+            timeout=_BUDGET_SECONDS, verify=tls_context(), follow_redirects=False, trust_env=False
+        )
 
     async def know(self, password: str) -> bool:
         digest = hashlib.sha1(password.encode(), usedforsecurity=False).hexdigest().upper()

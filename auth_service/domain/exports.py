@@ -50,6 +50,10 @@ _SECTIONS = {
         SELECT id, name, scopes, created_at, expires_at, last_used_at, revoked_at FROM api_tokens
         WHERE user_id = :user ORDER BY id
     """,
+    "usage": """
+        SELECT hour, route, calls, refused, errors, micros, latency FROM api_usage WHERE user_id = :user
+        ORDER BY hour, route
+    """,
     "location": "SELECT latitude, longitude, shared_at, expires_at FROM locations WHERE user_id = :user",
     "presence": "SELECT online, last_seen_at FROM presence WHERE user_id = :user",
     "contacts": "SELECT contact_id FROM contacts WHERE user_id = :user ORDER BY contact_id",

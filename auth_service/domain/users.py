@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import selectinload
 
@@ -84,7 +84,16 @@ async def addressed(db: AsyncSession, caller: Viewer, user_id: UUID, *, lock: bo
 
 async def profiles(db: AsyncSession, user_ids: Sequence[UUID]) -> list[Profile]:
     """Of those that exist; a registration that nobody has confirmed does not."""
-    query = select(User).where(User.id.in_(user_ids), User.status.in_(("active", "suspended")))
+    return await _profiles(db, User.id.in_(user_ids))
+
+
+async def profiles_by_number(db: AsyncSession, numbers: Sequence[int]) -> list[Profile]:
+    """The same, for clients that know people by number."""
+    return await _profiles(db, User.number.in_(numbers))
+
+
+async def _profiles(db: AsyncSession, named: ColumnElement[bool]) -> list[Profile]:
+    query = select(User).where(named, User.status.in_(("active", "suspended")))
     users = (await db.scalars(query.options(selectinload(User.identifiers)))).all()
     return [profile(user) for user in users]
 

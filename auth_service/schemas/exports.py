@@ -18,4 +18,4 @@ class ExportShown(Resource):
 
 class ExportDocument(RootModel[dict[str, Any]]):
     """Section by section, each a list: `profile`, `identifiers`, `identities`, `sessions`, `devices`, factors,
-    `api_tokens`, `location`, `presence`, `contacts`, `blocks`, `audit`. Without any secret."""
+    `api_tokens`, `usage`, `location`, `presence`, `contacts`, `blocks`, `audit`. Without any secret."""

@@ -18,9 +18,7 @@ class Privacy(Body):
     email: Audience = Field("nobody", description="My e-mail address: who sees it, and who finds me by it.")
     phone: Audience = Field("nobody", description="My phone number: who sees it, and who finds me by it.")
     profile: Audience = Field("everyone", description="Names, picture, about, language and time zone.")
-    read_receipts: bool = Field(
-        default=True, description="Whether others should learn what I have read; chat does not look at it yet."
-    )
+    read_receipts: bool = Field(default=True, description="Whether others learn what I have read.")
 
 
 class Preferences(Body):
