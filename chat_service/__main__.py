@@ -6,17 +6,18 @@ from functools import partial
 
 from chat_service import worker
 from chat_service.app import create_app
-from chat_service.routes.wire import Wire
+from chat_service.routes.wire import Http, Wire
 from chat_service.settings import Settings
 from libs import migrations, serve
+from libs.settings import read
 
 # Frames over 64 KiB get an answer of ours (4507); only what is over four times that is cut off by the library.
-SOCKET_OPTIONS = {"ws": Wire, "ws_max_size": 256 * 1024}
+SOCKET_OPTIONS = {"http": Http, "ws": Wire, "ws_max_size": 256 * 1024}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options = _parser().parse_args(arguments)
-    options.run(Settings())
+    options.run(read(Settings))
 
 
 def _serve(settings: Settings) -> None:

@@ -24,3 +24,9 @@ VERSION = Close(4501, "this version is not spoken here")
 REVOKED = Close(4504, "the session has ended")
 TOO_MANY = Close(4506, "too many sockets of this user")
 TOO_LARGE = Close(4507, "frame over 64 KiB")
+
+# Of the sockets of existing clients, which know few codes and no invitation to come back.
+REFUSED = Close(4001, "no valid access token")
+NO_MEMBER = Close(4003, "not a member of the conversation")
+TOO_LONG = Close(1009, "frame over 64 KiB")
+RESTARTS = Close(1012, "the server restarts")

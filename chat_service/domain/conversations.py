@@ -1,33 +1,49 @@
 """Conversations: making, finding and changing them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from chat_service.domain import changes, messages, profiles
+from chat_service.domain import changes, messages, pairs, profiles, receipts, rights, unread, visibility
 from chat_service.domain.hub import Hub
-from chat_service.errors import NoConversation, NotManager, StaleVersion, VersionConflict, invalid
+from chat_service.errors import NoConversation, invalid
+from libs import audits
 from libs.ids import uuid7
 
-MANAGERS = ("owner", "admin")
 SHOWN_IN_LIST = 10
 SHOWN_ALONE = 100
+AS_USUAL: Mapping[str, Any] = {
+    "name": "",
+    "description": "",
+    "image_url": None,
+    "is_private": True,
+    "allow_file_sharing": True,
+    "allow_voice_messages": True,
+    "history": "all",
+    "slow_seconds": 0,
+}
 
-_SELECT = f"""
+SELECT = f"""
 SELECT c.id AS conversation, c.number, c.type AS conversation_type, c.name, c.description, c.image_url, c.status,
-       c.version, c.member_count, c.event_seq AS top, c.epoch, c.created_by, c.created_at AS made_at, c.updated_at,
+       c.is_private, c.allow_file_sharing, c.allow_voice_messages, c.history, c.slow_seconds,
+       c.version AS conversation_version, c.member_count, c.event_seq AS top, c.epoch,
+       c.created_by, c.created_at AS made_at, c.updated_at,
        coalesce(c.last_message_at, c.created_at) AS active_at,
-       me.role, me.last_read_seq, greatest(c.message_seq - me.last_read_seq, 0) AS unread_count, {messages.COLUMNS}
-FROM member AS me JOIN conversation AS c ON c.id = me.conversation_id
-LEFT JOIN message AS m ON m.conversation_id = c.id AND m.seq = c.message_seq {messages.JOINS}
+       me.role, me.barred, me.muted_until, me.notify, me.last_read_seq, {unread.COUNT} AS unread_count,
+       {unread.MENTIONS} AS mention_count, others.read_by_all_seq, others.delivered_to_all_seq, {messages.COLUMNS}
+FROM member AS me JOIN conversation AS c ON c.id = me.conversation_id {receipts.ALL}
+LEFT JOIN message AS m ON m.conversation_id = c.id AND {visibility.VISIBLE} AND m.seq = (
+    SELECT max(seq) FROM message WHERE conversation_id = c.id AND NOT thread_only
+)
+    {messages.JOINS}
 WHERE me.user_id = :user
 """  # noqa: S608  -- constants
-_PEOPLE = """
+PEOPLE = """
 SELECT w.id AS conversation, p.*, m.role
 FROM unnest(CAST(:ids AS uuid[])) AS w(id)
 CROSS JOIN LATERAL (
@@ -39,45 +55,67 @@ ORDER BY w.id, m.joined_at, m.user_id
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
-    fields: Mapping[str, str]
-    version: int | None = None
-    if_match: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class New:
     kind: str
     participants: Sequence[UUID]
-    name: str = ""
-    description: str = ""
+    flags: Mapping[str, Any] = field(default_factory=dict)
+    """What is not AS_USUAL."""
 
 
 async def create(
     db: AsyncSession, hub: Hub, me: UUID, new: New, *, ask: profiles.Ask, now: datetime
 ) -> tuple[dict[str, Any], bool]:
-    """The conversation, and whether it is new: two people have one direct conversation, however often it is made."""
+    """The conversation, and whether it is new: two people have one direct conversation, however often it is made.
+
+    Raises Invalid, and InterestRequired where somebody wants to hear from contacts alone.
+    """
     others = list(dict.fromkeys(p for p in new.participants if p != me))
     if new.kind == "direct" and len(others) != 1:
         raise invalid("participants", "A direct conversation has exactly one other participant.")
-    present = await profiles.known(db, [me, *others], ask)
-    if any(other not in present for other in others):
+    if new.kind == "direct" and (existing := await pairs.conversation_of(db, me, others[0])):
+        return await read(db, me, existing), False
+    welcome = await pairs.reachable(db, me, await profiles.known(db, [me, *others], ask))
+    if any(other not in welcome for other in others):
         raise invalid("participants", "One of the participants does not exist.")
-    conversation_id = uuid7()
     if new.kind == "direct":
-        existing = await _pair(db, me, others[0], conversation_id)
-        if existing is not None:
-            return await read(db, me, existing), False
+        conversation_id, is_new = await open_pair(db, hub, me, others[0], now=now)
+        return await read(db, me, conversation_id), is_new
+    conversation_id = uuid7()
     await _insert(db, conversation_id, [me, *others], new, now=now)
+    await _announce(db, hub, conversation_id, people=[me, *others], new=new, now=now)
+    await audits.tell(db, "conversation.created", me, now=now, conversation=conversation_id, type=new.kind)
+    return await read(db, me, conversation_id), True
+
+
+async def open_pair(db: AsyncSession, hub: Hub, me: UUID, other: UUID, *, now: datetime) -> tuple[UUID, bool]:
+    """The conversation of two people, and whether it is new. Raises Invalid, InterestRequired."""
+    # A racing create, block or request waits here for the first.
+    await pairs.lock(db, me, other)
+    existing = await pairs.conversation_of(db, me, other)
+    if existing is not None:
+        return existing, False
+    if await pairs.blocked(db, me, other):
+        raise invalid("participants", "One of the participants does not exist.")
+    await pairs.require_welcome(db, me, other)
+    conversation_id, new = uuid7(), New("direct", [other])
+    await pairs.take(db, me, other, conversation_id)
+    await _insert(db, conversation_id, [me, other], new, now=now)
+    await _announce(db, hub, conversation_id, people=[me, other], new=new, now=now)
+    return conversation_id, True
+
+
+async def _announce(
+    db: AsyncSession, hub: Hub, conversation_id: UUID, *, people: Sequence[UUID], new: New, now: datetime
+) -> None:
+    """`people` begins with who makes it."""
     data = {
         "conversation_type": new.kind,
-        "name": new.name,
-        "description": new.description,
-        "created_by": str(me),
-        "member_ids": [str(user) for user in (me, *others)],
+        "name": new.flags.get("name", ""),
+        "description": new.flags.get("description", ""),
+        "created_by": str(people[0]),
+        "member_ids": [str(user) for user in people],
     }
-    await changes.record(db, hub, conversation_id, "conversation.new", actor_id=me, data=data, now=now)
-    return await read(db, me, conversation_id), True
+    await changes.record(db, hub, conversation_id, "conversation.new", actor_id=people[0], data=data, now=now)
 
 
 async def visible_to(db: AsyncSession, user_id: UUID, conversation_id: UUID) -> str:
@@ -91,100 +129,29 @@ async def visible_to(db: AsyncSession, user_id: UUID, conversation_id: UUID) -> 
     return role
 
 
-async def listed(
-    db: AsyncSession, me: UUID, *, limit: int, before: tuple[int, int] | None
-) -> list[tuple[dict[str, Any], tuple[int, int]]]:
-    """Own conversations with their sort keys, newest activity first; `before` is the key of the last one seen."""
-    edge = " AND (coalesce(c.last_message_at, c.created_at), c.number) < (:at, :number)" if before else ""
-    values: dict[str, Any] = {"user": me, "limit": limit}
-    if before:
-        values |= {"at": _from_us(before[0]), "number": before[1]}
-    order = " ORDER BY coalesce(c.last_message_at, c.created_at) DESC, c.number DESC LIMIT :limit"
-    rows = (await db.execute(text(_SELECT + edge + order), values)).mappings().all()
-    shaped = await _with_people(db, rows, SHOWN_IN_LIST)
-    return [(one, (_us(row["active_at"]), row["number"])) for one, row in zip(shaped, rows, strict=True)]
-
-
 async def read(db: AsyncSession, me: UUID, conversation_id: UUID) -> dict[str, Any]:
     """Raises NoConversation. Position and content are of one snapshot: `event_seq` is where to follow from."""
-    query = text(_SELECT + " AND me.conversation_id = :id")
+    query = text(SELECT + " AND me.conversation_id = :id")
     rows = (await db.execute(query, {"user": me, "id": conversation_id})).mappings().all()
     if not rows:
         raise NoConversation
     return (await _with_people(db, rows, SHOWN_ALONE))[0]
 
 
-async def change(
-    db: AsyncSession,
-    hub: Hub,
-    me: UUID,
-    conversation_id: UUID,
-    *,
-    change: Change,
-    now: datetime,
-) -> dict[str, Any]:
-    """Raises NotManager, VersionConflict for a stale `version`, StaleVersion for a stale If-Match."""
-    if await visible_to(db, me, conversation_id) not in MANAGERS:
-        raise NotManager
-    locked = text("SELECT version, name, description FROM conversation WHERE id = :id FOR UPDATE")
-    row = (await db.execute(locked, {"id": conversation_id})).mappings().one()
-    if change.if_match is not None and not _matches(change.if_match, etag(row["version"])):
-        raise StaleVersion(headers={"ETag": etag(row["version"])})
-    if change.version is not None and change.version != row["version"]:
-        raise VersionConflict(extra={"version": row["version"]})
-    if any(row[field] != value for field, value in change.fields.items()):
-        after = {"name": row["name"], "description": row["description"], **change.fields}
-        await db.execute(
-            text(
-                "UPDATE conversation SET name = :name, description = :description, version = version + 1,"
-                " updated_at = :now WHERE id = :id"
-            ),
-            {**after, "now": now, "id": conversation_id},
-        )
-        data = {**after, "version": row["version"] + 1, "by": str(me)}
-        await changes.record(db, hub, conversation_id, "conversation.changed", actor_id=me, data=data, now=now)
-    return await read(db, me, conversation_id)
-
-
-def etag(version: int) -> str:
-    return f'"{version}"'
-
-
-def _matches(if_match: str, tag: str) -> bool:
-    return if_match.strip() == "*" or tag in (part.strip() for part in if_match.split(","))
-
-
-async def _pair(db: AsyncSession, one: UUID, other: UUID, conversation_id: UUID) -> UUID | None:
-    """Takes the pair for a new conversation, or gives the one it has. A racing create waits here for the first."""
-    low, high = sorted((one, other))
-    pair = {"low": low, "high": high, "id": conversation_id}
-    taken = await db.scalar(
-        text(
-            "INSERT INTO direct_pair (user_low, user_high, conversation_id) VALUES (:low, :high, :id)"
-            " ON CONFLICT DO NOTHING RETURNING conversation_id"
-        ),
-        pair,
-    )
-    if taken is not None:
-        return None
-    query = text("SELECT conversation_id FROM direct_pair WHERE user_low = :low AND user_high = :high")
-    existing: UUID = await db.scalar(query, pair)
-    return existing
-
-
 async def _insert(db: AsyncSession, conversation_id: UUID, people: Sequence[UUID], new: New, *, now: datetime) -> None:
     """`people` begins with who makes it."""
     await db.execute(
         text(
-            "INSERT INTO conversation"
-            " (id, type, name, description, created_by, member_count, created_at, updated_at)"
-            " VALUES (:id, :type, :name, :description, :me, :count, :now, :now)"
+            "INSERT INTO conversation (id, type, name, description, image_url, is_private, allow_file_sharing,"
+            " allow_voice_messages, history, slow_seconds, created_by, member_count, created_at, updated_at)"
+            " VALUES (:id, :type, :name, :description, :image_url, :is_private, :allow_file_sharing,"
+            " :allow_voice_messages, :history, :slow_seconds, :me, :count, :now, :now)"
         ),
         {
+            **AS_USUAL,
+            **new.flags,
             "id": conversation_id,
             "type": new.kind,
-            "name": new.name,
-            "description": new.description,
             "me": people[0],
             "count": len(people),
             "now": now,
@@ -202,9 +169,14 @@ async def _insert(db: AsyncSession, conversation_id: UUID, people: Sequence[UUID
 
 
 async def _with_people(db: AsyncSession, rows: Sequence[Any], shown: int) -> list[dict[str, Any]]:
-    found = await db.execute(text(_PEOPLE), {"ids": [row["conversation"] for row in rows], "shown": shown})
+    found = await db.execute(text(PEOPLE), {"ids": [row["conversation"] for row in rows], "shown": shown})
+    return shaped(rows, found.mappings().all())
+
+
+def shaped(rows: Sequence[Any], found: Sequence[Any]) -> list[dict[str, Any]]:
+    """Conversations from rows of SELECT, with those in them from rows of PEOPLE."""
     people: dict[UUID, list[dict[str, Any]]] = {}
-    for row in found.mappings():
+    for row in found:
         person = {**messages.person(row["user_id"], row), "role": row["role"]}
         people.setdefault(row["conversation"], []).append(person)
     return [_shape(row, people.get(row["conversation"], [])) for row in rows]
@@ -219,11 +191,22 @@ def _shape(row: Mapping[str, Any], people: list[dict[str, Any]]) -> dict[str, An
         "description": row["description"],
         "image_url": row["image_url"],
         "status": row["status"],
-        "version": row["version"],
+        "is_private": row["is_private"],
+        "allow_file_sharing": row["allow_file_sharing"],
+        "allow_voice_messages": row["allow_voice_messages"],
+        "history": row["history"],
+        "slow_seconds": row["slow_seconds"],
+        "version": row["conversation_version"],
         "member_count": row["member_count"],
         "participants": people,
         "role": row["role"],
+        "permissions": _permissions(row),
+        "muted_until": row["muted_until"],
+        "notify": row["notify"],
         "unread_count": row["unread_count"],
+        "mention_count": row["mention_count"],
+        "read_by_all_seq": row["read_by_all_seq"],
+        "delivered_to_all_seq": row["delivered_to_all_seq"],
         "last_read_seq": row["last_read_seq"],
         "last_message": messages.shape(row) if row["id"] is not None else None,
         "event_seq": row["top"],
@@ -231,15 +214,11 @@ def _shape(row: Mapping[str, Any], people: list[dict[str, Any]]) -> dict[str, An
         "created_by": row["created_by"],
         "created_at": row["made_at"],
         "updated_at": row["updated_at"],
+        "last_active_at": row["active_at"],
     }
 
 
-def _us(moment: datetime) -> int:
-    return round(moment.timestamp() * 1_000_000)
-
-
-def _from_us(us: int) -> datetime:
-    try:
-        return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=us)
-    except OverflowError:
-        raise invalid("cursor", "This cursor is not valid.") from None
+def _permissions(row: Mapping[str, Any]) -> dict[str, Any]:
+    kind, role = row["conversation_type"], row["role"]
+    can_post = row["status"] == "active" and not row["barred"] and rights.may_post(role, kind)
+    return rights.permissions(role, kind, can_post=can_post)

@@ -16,10 +16,10 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from chat_service.domain import frames, hub, messages, presence
+from chat_service.domain import audience, frames, hub, mentions, messages, presence, search, visibility
 from chat_service.domain.changes import notices
 from chat_service.domain.log import run_of
-from chat_service.domain.messages import Row
+from chat_service.domain.messages import Row, loaded
 from chat_service.domain.streams import channel_of, top_key
 from libs import outbox
 from libs.clock import Clock
@@ -34,12 +34,13 @@ _EXCERPT = 200
 
 # Rows that other workers hold are theirs.
 _TAKE = f"""
-SELECT d.id AS dispatch_id, d.created_at < :late AS late, e.seq AS event_seq_of_line, e.type AS kind,
-       e.payload::text AS payload, e.conversation_id AS conversation, c.type AS conversation_type, c.name,
-       {messages.COLUMNS}
+SELECT d.id AS dispatch_id, d.created_at < :late AS late, d.event_seq AS event_seq_of_line, e.type AS kind,
+       e.payload::text AS payload, d.conversation_id AS conversation, c.type AS conversation_type, c.name,
+       c.deleted_at AS ended_at,
+       e.type = 'message.edited' AND {visibility.WITHHELD} AS withheld, {messages.COLUMNS}
 FROM (SELECT * FROM dispatch ORDER BY id LIMIT :batch FOR UPDATE SKIP LOCKED) AS d
-JOIN event AS e ON e.conversation_id = d.conversation_id AND e.seq = d.event_seq
-JOIN conversation AS c ON c.id = d.conversation_id
+LEFT JOIN event AS e ON e.conversation_id = d.conversation_id AND e.seq = d.event_seq
+LEFT JOIN conversation AS c ON c.id = d.conversation_id
 LEFT JOIN message AS m ON m.conversation_id = e.conversation_id AND m.id = e.message_id {messages.JOINS}
 ORDER BY d.id
 """  # noqa: S608  -- constants
@@ -71,14 +72,26 @@ class Dispatcher:
             rows = await self._take(db)
             if not rows:
                 return 0
-            published = await self._published(rows)
-            done = [row for row in rows if published[row["dispatch_id"]] or row["late"]]
-            await self._publish([row for row in done if not published[row["dispatch_id"]]])
-            await self._tell_away(db, [row for row in done if row["kind"] == "message.new"])
+            # An event that is gone was cut by hand: what can never be done must not stand before what can.
+            lost = [row for row in rows if row["kind"] is None]
+            if lost:
+                log.error("events_lost", count=len(lost))
+            done = lost + await self._see_to(db, [row for row in rows if row["kind"] is not None])
             await db.execute(
                 text("DELETE FROM dispatch WHERE id = ANY (:ids)"), {"ids": [row["dispatch_id"] for row in done]}
             )
             return len(done)
+
+    async def _see_to(self, db: AsyncSession, rows: Sequence[Row]) -> list[Row]:
+        """Returns those that are done with; the others may still be published by who wrote them."""
+        if not rows:
+            return []
+        published = await self._published(rows)
+        done = [row for row in rows if published[row["dispatch_id"]] or row["late"]]
+        await self._publish([row for row in done if not published[row["dispatch_id"]]])
+        await search.index(db, done)
+        await self._tell_away(db, [row for row in done if _is_news(row)])
+        return done
 
     async def _take(self, db: AsyncSession) -> Sequence[Row]:
         # By PostgreSQL's clock, which wrote the rows: the clocks of two machines may differ by more than a second.
@@ -100,9 +113,7 @@ class Dispatcher:
         async with self._redis.pipeline(transaction=False) as pipe:
             for row in rows:
                 conversation_id = row["conversation"]
-                pipe.publish(
-                    channel_of(conversation_id), hub.encode(run_of([{**row, "conversation_id": conversation_id}]))
-                )
+                pipe.publish(channel_of(conversation_id), hub.encode(run_of([row])))
                 pipe.set(top_key(conversation_id), row["event_seq_of_line"], ex=hub.TOP_SECONDS)
                 data = frames.load(row["payload"]) if row["payload"] else {}
                 for user_id, kind, said in notices(conversation_id, row["kind"], data):
@@ -113,31 +124,29 @@ class Dispatcher:
         """One event names at most 500 people, so that no event is large."""
         if not rows:
             return
-        people = await _members(db, {row["conversation"] for row in rows})
-        everybody = list({user_id for members in people.values() for user_id in members})
+        now = self._clock.now()
+        present = await audience.of(db, rows, now)
+        everybody = present.everybody()
         gone: set[UUID] = set()
         for start in range(0, len(everybody), _AT_ONCE):
             gone |= await presence.away(self._redis, everybody[start : start + _AT_ONCE])
         for row in rows:
-            away = [
-                user_id for user_id in people[row["conversation"]] if user_id in gone and user_id != row["sender_id"]
-            ]
-            for start in range(0, len(away), _AT_ONCE):
-                await outbox.add(db, _message_sent(row, away[start : start + _AT_ONCE]), self._clock.now())
+            people = {member.user_id for member in present.of(row)}
+            reached = mentions.reached(row, people, people - gone)
+            await mentions.note(db, row, reached)
+            mentioned = reached | mentions.named(row)
+            away = [user_id for user_id in present.told(row, mentioned) if user_id in gone]
+            chunks = [away[start : start + _AT_ONCE] for start in range(0, len(away), _AT_ONCE)]
+            await outbox.add_all(db, [_message_sent(row, chunk, mentioned) for chunk in chunks], now)
 
 
-async def _members(db: AsyncSession, conversations: set[UUID]) -> dict[UUID, list[UUID]]:
-    rows = await db.execute(
-        text("SELECT conversation_id, user_id FROM member WHERE conversation_id = ANY (:ids)"),
-        {"ids": list(conversations)},
-    )
-    people: dict[UUID, list[UUID]] = {conversation_id: [] for conversation_id in conversations}
-    for row in rows:
-        people[row.conversation_id].append(row.user_id)
-    return people
+def _is_news(row: Row) -> bool:
+    """Of what was deleted before anybody was told, nobody is."""
+    return row["kind"] == "message.new" and row["deleted_at"] is None and row["ended_at"] is None
 
 
-def _message_sent(row: Row, away: list[UUID]) -> MessageSent:
+def _message_sent(row: Row, away: list[UUID], mentioned: set[UUID]) -> MessageSent:
+    files = loaded(row["attachments"]) or ({"name": ""},)
     return MessageSent(
         message_id=row["id"],
         conversation_id=row["conversation"],
@@ -146,7 +155,8 @@ def _message_sent(row: Row, away: list[UUID]) -> MessageSent:
         seq=row["seq"],
         sender_id=row["sender_id"],
         sender_name=row["display_name"] or "",
-        excerpt=row["content"][:_EXCERPT],
+        excerpt=(row["content"] or files[0]["name"])[:_EXCERPT],
         sent_at=row["created_at"],
         away=away,
+        mentioned=[user_id for user_id in away if user_id in mentioned],
     )

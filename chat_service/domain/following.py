@@ -6,8 +6,8 @@ from uuid import UUID
 
 from prometheus_client import Counter
 
-from chat_service.domain import frames
-from chat_service.domain.log import MOST
+from chat_service.domain import frames, replays
+from chat_service.domain.log import MOST, Seen
 from chat_service.errors import NoConversation, invalid
 from libs.errors import BadRequest, ServiceError
 
@@ -20,6 +20,7 @@ Wanted = dict[str, Position | None]
 """Streams, each with the epoch and number of the last event that the client has; None: only what comes from now on."""
 
 _MOST_NUMBER = 1 << 62
+_MOST_FOCUS = 64
 RESUMES = Counter("parley_chat_resumes_total", "Streams that clients came back to with a position.", ["outcome"])
 
 
@@ -40,6 +41,13 @@ def parse(streams: object) -> Wanted:
     if not isinstance(streams, dict) or not streams:
         raise invalid("streams", "This must be an object from stream to position.")
     return {key: _position(value) for key, value in streams.items()}
+
+
+def parse_focus(streams: object) -> frozenset[str]:
+    """From a list of streams. Raises Invalid."""
+    if not isinstance(streams, list) or len(streams) > _MOST_FOCUS or not all(map(_is_text, streams)):
+        raise invalid("streams", "This must be a list of streams.")
+    return frozenset(streams)
 
 
 def _is_text(value: object) -> bool:
@@ -80,19 +88,22 @@ async def follow(session: "Session", wanted: Wanted, reply: Callable[[dict[str, 
     ids = [conversation_of(key) for key in wanted if key not in outcomes]
     joined = await _join(session, ids) if ids else {}
     try:
-        visible = await session.context.log.visible_to(session.user_id, ids) if joined else set()
-        missed = await _missed(session, wanted, {s: top for s, top in joined.items() if s.conversation_id in visible})
+        visible = await session.context.log.visible_to(session.user_id, ids) if joined else {}
+        there = {s: (top, visible[s.conversation_id]) for s, top in joined.items() if s.conversation_id in visible}
+        missed = await _missed(session, wanted, there)
     except ServiceError:
         _drop(session, joined)
         raise
     _drop(session, [s for s in joined if s.conversation_id not in visible])
-    there = [s for s in joined if session in s.subscribers]
-    outcomes |= {stream.key: missed[stream.key].outcome for stream in there}
+    followed = [s for s in joined if session in s.subscribers]
+    outcomes |= {stream.key: missed[stream.key].outcome for stream in followed}
     reply({key: outcomes.get(key) or _error(NoConversation()) for key in wanted})
-    for stream in there:
+    for stream in followed:
         for packet in (*missed[stream.key].packets, *(stream.subscribers[session] or ())):
-            session.push(packet)
-        stream.subscribers[session] = None
+            session.push_event(packet, stream.key)
+        # Unless it was given up while these were written.
+        if session in stream.subscribers:
+            stream.subscribers[session] = None
 
 
 def _impossible(session: "Session", wanted: Wanted) -> dict[str, ServiceError]:
@@ -138,23 +149,26 @@ class Missed(NamedTuple):
     packets: list[bytes]
 
 
-async def _missed(session: "Session", wanted: Wanted, joined: dict["Stream", int]) -> dict[str, Missed]:
-    found = {stream.key: Missed(_outcome(wanted[stream.key], stream.epoch, top), []) for stream, top in joined.items()}
-    spans: dict[UUID, Position] = {}
-    for stream, top in joined.items():
+async def _missed(session: "Session", wanted: Wanted, joined: dict["Stream", tuple[int, Seen]]) -> dict[str, Missed]:
+    """`joined`: with each stream the number of its last event then, and what of it the user may see."""
+    found = {s.key: Missed(_outcome(wanted[s.key], s.epoch, top, seen), []) for s, (top, seen) in joined.items()}
+    spans: dict[Stream, Position] = {}
+    behind = set()
+    for stream, (top, seen) in joined.items():
         position = wanted[stream.key]
         if position is not None and found[stream.key].outcome["recovered"] and position[1] < top:
-            spans[stream.conversation_id] = (position[1], top)
-    runs = await session.context.log.after(spans) if spans else {}
-    for conversation_id, (seq, top) in spans.items():
-        outcome, packets = found[f"c:{conversation_id}"]
-        run = runs.get(conversation_id)
-        if run is None or len(run.lines) != top - seq:
-            # Part of the log was pruned: a partial recovery would look like a whole one.
+            spans[stream] = (position[1], top)
+        if seen.top > stream.seq:
+            behind.add(stream)
+            stream.expect(seen.top)
+    hub, log = session.context.hub, session.context.log
+    for stream, replayed in (await replays.missed(hub, log, spans, behind)).items():
+        outcome, packets = found[stream.key]
+        if replayed is None:
             outcome |= {"recovered": False, "limited": True}
         else:
-            outcome["n"] = len(run.lines)
-            packets += frames.pack(run.lines)
+            outcome["n"] = spans[stream][1] - spans[stream][0]
+            packets += replayed
     _count(found[stream.key].outcome for stream in joined if wanted[stream.key] is not None)
     return found
 
@@ -165,10 +179,13 @@ def _count(outcomes: Iterable[dict[str, Any]]) -> None:
         RESUMES.labels(complete if outcome["recovered"] else "limited").inc()
 
 
-def _outcome(position: Position | None, epoch: int, top: int) -> dict[str, Any]:
+def _outcome(position: Position | None, epoch: int, top: int, seen: Seen) -> dict[str, Any]:
+    if position is not None:
+        # Another process may have been quicker to tell this client than to tell us.
+        top = max(top, min(position[1], seen.top))
     outcome = {"epoch": epoch, "top": top, "recovered": False, "limited": False, "n": 0}
     if position is not None:
-        fits = position[0] == epoch and 0 <= top - position[1] <= MOST
+        fits = position[0] == epoch and position[1] >= seen.above and 0 <= top - position[1] <= MOST
         outcome |= {"recovered": fits, "limited": not fits}
     return outcome
 

@@ -4,12 +4,13 @@ A packet is a whole WebSocket frame, header included. It is made once and writte
 server's frames carry no mask, so all of them get the same bytes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
 import orjson
 
+from chat_service.errors import SlowMode
 from libs.errors import Invalid, RateLimited, ServiceError, Unavailable
 
 _MOST_LINES = 64
@@ -24,6 +25,12 @@ def packet(payload: bytes) -> bytes:
     if size < 65_536:
         return b"\x81\x7e" + size.to_bytes(2, "big") + payload
     return b"\x81\x7f" + size.to_bytes(8, "big") + payload
+
+
+def lines(packet: bytes) -> list[bytes]:
+    """What is in a text frame of ours."""
+    size = packet[1]
+    return packet[4 if size == 126 else 10 if size == 127 else 2 :].split(b"\n")
 
 
 def pack(lines: Sequence[bytes]) -> list[bytes]:
@@ -67,6 +74,11 @@ def notice(kind: str, **data: object) -> bytes:
     return packet(dump({"t": kind, "d": data} if data else {"t": kind}))
 
 
+def pos(tops: Mapping[str, tuple[int, int]]) -> bytes:
+    """The line that says how far streams have come: epoch and number of the last event of each."""
+    return b'{"t":"pos","d":{"tops":%b}}' % dump(tops)
+
+
 def answer(request: int, data: object) -> bytes:
     return packet(b'{"i":%d,"ok":%b}' % (request, dump(data)))
 
@@ -77,7 +89,7 @@ def refusal(request: int, error: ServiceError) -> bytes:
 
 def described(error: ServiceError) -> dict[str, Any]:
     retry_ms = 1000 * error.retry_after if isinstance(error, RateLimited | Unavailable) else 0
-    if isinstance(error, Throttled):
+    if isinstance(error, Throttled | SlowMode):
         retry_ms = error.retry_ms
     said: dict[str, Any] = {
         "code": error.code,

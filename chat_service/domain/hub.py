@@ -2,7 +2,8 @@
 
 import asyncio
 import secrets
-from collections.abc import Coroutine, Iterable, Iterator, Sequence
+from collections import Counter as Counts
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -12,10 +13,11 @@ from prometheus_client import Counter, Gauge, Histogram
 from chat_service.domain import frames
 from chat_service.domain.bus import Bus
 from chat_service.domain.closing import EXPIRED, REVOKED
+from chat_service.domain.drafts import Stored
 from chat_service.domain.log import Log
 from chat_service.domain.messages import moment_ms
-from chat_service.domain.sending import Stored
 from chat_service.domain.streams import Run, Stream, channel_of, top_key
+from chat_service.domain.tails import TAIL_BYTES, Tail, Tails
 from libs.clock import Clock
 from libs.errors import TokenRevoked, Unavailable
 from libs.revocation import Revocations
@@ -27,10 +29,13 @@ _SLOTS = 8
 _UNUSED_SECONDS = 30.0
 _AUDIT_SECONDS = 10.0
 _CHUNK = 1000
+# Neither JSON nor a number, as the other payloads of a conversation begin.
+_CONTROL = b"!"
 TOP_SECONDS = 24 * 3600
 
 SOCKETS = Gauge("parley_chat_sockets", "Open sockets of this process.")
 STREAMS = Gauge("parley_chat_streams", "Conversations that this process follows.")
+BACKLOG = Gauge("parley_chat_backlog_bytes", "What waits in this process for readers that do not keep up.")
 DELIVERIES = Counter("parley_chat_deliveries_total", "Events handed to sockets.")
 DELAY = Histogram(
     "parley_chat_delivery_seconds",
@@ -56,11 +61,20 @@ class Hub:
         self._clock = clock
         self.sessions: set[Session] = set()
         self.users: dict[UUID, set[Session]] = {}
+        # Sockets that have not said yet who they are, by the address they come from.
+        self.ungreeted: Counts[str] = Counts()
         self.streams: dict[UUID, Stream] = {}
+        # What else this process listens to, by channel, and who wants to know that messages may have been missed.
+        self.listeners: Mapping[bytes, Callable[[bytes], None]] = {}
+        self.on_return: Callable[[], None] = lambda: None
+        self.tails = Tails()
+        self.controls: Mapping[str, Callable[[Stream, Any], None]] = {}
         self._by_channel: dict[bytes, Stream] = {}
         # All timers of all sockets: each slot is looked through once a second, an eighth of a second after the last.
         self._wheel: list[set[Session]] = [set() for _ in range(_SLOTS)]
         self._tasks: set[asyncio.Task[Any]] = set()
+        # Bytes that waited when they were last counted.
+        self._waiting = 0
         bus.on_message = self._receive
         bus.on_return = self._returned
 
@@ -81,19 +95,34 @@ class Hub:
 
     def add(self, session: "Session") -> None:
         self.sessions.add(session)
+        if session.address:
+            self.ungreeted[session.address] += 1
         min(self._wheel, key=len).add(session)
         SOCKETS.inc()
 
     async def welcome(self, session: "Session") -> None:
         """The session's user is known from now on: what is for that user reaches it."""
+        self.greeted(session)
         if session not in self.sessions:
             return
         self.users.setdefault(session.user_id, set()).add(session)
         await self._bus.subscribe((user_channel(session.user_id), notification_channel(session.user_id)))
 
+    def greeted(self, session: "Session") -> None:
+        """It counts no longer against its address."""
+        if session.address:
+            self.ungreeted[session.address] -= 1
+            if not self.ungreeted[session.address]:
+                del self.ungreeted[session.address]
+            session.address = ""
+
+    def session_of(self, user_id: UUID, identifier: str) -> "Session | None":
+        return next((s for s in self.users.get(user_id, ()) if s.id == identifier and not s.closed), None)
+
     def remove(self, session: "Session") -> None:
         """The socket is gone."""
         session.closed = True
+        self.greeted(session)
         if session not in self.sessions:
             return
         self.sessions.discard(session)
@@ -123,7 +152,7 @@ class Hub:
         fresh = [c for c in wanted if c not in self.streams]
         loop = asyncio.get_running_loop()
         for conversation_id in fresh:
-            stream = Stream(conversation_id, self._log.read, self._delivered)
+            stream = Stream(conversation_id, self._log.read, self._delivered, Tail(self.tails))
             stream.opened = loop.create_future()
             stream.unused_since = loop.time()
             self.streams[conversation_id] = self._by_channel[stream.channel] = stream
@@ -180,8 +209,19 @@ class Hub:
         """To all sockets of a user, everywhere. May be lost: what it says can be read over HTTP."""
         self._bus.publish(user_channel(user_id), frames.push(f"u:{user_id}", kind, data))
 
-    def publish_ephemeral(self, conversation_id: UUID, line: bytes) -> None:
-        self._bus.publish(channel_of(conversation_id), line)
+    def publish_control(self, conversation_id: UUID, kind: str, said: object) -> None:
+        """To the processes that follow the conversation, not to their sockets as it is. May be lost."""
+        self._bus.publish(channel_of(conversation_id), _CONTROL + frames.dump([kind, said]))
+
+    def _control(self, stream: Stream, payload: bytes) -> None:
+        try:
+            kind, said = frames.load(payload[1:])
+        except ValueError:
+            log.warning("control_unreadable", stream=stream.key)
+            return
+        # A newer process may know more kinds than this one.
+        if kind in self.controls:
+            self.controls[kind](stream, said)
 
     def _delivered(self, deliveries: int, committed_ms: int) -> None:
         DELIVERIES.inc(deliveries)
@@ -191,19 +231,23 @@ class Hub:
     def _receive(self, channel: bytes, payload: bytes) -> None:
         stream = self._by_channel.get(channel)
         if stream is not None:
-            if payload[:1] == b"{":
-                stream.send_ephemeral(frames.packet(payload))
+            if payload[:1] == _CONTROL:
+                self._control(stream, payload)
             else:
                 _receive_events(stream, payload)
+            return
+        if channel in self.listeners:
+            self.listeners[channel](payload)
             return
         kind, _, key = channel[channel.index(b".") + 1 :].partition(b":")
         line = _notification(payload) if kind == b"n" else payload
         if kind != b"c" and line:
             packet = frames.packet(line)
             for session in self.users.get(UUID(key.decode()), ()):
-                session.push(packet)
+                session.push_event(packet, kind.decode())
 
     def _returned(self) -> None:
+        self.on_return()
         if self.streams:
             self.spawn(self.audit())
 
@@ -211,16 +255,20 @@ class Hub:
         """Turns the wheel, and looks for what was lost without a trace."""
         loop = asyncio.get_running_loop()
         audit_at = loop.time() + _AUDIT_SECONDS
-        turn = 0
+        turn = waiting = 0
         while True:
             await asyncio.sleep(1 / _SLOTS)
             now = loop.time()
             wall = self._clock.seconds()
             for session in list(self._wheel[turn % _SLOTS]):
                 session.visit(now, wall)
+                waiting += session.backlog_bytes
             turn += 1
             if turn % _SLOTS == 0:
                 self._forget_unused(now)
+                BACKLOG.inc(waiting - self._waiting)
+                self._waiting = waiting
+                waiting = 0
             if now >= audit_at:
                 audit_at = now + _AUDIT_SECONDS + secrets.randbelow(2000) / 1000
                 self.spawn(self.audit())
@@ -255,6 +303,7 @@ class Hub:
             if not stream.subscribers and stream.opened is None and now - stream.unused_since > _UNUSED_SECONDS:
                 self._forget(stream)
         STREAMS.set(len(self.streams))
+        TAIL_BYTES.set(self.tails.bytes)
 
 
 def encode(run: Run) -> bytes:

@@ -1,12 +1,13 @@
 """Who is connected, for the worker that tells the others.
 
-`pn:<node>` says that a process lives; `pu:<user>` is a hash from connection to process. A user is there while one of
-them lives: refreshing costs one key a process, however many sockets it holds, and a killed process is believed dead
-after 30 seconds. After a flush each process writes its connections again.
+`pn:<node>` says that a process lives; `pu:<user>` is a hash from connection to process, with a mark behind it where the
+client says that nobody looks at it. A user is there while one of them lives, and away while all that live are marked.
+Refreshing costs one key a process, however many sockets it holds, and a killed process is believed dead after 30
+seconds. After a flush each process writes its connections again.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -29,6 +30,8 @@ _LOOK_SECONDS = 1.0
 _USER_SECONDS = 24 * 3600
 _AGAIN_SECONDS = 8 * 3600
 _CHUNK = 500
+_IDLE = "|idle"
+ONLINE, AWAY, OFFLINE = "online", "away", "offline"
 
 log = structlog.get_logger()
 
@@ -50,14 +53,26 @@ class Presence:
         self._node = node
         self._clock = clock
         self.connected: Callable[[], Iterable[tuple[str, UUID]]] = lambda: ()
+        self._idle: set[str] = set()
 
     def arrive(self, connection: str, user_id: UUID) -> None:
         key = _user_key(user_id)
-        self._bus.send(b"HSET", key, connection, self._node)
+        self._bus.send(b"HSET", key, connection, self._node + _IDLE if connection in self._idle else self._node)
         self._bus.send(b"EXPIRE", key, _USER_SECONDS)
+        self.look(user_id)
+
+    def look(self, user_id: UUID) -> None:
+        """Has the worker look at once whether the user is here."""
         self._bus.send(b"ZADD", TO_SEE, self._clock.ms(), str(user_id))
 
+    def report(self, connection: str, user_id: UUID, *, idle: bool) -> None:
+        """A client says whether somebody looks at it."""
+        if idle != (connection in self._idle):
+            (self._idle.add if idle else self._idle.discard)(connection)
+            self.arrive(connection, user_id)
+
     def leave(self, connection: str, user_id: UUID) -> None:
+        self._idle.discard(connection)
         self._bus.send(b"HDEL", _user_key(user_id), connection)
         self._bus.send(b"ZADD", TO_SEE, due_after_leaving(self._clock), str(user_id))
 
@@ -119,24 +134,38 @@ async def forget_nodes(redis: Redis, names: Sequence[str]) -> None:
     await redis.srem(_NODES, *names)
 
 
-async def away(redis: Redis, user_ids: Sequence[UUID]) -> set[UUID]:
-    """Those without a live connection anywhere. Raises RedisError. Entries of dead processes are removed."""
+async def states(redis: Redis, user_ids: Sequence[UUID]) -> dict[UUID, str]:
+    """What all devices of each user say together. Raises RedisError. Entries of dead processes are removed."""
     if not user_ids:
-        return set()
+        return {}
     async with redis.pipeline(transaction=False) as pipe:
         for user_id in user_ids:
             pipe.hgetall(_user_key(user_id))
         entries: list[dict[bytes, bytes]] = await pipe.execute()
-    nodes = sorted({node for entry in entries for node in entry.values()})
-    marks = await redis.mget([_node_key(node.decode()) for node in nodes]) if nodes else []
+    nodes = sorted({_node_of(mark) for entry in entries for mark in entry.values()})
+    marks = await redis.mget([_node_key(node) for node in nodes]) if nodes else []
     alive = {node for node, mark in zip(nodes, marks, strict=True) if mark is not None}
-    gone: set[UUID] = set()
+    found: dict[UUID, str] = {}
     async with redis.pipeline(transaction=False) as pipe:
         for user_id, entry in zip(user_ids, entries, strict=True):
-            dead = [connection for connection, node in entry.items() if node not in alive]
-            if len(dead) == len(entry):
-                gone.add(user_id)
-            if dead:
-                pipe.hdel(_user_key(user_id), *dead)
+            living = {connection: mark for connection, mark in entry.items() if _node_of(mark) in alive}
+            found[user_id] = _merged(living.values())
+            if len(living) < len(entry):
+                pipe.hdel(_user_key(user_id), *(entry.keys() - living.keys()))
         await pipe.execute()
-    return gone
+    return found
+
+
+async def away(redis: Redis, user_ids: Sequence[UUID]) -> set[UUID]:
+    """Those without a live connection anywhere. Raises RedisError."""
+    return {user_id for user_id, state in (await states(redis, user_ids)).items() if state == OFFLINE}
+
+
+def _node_of(mark: bytes) -> str:
+    return mark.decode().removesuffix(_IDLE)
+
+
+def _merged(marks: Collection[bytes]) -> str:
+    if not marks:
+        return OFFLINE
+    return AWAY if all(mark.endswith(_IDLE.encode()) for mark in marks) else ONLINE

@@ -1,71 +1,57 @@
 """The way of a message from a caller into PostgreSQL: many callers, few statements.
 
-Drafts are collected for as long as a statement is running anyway (and no more than 2 ms or 50 drafts beyond the first),
-then stored by one. At most two statements run at once, and a conversation is only ever in one of them: its messages
-keep the order in which they came, and two statements of ours never wait for one another's row lock.
+Drafts are collected for as long as a statement is running anyway (and no more than 2 ms or 128 drafts beyond the
+first), then stored by one: plain ones by the plain statement, others by the rich one. At most two statements run at
+once, and a conversation is only ever in one of them: its messages keep the order in which they came, and two statements
+of ours never wait for one another's row lock.
 """
 
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 import asyncpg
 import structlog
 
-from chat_service.domain.messages import person, quote
-from chat_service.domain.statement import BATCH
-from chat_service.errors import CannotPost, NoConversation, invalid
+from chat_service.domain import outcomes, rich_statement, statement
+from chat_service.domain.drafts import Draft, Extras, Stored
 from libs.clock import Clock
 from libs.errors import ServerFault, ServiceError, Unavailable
-from libs.ids import uuid7
 from libs.lanes import Lanes
 
 LANES = 2
-_MOST = 50
+_MOST = 128
 _GATHER_SECONDS = 0.002
 _MOST_WAITING = 5_000
 _TRIES = 6
-_TRY_AGAIN = (asyncpg.UniqueViolationError, asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
+_TRY_AGAIN = (
+    asyncpg.UniqueViolationError,
+    asyncpg.DeadlockDetectedError,
+    asyncpg.SerializationError,
+    # What the plain statement raises for a membership that changed meanwhile.
+    asyncpg.DivisionByZeroError,
+)
 
 log = structlog.get_logger()
-
-
-@dataclass(slots=True)
-class Stored:
-    """What the database said of one draft."""
-
-    id: UUID
-    seq: int
-    event_seq: int
-    created_at: datetime
-    dup: bool
-    message: dict[str, Any] | None = None
-    """For JSON; None for a duplicate, whose content is that of its first time."""
-
-
-@dataclass(slots=True)
-class Draft:
-    conversation_id: UUID
-    sender_id: UUID
-    content: str
-    client_msg_id: UUID | None
-    reply_to: UUID | None
-    done: Callable[[Stored | ServiceError], None]
-    """Called once, after the commit."""
-    id: UUID = field(default_factory=uuid7)
 
 
 class Writer:
     """`publish(conversation_id, stored)` is called after the commit and after the callers have their answers."""
 
-    def __init__(self, lanes: Lanes, clock: Clock, publish: Callable[[UUID, list[Stored]], None]) -> None:
+    def __init__(
+        self,
+        lanes: Lanes,
+        clock: Clock,
+        publish: Callable[[UUID, list[Stored]], None],
+        *,
+        mention_all_max: int = 1000,
+    ) -> None:
         self._lanes = lanes
         self._clock = clock
         self._publish = publish
+        self._mention_all_max = mention_all_max
         self._waiting: dict[UUID, deque[Draft]] = {}
         self._count = 0
         self._busy: set[UUID] = set()
@@ -80,15 +66,16 @@ class Writer:
         content: str,
         client_msg_id: UUID | None = None,
         reply_to: UUID | None = None,
+        extras: Extras | None = None,
     ) -> Stored:
-        """Stores one message. Raises NoConversation, CannotPost, Invalid or Unavailable."""
+        """Stores one message. Raises NoConversation, Forbidden, Invalid, SlowMode or Unavailable."""
         future: asyncio.Future[Stored | ServiceError] = asyncio.get_running_loop().create_future()
 
         def done(outcome: Stored | ServiceError) -> None:
             if not future.done():
                 future.set_result(outcome)
 
-        self.submit(Draft(conversation_id, sender_id, content, client_msg_id, reply_to, done))
+        self.submit(Draft(conversation_id, sender_id, content, client_msg_id, reply_to, done, extras))
         outcome = await future
         if isinstance(outcome, ServiceError):
             raise outcome
@@ -138,7 +125,7 @@ class Writer:
         batch: list[Draft] = []
         for conversation_id in [c for c in self._waiting if c not in self._busy]:
             queue = self._waiting[conversation_id]
-            while queue and len(batch) < _MOST:
+            while queue and len(batch) < _MOST and (not batch or queue[0].plain == batch[0].plain):
                 batch.append(queue.popleft())
             if not queue:
                 del self._waiting[conversation_id]
@@ -150,7 +137,9 @@ class Writer:
 
     async def _run(self, batch: list[Draft]) -> None:
         try:
-            await self._store(batch)
+            left = await self._store(batch, rich=not batch[0].plain)
+            if left:
+                await self._store(left, rich=True)
         finally:
             self._busy.difference_update(draft.conversation_id for draft in batch)
 
@@ -160,78 +149,58 @@ class Writer:
             log.error("batch_failed", exc_info=task.exception())
         self._plan_rest()
 
-    async def _store(self, batch: list[Draft]) -> None:
+    async def _store(self, batch: list[Draft], *, rich: bool) -> list[Draft]:
+        """Gives back those that the plain statement did not store: the rich one can, or says why not."""
         try:
-            rows = await self._execute(batch)
+            rows = await self._execute(batch, rich=rich)
         except Unavailable as error:
             _answer_all(batch, error)
         except (asyncpg.PostgresError, asyncpg.DataError) as error:
             if len(batch) == 1:
                 log.exception("message_not_stored", exc_info=error)
                 _answer_all(batch, ServerFault())
-                return
+                return []
             # One of them is at fault; the others must not pay for it.
             middle = len(batch) // 2
-            await self._store(batch[:middle])
-            await self._store(batch[middle:])
+            return [*await self._store(batch[:middle], rich=rich), *await self._store(batch[middle:], rich=rich)]
         except BaseException:
             _answer_all(batch, Unavailable())
             raise
         else:
-            self._settle(batch, rows)
+            return self._settle(batch, rows, rich=rich)
+        return []
 
-    async def _execute(self, batch: list[Draft]) -> list[Any]:
-        columns = (
-            [d.conversation_id for d in batch],
-            [d.sender_id for d in batch],
-            [d.id for d in batch],
-            [d.client_msg_id or d.id for d in batch],
-            [d.content for d in batch],
-            [d.reply_to for d in batch],
-        )
+    async def _execute(self, batch: list[Draft], *, rich: bool) -> list[Any]:
         for attempt in range(_TRIES):
+            now = self._clock.now()
             try:
-                return await self._lanes.fetch(BATCH, *columns, self._clock.now())
+                if rich:
+                    rich_values = rich_statement.values(batch, now, self._mention_all_max)
+                    return await self._lanes.fetch(rich_statement.RICH, *rich_values)
+                sql, values = statement.of(batch, now)
+                return await self._lanes.fetch(sql, *values)
             except _TRY_AGAIN:
-                # A duplicate won the race on another node: the next look finds what it stored.
+                # A duplicate won the race on another node, or a member left: the next look finds it.
                 if attempt == _TRIES - 1:
                     raise
         raise AssertionError
 
-    def _settle(self, batch: list[Draft], rows: list[Any]) -> None:
+    def _settle(self, batch: list[Draft], rows: list[Any], *, rich: bool) -> list[Draft]:
         fresh: dict[UUID, list[Stored]] = {}
+        left = []
         for draft, row in zip(batch, rows, strict=True):
-            outcome = _outcome(draft, row)
+            if row["id"] is None and not rich:
+                left.append(draft)
+                continue
+            outcome = outcomes.of(draft, row)
             draft.done(outcome)
             if isinstance(outcome, Stored) and not outcome.dup:
                 fresh.setdefault(draft.conversation_id, []).append(outcome)
         for conversation_id, stored in fresh.items():
             self._publish(conversation_id, stored)
+        return left
 
 
 def _answer_all(batch: list[Draft], error: ServiceError) -> None:
     for draft in batch:
         draft.done(error)
-
-
-def _outcome(draft: Draft, row: Any) -> Stored | ServiceError:
-    if row["id"] is None:
-        if not row["member"]:
-            return NoConversation()
-        if not row["quotable"]:
-            return invalid("reply_to", "There is no such message in this conversation.")
-        return CannotPost()
-    stored = Stored(row["id"], row["seq"], row["event_seq"], row["created_at"], row["dup"])
-    if not stored.dup:
-        stored.message = {
-            "id": str(draft.id),
-            "conversation_id": str(draft.conversation_id),
-            "seq": stored.seq,
-            "sender": person(draft.sender_id, row),
-            "message_type": "text",
-            "content": draft.content,
-            "reply_to": quote(draft.reply_to, row),
-            "client_msg_id": str(draft.client_msg_id or draft.id),
-            "created_at": stored.created_at,
-        }
-    return stored

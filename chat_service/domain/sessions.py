@@ -7,7 +7,7 @@ from uuid import UUID
 
 import structlog
 
-from chat_service.domain import frames, ops
+from chat_service.domain import frames, greeting, ops
 from chat_service.domain.closing import (
     EXPIRED,
     FLOOD,
@@ -19,7 +19,10 @@ from chat_service.domain.closing import (
     TOO_LARGE,
 )
 from chat_service.domain.connections import Connection, Wire
-from libs.errors import ServerFault, ServiceError
+from chat_service.domain.requests import Malformed, Request, parse
+from chat_service.errors import SlowMode
+from libs.db import is_unavailable
+from libs.errors import ServerFault, ServiceError, Unavailable
 from libs.ids import uuid7
 from libs.tokens import Claims
 
@@ -48,9 +51,11 @@ class Session(Connection):
         "_strikes",
         "_strikes_since",
         "_warned",
+        "address",
         "claims",
         "context",
         "credential",
+        "focus",
         "heard",
         "id",
         "in_flight",
@@ -66,12 +71,16 @@ class Session(Connection):
         identifier = uuid7()
         now = asyncio.get_running_loop().time()
         self.id = identifier.hex
+        # Of a client that has still to say who it is.
+        self.address = ""
         self.context = context
         self.credential = credential
         self.claims: Claims | None = None
         self.user_id = _NOBODY
         self.open = False
         self.streams: dict[str, Stream] = {}
+        # What the user looks at; None: the client never said, so everything counts.
+        self.focus: frozenset[str] | None = None
         self.in_flight = 0
         self.heard = now
         # So that sockets opened together, as after a restart, do not do everything together for ever.
@@ -85,12 +94,15 @@ class Session(Connection):
         # What came while hello was being looked at; None: no hello yet.
         self._early: list[bytes] | None = None
 
+    def accepted(self) -> None:
+        """The handshake is over: frames may be written."""
+
     def receive(self, data: bytes) -> None:
         """A text frame of the peer, as it came."""
         self.heard = asyncio.get_running_loop().time()
         if self.closed or self._leaving:
             return
-        if len(data) > ops.MAX_FRAME:
+        if len(data) > greeting.MAX_FRAME:
             self.close(TOO_LARGE)
             return
         if self.context.byte_limit.wait(self.id, self.heard, len(data)):
@@ -110,8 +122,8 @@ class Session(Connection):
             self._early.append(line)
             return
         try:
-            request = ops.parse(line)
-        except ops.Malformed as error:
+            request = parse(line)
+        except Malformed as error:
             self.close(MALFORMED, reason=f"malformed frame: {error}")
         else:
             if self.open:
@@ -119,14 +131,14 @@ class Session(Connection):
             else:
                 self._greet(request)
 
-    def _greet(self, request: ops.Request) -> None:
+    def _greet(self, request: Request) -> None:
         if request.op != "hello":
             self.close(MALFORMED, reason="malformed frame: the first one must be hello")
             return
         self._early = []
-        self.run(request, ops.hello(self, request))
+        self.run(request, greeting.hello(self, request))
 
-    def _do(self, request: ops.Request) -> None:
+    def _do(self, request: Request) -> None:
         wait = self.context.frame_limit.wait(self.id, self.heard)
         if wait:
             self.refuse(request, frames.Throttled(wait))
@@ -157,20 +169,20 @@ class Session(Connection):
         self.claims = claims
         self._warned = False
 
-    def run(self, request: ops.Request, work: Coroutine[Any, Any, object]) -> None:
+    def run(self, request: Request, work: Coroutine[Any, Any, object]) -> None:
         """Does what an operation needs to wait for, beside the others of this socket, and answers."""
         self.began()
         self.context.hub.spawn(self._run(request, work))
 
-    async def _run(self, request: ops.Request, work: Coroutine[Any, Any, object]) -> None:
+    async def _run(self, request: Request, work: Coroutine[Any, Any, object]) -> None:
         try:
             result = await work
         except ServiceError as error:
             self.refuse(request, error)
-        except Exception:
+        except Exception as error:
             # The peer must hear that it failed, whatever it was: it would wait for ever, and the log has the cause.
             log.exception("operation_failed", op=request.op)
-            self.refuse(request, ServerFault())
+            self.refuse(request, Unavailable() if is_unavailable(error) else ServerFault())
         else:
             self.reply(request, result)
         finally:
@@ -188,14 +200,15 @@ class Session(Connection):
         if self._leaving and not self.in_flight:
             self._leave()
 
-    def reply(self, request: ops.Request, result: object) -> None:
+    def reply(self, request: Request, result: object) -> None:
         if request.number is not None and result is not None and not self.closed:
             self.push(frames.answer(request.number, result))
 
-    def refuse(self, request: ops.Request, error: ServiceError) -> None:
+    def refuse(self, request: Request, error: ServiceError) -> None:
         if request.number is not None and not self.closed:
             self.push(frames.refusal(request.number, error))
-        if error.status == 429:
+        # Slow mode is part of an ordinary conversation; going on about it runs into the limits of sending.
+        if error.status == 429 and not isinstance(error, SlowMode):
             self._strike()
 
     def _strike(self) -> None:
@@ -207,7 +220,21 @@ class Session(Connection):
 
     def removed_from(self, key: str) -> None:
         self.streams.pop(key, None)
+        self.forget_stream(key)
         self.push(frames.packet(frames.push(key, "gone", {"reason": "removed"})))
+
+    def follows(self, stream: str) -> bool:
+        return stream in self.streams or not stream.startswith("c:")
+
+    def spares(self, stream: str) -> bool:
+        return self.focus is not None and stream not in self.focus and stream in self.streams
+
+    def give_up(self, stream: str) -> bytes:
+        """As if the client had unsubscribed: it asks again, with its position, when it looks."""
+        followed = self.streams.pop(stream)
+        self.context.hub.unfollow(self, followed)
+        said = {"epoch": followed.epoch, "top": followed.seq}
+        return frames.packet(frames.push(stream, "resync", said))
 
     def visit(self, now: float, wall: float) -> None:
         """Looks after all timers, about once a second."""
@@ -223,8 +250,16 @@ class Session(Connection):
             self.close(SLOW, retry_ms=1000)
         elif now >= self._heartbeat_at:
             self._heartbeat_at = now + self.context.heartbeat_seconds * (1 + 0.1 * self.jitter)
-            self.push(_HEARTBEAT)
+            self._beat(now)
         self._check_expiry(wall)
+
+    def _beat(self, now: float) -> None:
+        """Tells how far the streams have come, so that a client knows what it missed though nothing follows."""
+        # What waits for a slow reader is behind these numbers: it would take it for lost.
+        streams = () if self.blocked else self.streams.values()
+        since = now - 2 * self.context.heartbeat_seconds
+        tops = {s.key: (s.epoch, top) for s in streams if (top := s.top_for(self, since)) is not None}
+        self.push(frames.packet(frames.pos(tops) + b"\n" + _BEAT) if tops else _HEARTBEAT)
 
     def _check_expiry(self, wall: float) -> None:
         assert self.claims is not None  # noqa: S101  -- an open session has claims
@@ -249,4 +284,5 @@ class Session(Connection):
         self.close(GOING_AWAY, retry_ms=int(500 + 4500 * self.jitter))
 
 
-_HEARTBEAT = frames.notice("hb")
+_BEAT = b'{"t":"hb"}'
+_HEARTBEAT = frames.packet(_BEAT)

@@ -8,15 +8,23 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
 from zlib import crc32
 
 import structlog
 
 from chat_service.domain import frames
+from chat_service.domain.backlog import Parts
+from chat_service.domain.tails import Tail, Tails
 from libs.errors import Unavailable
 
+if TYPE_CHECKING:
+    from chat_service.domain.replays import Flight
+
+EVERYBODY = UUID(int=0)
+"""Stands for all members where somebody is removed: the conversation is gone."""
 _REORDER_SECONDS = 0.05
 _MOST_PENDING = 500
 # Beyond so many subscribers the loop gets its turn in between: each costs about 4 us.
@@ -40,7 +48,8 @@ class Run:
 class Subscriber(Protocol):
     user_id: UUID
 
-    def push(self, packet: bytes) -> None: ...
+    def push_event(self, packet: bytes, stream: str) -> None: ...
+    def push_state(self, packet: bytes, parts: Parts) -> None: ...
     def push_ephemeral(self, packet: bytes) -> None: ...
     def removed_from(self, key: str) -> None:
         """The stream is not this subscriber's any more."""
@@ -62,6 +71,9 @@ class Stream:
     read: Callable[[UUID, int, int], Awaitable[Run | None]]
     """The events behind a number, up to another, from PostgreSQL; None when there are none."""
     delivered: Callable[[int, int], None] = lambda _deliveries, _committed_ms: None
+    tail: Tail = field(default_factory=lambda: Tail(Tails()))
+    flight: "Flight | None" = None
+    """A read of missed events that is under way."""
     key: str = ""
     channel: bytes = b""
     seq: int = -1
@@ -71,11 +83,16 @@ class Stream:
     """The highest number heard of."""
     opened: asyncio.Future[None] | None = None
     unused_since: float = 0.0
+    changed_at: float = 0.0
+    """When the last event was handed on, by the loop's clock."""
+    # What of the moment is kept with the stream: receipts to be told, who is typing.
+    receipts: Any = None
+    typists: Any = None
     # A subscriber that is still being told what it missed collects what comes meanwhile; None: it is up to date.
     subscribers: dict[Subscriber, list[bytes] | None] = field(default_factory=dict)
     _pending: dict[int, Run] = field(default_factory=dict)
     _healer: "asyncio.Task[None] | None" = None
-    _fan: deque[tuple[list[bytes], list[Subscriber]]] = field(default_factory=deque)
+    _fan: deque[tuple[list[bytes], list[Subscriber], Callable[[], None]]] = field(default_factory=deque)
     _fanner: "asyncio.Task[None] | None" = None
 
     def __post_init__(self) -> None:
@@ -105,19 +122,31 @@ class Stream:
             self.top = max(self.top, top)
             self._heal()
 
+    def top_for(self, subscriber: Subscriber, since: float) -> int | None:
+        """The number of the last event, if there was one since then and all up to it was handed to the subscriber."""
+        if self.changed_at < since or self._fan or self.subscribers.get(subscriber, []) is not None:
+            return None
+        return self.seq
+
     def send_ephemeral(self, packet: bytes) -> None:
-        for subscriber in self.subscribers:
+        for subscriber in list(self.subscribers):
             subscriber.push_ephemeral(packet)
+
+    def send_state(self, packet: bytes, parts: Parts) -> None:
+        for subscriber in list(self.subscribers):
+            subscriber.push_state(packet, parts)
 
     def start_at(self, seq: int, epoch: int) -> None:
         """Opens the stream: what came while it was being opened is older than `seq` or waits in `_pending`."""
         self.seq, self.epoch = seq, epoch
+        self.tail.start(seq + 1)
         pending, self._pending = self._pending, {}
         for first in sorted(pending):
             self.accept(pending[first])
         self.expect(self.top)
 
     def close(self) -> None:
+        self.tail.clear()
         for task in (self._healer, self._fanner):
             if task is not None:
                 task.cancel()
@@ -175,38 +204,46 @@ class Stream:
             if number > self.seq:
                 self._remove(user_id)
         self.seq = run.last
-        packets = frames.pack(run.lines[skip:])
+        self.changed_at = asyncio.get_running_loop().time()
+        lines = run.lines[skip:] if skip else run.lines
+        self.tail.append(run.last + 1 - len(lines), lines)
+        packets = frames.pack(lines)
         if len(self.subscribers) > _SLICE or self._fan:
             # With those of this moment: who comes later is told these events as part of what it missed.
-            self._fan.append((packets, list(self.subscribers)))
+            done = partial(self.delivered, len(self.subscribers) * len(lines), run.committed_ms)
+            self._fan.append((packets, list(self.subscribers), done))
             if self._fanner is None:
                 self._fanner = asyncio.get_running_loop().create_task(self._fan_out())
         else:
+            # Counted as it was handed out: a slow one may be given up on the way.
+            count = len(self.subscribers) * len(lines)
             self._write(list(self.subscribers), packets)
-        self.delivered(len(self.subscribers) * (len(run.lines) - skip), run.committed_ms)
+            self.delivered(count, run.committed_ms)
 
     def _write(self, subscribers: list[Subscriber], packets: list[bytes]) -> None:
+        key = self.key
         for subscriber in subscribers:
             catching_up = self.subscribers.get(subscriber)
             if catching_up is not None:
                 catching_up.extend(packets)
             else:
                 for packet in packets:
-                    subscriber.push(packet)
+                    subscriber.push_event(packet, key)
 
     async def _fan_out(self) -> None:
         try:
             while self._fan:
-                packets, everybody = self._fan[0]
+                packets, everybody, done = self._fan[0]
                 for start in range(0, len(everybody), _SLICE):
                     present = [s for s in everybody[start : start + _SLICE] if s in self.subscribers]
                     self._write(present, packets)
                     await asyncio.sleep(0)
                 self._fan.popleft()
+                done()
         finally:
             self._fanner = None
 
     def _remove(self, user_id: UUID) -> None:
-        for subscriber in [s for s in self.subscribers if s.user_id == user_id]:
+        for subscriber in [s for s in self.subscribers if user_id in (s.user_id, EVERYBODY)]:
             del self.subscribers[subscriber]
             subscriber.removed_from(self.key)

@@ -7,6 +7,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from chat_service.domain.context import Context
 from chat_service.domain.sessions import Session
+from chat_service.routes import compat_sockets
 from chat_service.routes.wire import EXTENSION, Wire
 from libs import cookies, csrf
 from libs.cookies import ACCESS_COOKIE
@@ -24,33 +25,59 @@ class SocketDoor:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "websocket" or scope["path"] not in PATHS:
+        kind = _kind(scope) if scope["type"] == "websocket" else None
+        if kind is None:
             await self._app(scope, receive, send)
             return
         await receive()
-        offered: list[str] = scope["subprotocols"]
-        if SUBPROTOCOL not in offered:
-            # Browsers hide why a handshake was refused: accepting and closing with a reason is the way to say it.
-            await send({"type": "websocket.accept"})
-            await send({"type": "websocket.close", "code": 4500, "reason": f"subprotocol {SUBPROTOCOL} is required"})
+        if csrf.is_foreign(Headers(scope=scope), scope["app"].state.settings.own_origins):
+            await _refuse(send, 403)
             return
-        await serve(scope, receive, send, credential(scope, offered))
+        context: Context = scope["app"].state.context
+        if context.hub.ungreeted[_address(scope)] >= context.ungreeted_per_address:
+            # Many of its sockets are open and say nothing.
+            await _refuse(send, 429, (b"retry-after", b"5"))
+            return
+        await serve(kind, scope, receive, send)
 
 
-async def serve(scope: Scope, receive: Receive, send: Send, given: tuple[str, str] | None) -> None:
+def _address(scope: Scope) -> str:
+    """The client's, also behind a trusted proxy: the server puts the forwarded one in its place."""
+    client = scope.get("client")
+    return client[0] if client else ""
+
+
+async def _refuse(send: Send, status: int, *more: tuple[bytes, bytes]) -> None:
+    """Before there is a socket."""
+    headers = [*more, (b"content-length", b"0")]
+    await send({"type": "websocket.http.response.start", "status": status, "headers": headers})
+    await send({"type": "websocket.http.response.body", "body": b""})
+
+
+def _kind(scope: Scope) -> compat_sockets.Kind | None:
+    """What is spoken there, to whoever knocks like this."""
+    if scope["path"] in PATHS and SUBPROTOCOL in scope["subprotocols"]:
+        return compat_sockets.Kind(Session, SUBPROTOCOL)
+    return compat_sockets.kind(scope)
+
+
+async def serve(kind: compat_sockets.Kind, scope: Scope, receive: Receive, send: Send) -> None:
     context: Context = scope["app"].state.context
     wire: Wire = scope["extensions"][EXTENSION]
-    session = Session(wire, context, given)
+    session = kind.make(wire, context, kind.credential or credential(scope, scope["subprotocols"]))
+    session.address = _address(scope)
     wire.attach(session)
     context.hub.add(session)
     try:
-        await send({"type": "websocket.accept", "subprotocol": SUBPROTOCOL})
+        await send({"type": "websocket.accept", "subprotocol": kind.subprotocol})
+        session.accepted()
         while (message := await receive())["type"] != "websocket.disconnect":
             # Frames that came with the handshake, before there was a session to take them.
             session.receive((message.get("text") or "").encode())
     finally:
         if session.open:
             context.presence.leave(session.id, session.user_id)
+        context.watching.forget(session)
         context.hub.remove(session)
 
 

@@ -4,7 +4,7 @@ from fastapi import APIRouter
 
 from chat_service.deps import Context
 from chat_service.domain import tickets
-from chat_service.schemas import Ticket
+from chat_service.schemas.tickets import Ticket
 from libs import api_tokens
 from libs.auth import CurrentUser
 

@@ -9,6 +9,7 @@ until it attaches a session the protocol is uvicorn's own.
 import asyncio
 from typing import TYPE_CHECKING, Any, cast
 
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 if TYPE_CHECKING:
@@ -17,12 +18,15 @@ if TYPE_CHECKING:
     from chat_service.domain.sessions import Session
 
 EXTENSION = "parley.wire"
+HTTP = "parley.http"
+"""Under which a request's state holds its connection."""
 _CLOSE_SECONDS = 10.0
 
 
 class Wire(WebSocketsSansIOProtocol):
     session: "Session | None" = None
     held = False
+    hung_up = False
 
     def attach(self, session: "Session") -> None:
         self.session = session
@@ -54,6 +58,9 @@ class Wire(WebSocketsSansIOProtocol):
         self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
         # Not `close`, which would wait for ever for a peer that reads nothing.
         self.close_timer = self.loop.call_later(_CLOSE_SECONDS, self.transport.abort)
+        if self.hung_up:
+            # Nobody will answer the frame; it leaves, and the connection with it.
+            self.transport.close()
 
     def handle_connect(self, event: Any) -> None:
         super().handle_connect(event)
@@ -107,8 +114,32 @@ class Wire(WebSocketsSansIOProtocol):
         if self.session is not None:
             self.session.unblock()
 
+    def eof_received(self) -> bool:  # type: ignore[override]  # uvicorn's never keeps it open
+        """No close frame came before. A gateway that stops ends its half so; the client behind it still listens, and is
+        told where it stands and when to come back."""
+        if self.session is None or self.close_sent:
+            return False
+        self.hung_up = True
+        self.session.leave()
+        return True
+
     def shutdown(self) -> None:
         if self.session is not None and not self.close_sent:
             self.session.leave()
         else:
             super().shutdown()
+
+
+class Http(HttpToolsProtocol):
+    """uvicorn's own, but an event stream is told when the process ends: it would not end by itself."""
+
+    session: "Session | None" = None
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self.scope["state"][HTTP] = self
+
+    def shutdown(self) -> None:
+        super().shutdown()
+        if self.session is not None:
+            self.session.leave()
