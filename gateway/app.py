@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from time import time
 
 from fastapi import FastAPI
 
@@ -13,7 +14,11 @@ from gateway.domain.table import Owner
 from gateway.routes import health, reference
 from gateway.settings import Settings
 from libs import web
+from libs.health import Check, Doubtful
 from libs.tasks import background
+
+# Addresses change hands; a database that is made monthly has missed its month.
+_OLD_SECONDS = 35 * 86_400
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -29,6 +34,24 @@ def create_app(settings: Settings) -> FastAPI:
         for close in gateway.closing:
             await close()
 
+    app = web.create_app(
+        name="gateway",
+        title="Parley gateway",
+        description="One door to all services.",
+        settings=settings,
+        routers=[reference.router, health.router],
+        lifespan=lifespan,
+        checks=_checks(gateway, countries=settings.country_database is not None),
+    )
+    app.state.gateway = gateway
+    app.state.reference = Reference(services, web.API_VERSION)
+    app.state.whole = Whole(services, gateway.pipe)
+    return app
+
+
+def _checks(gateway: Gateway, *, countries: bool) -> dict[str, Check]:
+    """What readiness hangs on. An old country database is only told of: refusing everybody would be worse."""
+
     async def redis() -> None:
         if not gateway.pipe.connected:
             raise ConnectionError
@@ -38,19 +61,13 @@ def create_app(settings: Settings) -> FastAPI:
         if not any(await asyncio.gather(*(group.reachable() for group in groups))):
             raise ConnectionError
 
-    app = web.create_app(
-        name="gateway",
-        title="Parley gateway",
-        description="One door to all services.",
-        settings=settings,
-        routers=[reference.router, health.router],
-        lifespan=lifespan,
-        checks={"redis": redis, "upstreams": upstreams},
-    )
-    app.state.gateway = gateway
-    app.state.reference = Reference(services, web.API_VERSION)
-    app.state.whole = Whole(services, lambda: gateway.pipe.connected)
-    return app
+    async def country_database() -> None:
+        built = gateway.policy.countries.built
+        if built is None or time() - built > _OLD_SECONDS:
+            raise Doubtful
+
+    checks: dict[str, Check] = {"redis": redis, "upstreams": upstreams}
+    return {**checks, "country_database": country_database} if countries else checks
 
 
 async def _sweep(gateway: Gateway) -> None:

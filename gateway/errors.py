@@ -1,6 +1,12 @@
 """Every way the gateway says no, ordered by status. The common ones (401, 413, 429, 502-504) are in `libs.errors`."""
 
-from libs.errors import BadRequest, Forbidden, MethodNotAllowed, ServiceError
+from libs.errors import BadRequest, Forbidden, MethodNotAllowed, ServiceError, Unavailable
+
+
+class MovedToHttps(ServiceError):
+    status = 308
+    code = "moved_to_https"
+    detail = "This is served over https only."
 
 
 class BadFraming(BadRequest):
@@ -20,9 +26,22 @@ class NotUpgradable(BadRequest):
     detail = "The connection cannot be upgraded here."
 
 
+class HttpsRequired(Forbidden):
+    """For what cannot be sent elsewhere: no socket follows a redirect."""
+
+    code = "https_required"
+    detail = "This is served over https only."
+
+
 class CountryBlocked(Forbidden):
     code = "country_blocked"
     detail = "This service is not available in your region."
+
+
+class CountryBlockedByLaw(CountryBlocked):
+    """Where the deployment's rules say 451."""
+
+    status = 451
 
 
 class OriginRefused(Forbidden):
@@ -46,7 +65,41 @@ class TargetTooLong(ServiceError):
     detail = "The request target is too long."
 
 
+class Misdirected(ServiceError):
+    status = 421
+    code = "misdirected"
+    detail = "Nothing is served under this host."
+
+
+class TooManySockets(ServiceError):
+    """How long that lasts is in nobody's hands but the caller's own."""
+
+    status = 429
+    code = "too_many_sockets"
+    detail = "Too many open sockets."
+
+
+class TooManyConnections(ServiceError):
+    """Of one address."""
+
+    status = 429
+    code = "too_many_connections"
+    detail = "Too many open connections."
+
+
 class HeadTooLarge(ServiceError):
     status = 431
     code = "headers_too_large"
     detail = "The request has too many headers, or too large ones."
+
+
+class ConnectionsExhausted(Unavailable):
+    """Of all callers together."""
+
+    code = "connections_exhausted"
+    detail = "Too many connections are open. Try again in a moment."
+
+
+class Overloaded(Unavailable):
+    code = "overloaded"
+    detail = "Too much is asked at the moment. Try again soon."

@@ -3,11 +3,12 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource
 
-from libs.settings import CommaList, CommonSettings, config
+from libs.settings import CommaList, CommonSettings, SettingsRefused, config, variable
 
-Choice = Literal["auto", "allow", "deny"]
+_MOVED = ("GATEWAY_LIMIT_", "GATEWAY_COUNTRY_")
 
 
 class Settings(CommonSettings):
@@ -28,36 +29,21 @@ class Settings(CommonSettings):
         default_factory=lambda: ["http://127.0.0.1:8003"], description="Addresses of notify's processes."
     )
 
+    in_flight: int = Field(
+        256, ge=1, description="Calls of one process of a service that may wait for its answer; more are refused."
+    )
+    probe_seconds: float = Field(
+        5.0, ge=0, description="How often each process of a service is asked whether it lives; 0: never."
+    )
+
+    policy_file: Path | None = Field(
+        None,
+        description="YAML file that changes limits, rules for countries and routes; taken up when it changes.",
+    )
     country_database: Path | None = Field(
         None,
         description="Country database (.mmdb: GeoLite2, DB-IP or flat). A replaced file is taken up.",
     )
-    country_allow: CommaList = Field(
-        default_factory=list, description="If set, only callers from these countries (ISO codes) are let in."
-    )
-    country_deny: CommaList = Field(default_factory=list, description="Callers from these countries are refused.")
-    country_exempt: CommaList = Field(
-        default_factory=list, description="Networks that are let in whatever their country."
-    )
-    country_unknown: Choice = Field(
-        "auto", description="Callers of no known country. `auto`: let in, unless there is a list of allowed countries."
-    )
-    country_private: Choice = Field(
-        "auto", description="Callers with local addresses. `auto`: let in when the connection itself is local."
-    )
-
-    limit_ip: str = Field("100/s burst 200", description="Calls of one address (of one /64 network with IPv6).")
-    limit_user: str = Field("50/s burst 100", description="Calls of one account.")
-    limit_costly: str = Field("20/min", description="Calls of one account that hash passwords or codes.")
-    limit_login: str = Field("10/min", description="Sign-ins from one address.")
-    limit_register: str = Field("20/min", description="Registrations from one address.")
-    limit_refresh: str = Field(
-        "120/min", description="Token refreshes from one address; auth also limits each session."
-    )
-    limit_recover: str = Field("20/min", description="Requests for codes and new passwords from one address.")
-    limit_upload: str = Field("30/min", description="Uploads of one account.")
-    limit_socket: str = Field("20/min", description="New sockets from one address.")
-    limit_hooks: str = Field("200/s burst 1000", description="Webhook calls of one provider address.")
     exempt_networks: CommaList = Field(
         default_factory=list,
         description="Networks that limits per address spare, such as a frontend server that calls for many users.",
@@ -69,17 +55,81 @@ class Settings(CommonSettings):
         50, ge=1, description="How long a request waits for Redis before limits are counted by this process alone."
     )
 
+    usage_seconds: float = Field(
+        60.0,
+        ge=0,
+        description="How often auth is told who called how often. A process that is killed loses what came since."
+        " 0: not counted.",
+    )
+
     header_seconds: float = Field(10.0, description="Time in which the head of a request must have arrived.")
     body_seconds: float = Field(
         30.0, description="Grace for a request's body; after it, it must average 1 KiB a second."
     )
-    answer_seconds: float = Field(30.0, description="Time in which a service must begin its answer.")
+    answer_seconds: float = Field(
+        30.0, description="Time in which a service must take more of a body, and begin its answer."
+    )
     stream_seconds: float = Field(75.0, description="Longest silence within an answer.")
     socket_seconds: float = Field(60.0, description="Longest silence on a socket, both ways.")
     keep_alive_seconds: float = Field(75.0, description="How long an idle connection of a client is kept.")
 
-    @model_validator(mode="after")
-    def _countries_need_a_database(self) -> "Settings":
-        if (self.country_allow or self.country_deny) and self.country_database is None:
-            raise ValueError("GATEWAY_COUNTRY_ALLOW and GATEWAY_COUNTRY_DENY need GATEWAY_COUNTRY_DATABASE.")
-        return self
+    hosts: CommaList = Field(
+        default_factory=list,
+        description="Names under which the gateway is called, as `api.example.com,*.example.com`; others get 421."
+        " Empty: any. Health checks may come by any name.",
+    )
+    https: Literal["off", "on"] = Field(
+        "off",
+        description="`on`: TLS ends in front, at a trusted proxy that sets `X-Forwarded-Proto`. What came in clear is"
+        " sent to https, and browsers are told to stay there (HSTS).",
+    )
+    proxy_protocol: CommaList = Field(
+        default_factory=list,
+        description="Networks of load balancers that begin each connection with the PROXY protocol (version 1 or 2)."
+        " They must; nobody else may. Default: none.",
+    )
+    cloudflare_networks: CommaList = Field(
+        default_factory=list,
+        description="Networks of Cloudflare, whose `CF-Connecting-IP` names the caller. Default: none.",
+    )
+    max_connections: int = Field(10_000, ge=1, description="Connections at once, sockets among them; above it 503.")
+    max_connections_per_address: int = Field(
+        200,
+        ge=1,
+        description="Connections of one address at once (of one /64 network with IPv6); above it 429."
+        " Trusted proxies and exempt networks are spared.",
+    )
+    max_sockets_per_address: int = Field(
+        50, ge=1, description="Sockets of one caller's address at once; above it 429. Exempt networks are spared."
+    )
+    shed_lag_ms: int = Field(
+        50,
+        ge=0,
+        description="How late the event loop may be before requests that can wait (search, exports, documents) are"
+        " answered 503; five times as late, and only sign-in and messages are served. 0: never.",
+    )
+    max_requests: int = Field(
+        4096,
+        ge=1,
+        description="Requests at the services at once, sockets and streams aside; above it, what can wait gets 503.",
+    )
+
+    @classmethod
+    def settings_customise_sources(  # noqa: PLR0917  -- as pydantic has it
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Raises SettingsRefused for what is no variable any more: a limit that nobody reads protects nobody."""
+        known = {variable(settings_cls, name) for name in settings_cls.model_fields}
+        read = [source.env_vars for source in (env_settings, dotenv_settings) if isinstance(source, EnvSettingsSource)]
+        names = {name.upper() for names in read for name in names} - known
+        if moved := sorted(name for name in names if name.startswith(_MOVED)):
+            raise SettingsRefused(
+                f"{', '.join(moved)}: limits and rules for countries have moved into the policy file, which"
+                " GATEWAY_POLICY_FILE names"
+            )
+        return init_settings, env_settings, dotenv_settings, file_secret_settings

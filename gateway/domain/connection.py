@@ -5,19 +5,17 @@ never used again.
 """
 
 import asyncio
-from typing import Any, Protocol, cast
+from collections.abc import Callable
+from typing import Protocol, cast
 
-import httptools
-
-from gateway.domain.head import Headers
+from gateway.domain.headers import AnswerFields, answer_fields
+from gateway.domain.wire import CHUNKED, Chunks, Malformed, field_lines, hopeless, status_line
 
 _MAX_HEAD_BYTES = 65_536
 _MAX_HEADERS = 200
 _BUFFERED_BYTES = 65_536
-
-
-class BadAnswer(Exception):
-    """What came back is no answer to what was asked."""
+_BEGINNING = b"HTTP/1."
+_END_OF_HEAD = b"\r\n\r\n"
 
 
 class Asker(Protocol):
@@ -26,12 +24,12 @@ class Asker(Protocol):
     `answer_flush` comes after all parts that arrived together: a write for each would cost a system call each.
     """
 
-    def answer_began(self, status: int, headers: Headers) -> None: ...
+    def answer_began(self, status: int, fields: AnswerFields) -> None: ...
     def answer_body(self, data: bytes) -> None: ...
     def answer_flush(self) -> None: ...
     def answer_ended(self) -> None: ...
     def answer_failed(self, reason: str) -> None: ...
-    def answer_upgraded(self, status: int, headers: Headers, rest: bytes) -> None: ...
+    def answer_upgraded(self, status: int, fields: AnswerFields, rest: bytes) -> None: ...
     def pause_sending(self) -> None: ...
     def resume_sending(self) -> None: ...
 
@@ -46,16 +44,15 @@ class Keeper(Protocol):
 class UpstreamConnection(asyncio.Protocol):
     __slots__ = (
         "_asker",
-        "_complete",
-        "_fed",
-        "_head_open",
-        "_headers",
+        "_chunks",
+        "_head_only",
         "_keeper",
-        "_no_body",
-        "_parser",
+        "_left",
         "_paused",
         "_reusable",
-        "_status",
+        "_step",
+        "_touched",
+        "_unread",
         "_until_close",
         "_upgrading",
         "idle_since",
@@ -68,7 +65,6 @@ class UpstreamConnection(asyncio.Protocol):
         self._keeper = keeper
         self._asker: Asker | None = None
         self._paused = False
-        self._parser: Any = httptools.HttpResponseParser(self)
         self.transport: asyncio.Transport | None = None
         self.idle_since = 0.0
         self.served = 0
@@ -77,21 +73,19 @@ class UpstreamConnection(asyncio.Protocol):
         self._reset()
 
     def _reset(self) -> None:
-        self._headers: Headers = []
-        self._status = 0
-        self._fed = 0
-        self._head_open = True
-        self._complete = False
-        self._no_body = False
+        self._step: Callable[[Asker, bytes], None] = self._take_head
+        self._unread = b""  # the part of a head that has arrived
+        self._touched = False
+        self._left = 0
+        self._chunks: Chunks | None = None
         self._reusable = False
         self._until_close = False
-        self._upgrading = False
 
     def ask(self, asker: Asker, request: bytes, *, head_only: bool, upgrading: bool) -> None:
         """`head_only`: the answer to a HEAD has a length and no body. `upgrading`: 101 is an answer."""
         self._reset()
         self._asker = asker
-        self._no_body = head_only
+        self._head_only = head_only
         self._upgrading = upgrading
         self.write(request)
 
@@ -110,6 +104,7 @@ class UpstreamConnection(asyncio.Protocol):
     def hand_over(self, protocol: asyncio.BaseProtocol) -> asyncio.Transport | None:
         """After 101 the bytes belong to somebody else."""
         transport, self.transport, self._asker = self.transport, None, None
+        self._step = _take_nothing
         if transport is not None:
             transport.set_protocol(protocol)
         self._keeper.forget(self)
@@ -121,8 +116,8 @@ class UpstreamConnection(asyncio.Protocol):
 
     @property
     def untouched(self) -> bool:
-        """Kept from an earlier request, and not a byte came back: the service had closed it before it read ours."""
-        return self.served > 0 and self._fed == 0
+        """Not a byte of an answer has come."""
+        return not self._touched
 
     def pause_reading(self) -> None:
         if not self._paused and self.open and self.transport is not None:
@@ -142,33 +137,19 @@ class UpstreamConnection(asyncio.Protocol):
         transport.set_write_buffer_limits(high=_BUFFERED_BYTES)
 
     def data_received(self, data: bytes) -> None:
-        if self._asker is None:
+        asker = self._asker
+        if asker is None:
             self._fail("unasked")
             return
-        self._fed += len(data) if self._head_open else 0
+        self._touched = True
         try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            self._upgraded(data[upgrade.args[0] :])
-            return
-        except httptools.HttpParserError:
-            # After a whole answer the answer stands, and only the connection is not to be trusted any more.
-            self._reusable = False
-            if not self._complete:
-                self._fail("malformed")
-                return
-        if self._complete:
-            self._finish()
-        elif self._head_open and self._fed > _MAX_HEAD_BYTES:
-            self._fail("head too large")
-        else:
-            self._flush()
-
-    def eof_received(self) -> bool | None:
-        return None
+            self._step(asker, data)
+        except Malformed:
+            self._fail("malformed")
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.transport = None
+        self._step = _take_nothing
         self._keeper.forget(self)
         asker, self._asker = self._asker, None
         if asker is None:
@@ -186,82 +167,90 @@ class UpstreamConnection(asyncio.Protocol):
         if self._asker is not None:
             self._asker.resume_sending()
 
-    # What the parser calls. An exception here makes the whole answer malformed.
+    # The answer, step by step.
 
-    def on_message_begin(self) -> None:
-        if self._complete:
-            raise BadAnswer
+    def _take_head(self, asker: Asker, data: bytes) -> None:
+        if self._unread:
+            data = self._unread + data
+        while (end := data.find(_END_OF_HEAD)) != -1:
+            end += 4
+            if end > _MAX_HEAD_BYTES:
+                raise Malformed
+            version, status, at = status_line(data)
+            lines = field_lines(data[at:end])
+            data = data[end:]
+            if status >= 200 or status == 101:
+                if len(lines) > _MAX_HEADERS:
+                    raise Malformed
+                self._begin(asker, status, answer_fields(lines, version), data)
+                return
+        # Something else than HTTP may never send an empty line.
+        if len(data) > _MAX_HEAD_BYTES or data[:7] != _BEGINNING[: len(data)] or hopeless(data, len(self._unread) - 3):
+            raise Malformed
+        self._unread = data
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if self._complete:
+    def _begin(self, asker: Asker, status: int, fields: AnswerFields, data: bytes) -> None:
+        """The head of the answer, and what came with it of the body."""
+        if status == 101:
+            if not (self._upgrading and fields.socket):
+                raise Malformed
+            asker.answer_upgraded(status, fields, data)
             return
-        if len(self._headers) >= _MAX_HEADERS or name is None:
-            raise BadAnswer
-        self._headers.append((name.lower(), value))
-
-    def on_headers_complete(self) -> None:
-        status = self._status = self._parser.get_status_code()
-        if status < 200:
-            if status == 101 and not (self._upgrading and self._parser.should_upgrade()):
-                raise BadAnswer
+        length = fields.length
+        self._reusable = fields.keep_alive
+        asker.answer_began(status, fields)
+        if self._head_only or status in (204, 304) or length == 0:
+            self._finish(asker, surplus=bool(data))
             return
-        self._head_open = False
-        self._no_body = self._no_body or status in (204, 304)
-        self._until_close = not self._framed() and not self._no_body
-        # Asked here: once the message has ended the parser has forgotten it.
-        self._reusable = self._parser.should_keep_alive()
-        if self._asker is not None:
-            self._asker.answer_began(status, self._headers)
-        if self._no_body:
-            # The parser does not know what was asked and would wait for the body that a HEAD does not have.
-            self._complete = True
+        if length is None:
+            self._until_close = True
+            self._step = self._take_all
+        elif length == CHUNKED:
+            self._chunks = Chunks()
+            self._step = self._take_chunks
+        else:
+            self._left = length
+            self._step = self._take_length
+        if data:
+            self._step(asker, data)
+        else:
+            asker.answer_flush()
 
-    def on_body(self, data: bytes) -> None:
-        if self._complete:
-            raise BadAnswer
-        if self._asker is not None:
-            self._asker.answer_body(data)
+    def _take_length(self, asker: Asker, data: bytes) -> None:
+        left = self._left = self._left - len(data)
+        if left > 0:
+            asker.answer_body(data)
+            asker.answer_flush()
+        else:
+            asker.answer_body(data[:left] if left else data)
+            self._finish(asker, surplus=left < 0)
 
-    def on_message_complete(self) -> None:
-        if self._status >= 200:
-            self._complete = True
-        elif self._status != 101:
-            self._headers = []
+    def _take_chunks(self, asker: Asker, data: bytes) -> None:
+        assert self._chunks is not None  # noqa: S101  -- set with this step
+        pieces: list[bytes] = []
+        end = self._chunks.feed(data, 0, pieces)
+        if pieces:
+            asker.answer_body(b"".join(pieces))
+        if end == -1:
+            asker.answer_flush()
+        else:
+            self._finish(asker, surplus=end < len(data))
 
-    def _framed(self) -> bool:
-        framed = False
-        for name, value in self._headers:
-            if name == b"transfer-encoding":
-                if value.lower() != b"chunked":
-                    raise BadAnswer
-                framed = True
-            elif name == b"content-length":
-                framed = True
-        return framed
+    def _take_all(self, asker: Asker, data: bytes) -> None:
+        asker.answer_body(data)
+        asker.answer_flush()
 
-    def _finish(self) -> None:
-        asker, self._asker = self._asker, None
-        reusable = self._reusable and not self.request_open
+    def _finish(self, asker: Asker, *, surplus: bool) -> None:
+        """`surplus`: more came than the answer. It stands, and only the connection is not to be trusted any more."""
+        self._asker = None
         # A kept connection that is not read from would be silent to whoever asks next, and deaf to its own end.
         self.resume_reading()
-        if self._no_body:
-            self._parser = httptools.HttpResponseParser(self)
         self.served += 1
-        if reusable:
+        if self._reusable and not self.request_open and not surplus:
             self._keeper.release(self)
         elif self.transport is not None:
             self.transport.close()
-        if asker is not None:
-            asker.answer_ended()
-
-    def _flush(self) -> None:
-        if self._asker is not None and not self._head_open:
-            self._asker.answer_flush()
-
-    def _upgraded(self, rest: bytes) -> None:
-        asker = self._asker
-        if asker is not None:
-            asker.answer_upgraded(self._status, self._headers, rest)
+        asker.answer_ended()
 
     def _fail(self, reason: str) -> None:
         asker, self._asker = self._asker, None
@@ -269,3 +258,8 @@ class UpstreamConnection(asyncio.Protocol):
             self.transport.abort()
         if asker is not None:
             asker.answer_failed(reason)
+
+
+def _take_nothing(_asker: Asker, _data: bytes) -> None:
+    """In place of a method of one's own, which would keep one alive until the collector comes."""
+    raise Malformed

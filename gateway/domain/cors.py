@@ -2,15 +2,23 @@
 
 from collections.abc import Iterable
 
-from gateway.domain.head import Head, Headers
+from gateway.domain import verdicts
+from gateway.domain.head import Head
+from gateway.domain.wire import Headers
 from libs.origins import origin
 
 _METHODS = b"GET, POST, PUT, PATCH, DELETE"
 _HEADERS = (
     b"Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, X-Request-Id, X-CSRF-Token"
-    b", X-Device-Token, X-Challenge-Solution"
+    b", X-Device-Token, X-Challenge-Solution, Range, If-Range"
 )
-_EXPOSED = b"X-Request-Id, X-Request-Duration, ETag, Location, Retry-After, RateLimit, RateLimit-Policy, X-Device-Token"
+_EXPOSED = b", ".join(
+    (
+        b"X-Request-Id, X-Request-Duration, ETag, Location, Retry-After",
+        *verdicts.NAMES,
+        b"X-Device-Token, Content-Disposition, Content-Range, Accept-Ranges",
+    )
+)
 _MAX_AGE_SECONDS = b"600"
 _VARY: Headers = [(b"vary", b"Origin")]
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from string import ascii_letters
 from typing import Any, Literal
 
 import maxminddb
@@ -22,6 +23,9 @@ from gateway.domain.client_ip import Address, Caller, Network, unwrapped, within
 Choice = Literal["auto", "allow", "deny"]
 _CACHED = 65_536
 _PROBED = 500
+_NOT_SEEN = ""
+# All that two letters can be. One look-up says whether it is a code, and how it is written.
+_CODES = {one + other: (one + other).upper() for one in ascii_letters for other in ascii_letters}
 
 log = structlog.get_logger()
 
@@ -36,20 +40,24 @@ class Rules:
 
     `unknown`: addresses of no known country; auto lets them pass unless there is an allow list. `private`: addresses of
     local networks; auto lets them pass when the socket's peer is local too, so that no header can claim to be local.
+    `status`: of a refusal, 403 or 451. `shadow`: nobody is refused; who would be is only counted.
     """
 
+    name: str = "default"
     allow: frozenset[str] = frozenset()
     deny: frozenset[str] = frozenset()
     exempt: tuple[Network, ...] = ()
     unknown: Choice = "auto"
     private: Choice = "auto"
+    status: int = 403
+    shadow: bool = False
 
     @property
     def active(self) -> bool:
         return bool(self.allow or self.deny)
 
     def admits(self, caller: Caller, country: str | None) -> bool:
-        if not self.active or within(caller.address, self.exempt):
+        if not self.active or (self.exempt and within(caller.address, self.exempt)):
             return True
         if caller.local and not caller.garbled:
             return caller.peer_local if self.private == "auto" else self.private == "allow"
@@ -69,12 +77,13 @@ class Countries:
 
     def of(self, caller: Caller) -> str | None:
         """The ISO code, or None: unknown, local, or a caller whose address is in doubt."""
-        if self._reader is None or caller.garbled:
+        if caller.garbled:
             return None
-        try:
-            return self._known[caller.text]
-        except KeyError:
-            pass
+        country = self._known.get(caller.text, _NOT_SEEN)
+        if country is not _NOT_SEEN:
+            return country
+        if self._reader is None:
+            return None
         if len(self._known) >= _CACHED:
             # Starting over is cheaper than bookkeeping on each hit: a look-up takes microseconds.
             self._known.clear()
@@ -131,23 +140,23 @@ def country_of(record: Any) -> str | None:
         return None
     for name in ("country", "registered_country"):
         inner = record.get(name)
-        if isinstance(inner, dict) and _is_code(inner.get("iso_code")):
-            return str(inner["iso_code"]).upper()
-        if _is_code(inner):
-            return str(inner).upper()
-    code = record.get("country_code")
-    return str(code).upper() if _is_code(code) else None
+        if inner is not None:
+            code = _code(inner.get("iso_code") if isinstance(inner, dict) else inner)
+            if code is not None:
+                return code
+    return _code(record.get("country_code"))
+
+
+def _code(value: object) -> str | None:
+    """In capitals; None for what is no country code."""
+    return _CODES.get(value) if isinstance(value, str) else None
 
 
 def codes(texts: Sequence[str]) -> frozenset[str]:
     for text in texts:
-        if not _is_code(text):
+        if text not in _CODES:
             raise ValueError(f"{text!r} is no country code; use two letters, as DE.")
-    return frozenset(text.upper() for text in texts)
-
-
-def _is_code(value: object) -> bool:
-    return isinstance(value, str) and len(value) == 2 and value.isascii() and value.isalpha()
+    return frozenset(_CODES[text] for text in texts)
 
 
 def _open_copy(path: Path) -> maxminddb.Reader:

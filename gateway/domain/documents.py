@@ -9,6 +9,8 @@ from typing import Any
 import httpx2
 import structlog
 
+from libs.tls import tls_context
+
 Document = dict[str, Any]
 
 _KEPT_SECONDS = 30.0
@@ -46,7 +48,7 @@ class Reference:
             return self._document
 
     async def _fetch_all(self) -> dict[str, Document | None]:
-        async with httpx2.AsyncClient(timeout=_TIMEOUT_SECONDS, trust_env=False) as client:
+        async with httpx2.AsyncClient(timeout=_TIMEOUT_SECONDS, verify=tls_context(), trust_env=False) as client:
             fetched = await asyncio.gather(*(_fetch(client, name, urls) for name, urls in self._services.items()))
         return dict(zip(self._services, fetched, strict=True))
 

@@ -6,8 +6,10 @@ spelling, and set anew. Hop-by-hop fields go, by name and by what `Connection` l
 
 from collections.abc import Callable
 from http import HTTPStatus
+from typing import NamedTuple, TypeVar
 
-from gateway.domain.head import Head, Headers
+from gateway.domain.verdicts import LIMIT_NAMES
+from gateway.domain.wire import Headers, Malformed, body_length
 
 _HOP = frozenset(
     (
@@ -64,6 +66,30 @@ _RESPONSE_DROPPED = _HOP | {
 }
 _RESPONSE_PREFIXES = (b"access-control-", b"x-accel-", b"x-internal-")
 _MOST_NAMES = 4096
+# What becomes of a field of an answer.
+_KEPT, _DROPPED, _SAID, _FRAMING = range(4)
+_FRAMING_NAMES = frozenset((b"content-length", b"transfer-encoding", b"connection", b"upgrade"))
+_SAID_NAMES = frozenset((b"date", b"retry-after", b"vary")) | LIMIT_NAMES
+_KEEP_ALIVE = [b"keep-alive"]
+# Lines that come again and again as they are, at least for a second or for answers of one length.
+_STEADY_NAMES = frozenset(
+    (
+        b"cache-control",
+        b"connection",
+        b"content-length",
+        b"content-security-policy",
+        b"content-type",
+        b"date",
+        b"referrer-policy",
+        b"server",
+        b"x-content-type-options",
+        b"x-frame-options",
+        b"x-xss-protection",
+    )
+)
+_USUAL_OPTIONS = frozenset((b"close", b"keep-alive", b"upgrade", b""))
+
+Kind = TypeVar("Kind")
 
 
 def _kept_request(name: bytes) -> bool:
@@ -71,73 +97,107 @@ def _kept_request(name: bytes) -> bool:
     return not (name in _REQUEST_DROPPED or name.startswith(_REQUEST_PREFIXES) or b"_" in name)
 
 
-def _kept_response(name: bytes) -> bool:
-    return not (name in _RESPONSE_DROPPED or name.startswith(_RESPONSE_PREFIXES))
+def _role(name: bytes) -> int:
+    if name in _FRAMING_NAMES:
+        return _FRAMING
+    if name in _RESPONSE_DROPPED or name.startswith(_RESPONSE_PREFIXES):
+        return _DROPPED
+    return _SAID if name in _SAID_NAMES else _KEPT
 
 
-class _Names(dict[bytes, bool]):
-    """The answer of `keep` for each name seen; names repeat, so nearly every request is look-ups only."""
+class _Names(dict[bytes, Kind]):
+    """What `kind` says of each name seen; names repeat, so nearly every request is look-ups only."""
 
-    def __init__(self, keep: Callable[[bytes], bool]) -> None:
-        self._keep = keep
+    def __init__(self, kind: Callable[[bytes], Kind]) -> None:
+        self._kind = kind
 
-    def __missing__(self, name: bytes) -> bool:
+    def __missing__(self, name: bytes) -> Kind:
         if len(self) >= _MOST_NAMES:
             self.clear()
-        kept = self[name] = self._keep(name)
-        return kept
+        kind = self[name] = self._kind(name)
+        return kind
 
 
 _request_names = _Names(_kept_request)
-_response_names = _Names(_kept_response)
+_roles = _Names(_role)
 _PLAIN_CONNECTION = frozenset((b"keep-alive", b"close", b"upgrade", b"Upgrade", b"Keep-Alive", b"keep-alive, Upgrade"))
-_NO_HOST = [b"localhost"]
-_SOCKET_LINES = b"connection: Upgrade\r\nupgrade: websocket\r\n"
 
 
-def upstream_head(head: Head, own: bytes) -> bytes:
-    """The request as the service gets it. `own` are our lines, ready made, each with its line end."""
+def kept_lines(headers: Headers, connection: list[bytes] | None) -> bytes:
+    """The fields of a request that go on to the service, each with its line end."""
     names = _request_names
-    listed = _listed(head.noted.get(b"connection"))
-    lines = [
-        b"%s: %s\r\n" % field for field in head.headers if names[field[0]] and (not listed or field[0] not in listed)
-    ]
-    return b"%s %s HTTP/1.1\r\n%s%s%s\r\n" % (head.method, head.target, b"".join(lines), own, _framing(head))
-
-
-def own_lines(head: Head, *, client: bytes, proto: bytes, request_id: bytes, country: str | None) -> bytes:
-    # Only an HTTP/1.0 client may send none, and HTTP/1.1 towards the service needs one.
-    host = head.noted.get(b"host", _NO_HOST)[0]
-    lines = (
-        b"host: %s\r\nx-forwarded-for: %s\r\nx-forwarded-proto: %s\r\nx-forwarded-host: %s\r\nx-request-id: %s\r\n"
-        % (host, client, proto, host, request_id)
+    listed = _listed(connection)
+    return b"".join(
+        [b"%s: %s\r\n" % field for field in headers if names[field[0]] and (not listed or field[0] not in listed)]
     )
-    return lines if country is None else b"%sx-client-country: %s\r\n" % (lines, country.encode())
 
 
-def kept(headers: Headers) -> Headers:
-    """The fields of an upstream's answer that go on to the client."""
-    names = _response_names
-    listed = _listed([value for name, value in headers if name == b"connection"])
-    return [field for field in headers if names[field[0]] and (not listed or field[0] not in listed)]
+class _Line(NamedTuple):
+    role: int
+    name: bytes
+    value: bytes
 
 
-def status_line(status: int) -> bytes:
+_steady_lines: dict[bytes, _Line] = {}
+
+
+class AnswerFields(NamedTuple):
+    lines: list[bytes]
+    """Those that go on to the client, as they came."""
+    said: set[bytes]
+    """Names among them that the gateway would say something of too."""
+    length: int | None
+    """Of the body, CHUNKED, or None: until the connection ends."""
+    keep_alive: bool
+    socket: bool
+
+
+def answer_fields(lines: list[bytes], version: bytes) -> AnswerFields:
+    """Of a service's answer. Raises Malformed where the end of its body could be read in two ways."""
+    kept: list[bytes] = []
+    said: set[bytes] = set()
+    framing: dict[bytes, list[bytes]] = {}
+    for line in lines:
+        role, name, value = _steady_lines.get(line) or _sorted(line)
+        if role == _KEPT:
+            kept.append(line)
+        elif role == _FRAMING:
+            framing.setdefault(name, []).append(value)
+        elif role == _SAID:
+            kept.append(line)
+            said.add(name)
+    codings = framing.get(b"transfer-encoding")
+    if codings is not None and version != b"1":
+        raise Malformed
+    length = body_length(framing.get(b"content-length"), codings)
+    connection = framing.get(b"connection")
+    if connection is None or connection == _KEEP_ALIVE:
+        return AnswerFields(kept, said, length, version == b"1", socket=False)
+    options = {option.strip().lower() for value in connection for option in value.split(b",")}
+    listed = options - _USUAL_OPTIONS
+    if listed:
+        kept = [line for line in kept if line[: line.index(b":")].lower() not in listed]
+    socket = b"upgrade" in options and [each.lower() for each in framing.get(b"upgrade", ())] == [b"websocket"]
+    return AnswerFields(kept, said, length, version == b"1" and b"close" not in options, socket)
+
+
+def _sorted(line: bytes) -> _Line:
+    name, _, value = line.partition(b":")
+    name = name.lower()
+    found = _Line(_roles[name], name, value.strip(b" \t"))
+    if name in _STEADY_NAMES:
+        if len(_steady_lines) >= _MOST_NAMES:
+            _steady_lines.clear()
+        _steady_lines[line] = found
+    return found
+
+
+def first_line(status: int) -> bytes:
     return _STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status
 
 
 def joined(headers: Headers) -> bytes:
     return b"".join([b"%s: %s\r\n" % field for field in headers])
-
-
-def _framing(head: Head) -> bytes:
-    if head.socket:
-        return _SOCKET_LINES
-    if head.chunked:
-        return b"transfer-encoding: chunked\r\n"
-    if b"content-length" in head.noted:
-        return b"content-length: %d\r\n" % head.length
-    return b""
 
 
 def _listed(connection: list[bytes] | None) -> frozenset[bytes]:

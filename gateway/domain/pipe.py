@@ -33,6 +33,18 @@ class Script:
         self.sha = sha1(text.encode(), usedforsecurity=False).hexdigest().encode()
 
 
+def packed(script: Script, keys: Sequence[bytes], arguments: Sequence[bytes]) -> bytes:
+    """A call of the script, as often as it is needed."""
+    return _pack((b"EVALSHA", script.sha, b"%d" % len(keys), *keys, *arguments))
+
+
+def _pack(command: Command) -> bytes:
+    return bytes(hiredis.pack_command(command))  # type: ignore[arg-type]
+
+
+_PING = _pack((b"PING",))
+
+
 class Pipe:
     """Owns one connection and keeps it: `run_forever` connects again whenever it is lost."""
 
@@ -51,13 +63,22 @@ class Pipe:
         self._scripts.append(script)
         return script
 
-    def run(self, script: Script, keys: Sequence[bytes], arguments: Sequence[bytes], callback: Callback) -> None:
+    def run(self, call: bytes, callback: Callback) -> None:
+        """`call`: what `packed` gave."""
         connection = self._connection
         if connection is None or connection.overdue:
             # A Redis that has not answered in time is not asked again before it does.
             callback(None)
             return
-        connection.ask((b"EVALSHA", script.sha, b"%d" % len(keys), *keys, *arguments), callback)
+        connection.ask(call, callback)
+
+    async def ping(self) -> float | None:
+        """Seconds until Redis answered; None: not within the budget."""
+        loop = asyncio.get_running_loop()
+        asked = loop.time()
+        answered: asyncio.Future[float | None] = loop.create_future()
+        self.run(_PING, lambda reply: answered.set_result(None if reply is None else loop.time() - asked))
+        return await answered
 
     async def run_forever(self) -> None:
         backoff = _FIRST_BACKOFF
@@ -115,13 +136,13 @@ class _Connection(asyncio.Protocol):
         self.lost: asyncio.Future[None] = self._loop.create_future()
         self.overdue = False
 
-    def ask(self, command: Command, callback: Callback) -> None:
+    def ask(self, packed: bytes, callback: Callback) -> None:
         if self._transport is None:
             callback(None)
             return
         if not self._unsent:
             self._loop.call_soon(self._send)
-        self._unsent.append(hiredis.pack_command(command))  # type: ignore[arg-type]
+        self._unsent.append(packed)
         self._waiting.append([self._loop.time(), callback])
         if not self._watching:
             self._watching = True
@@ -129,7 +150,7 @@ class _Connection(asyncio.Protocol):
 
     async def reply(self, command: Command) -> Reply:
         future: asyncio.Future[Reply] = self._loop.create_future()
-        self.ask(command, lambda reply: None if future.done() else future.set_result(reply))
+        self.ask(_pack(command), lambda reply: None if future.done() else future.set_result(reply))
         reply = await future
         if reply is None:
             raise TimeoutError
@@ -150,7 +171,7 @@ class _Connection(asyncio.Protocol):
                 self.overdue = False
                 _, callback = self._waiting.popleft()
                 if callback is not None:
-                    callback(self._usable(reply))
+                    _tell(callback, self._usable(reply))
         except (hiredis.ProtocolError, IndexError):
             log.warning("limiter_confused")
             self.close()
@@ -160,7 +181,7 @@ class _Connection(asyncio.Protocol):
         while self._waiting:
             _, callback = self._waiting.popleft()
             if callback is not None:
-                callback(None)
+                _tell(callback, None)
         if not self.lost.done():
             self.lost.set_result(None)
 
@@ -186,10 +207,18 @@ class _Connection(asyncio.Protocol):
         for waiting in late:
             callback, waiting[1] = waiting[1], None
             if callback is not None:
-                callback(None)
+                _tell(callback, None)
         self._watching = bool(self._waiting)
         if self._watching:
             if self._waiting[0][0] + _DEAD_SECONDS < now and self._transport is not None:
                 self._transport.abort()
                 return
             self._loop.call_later(self._budget / 2, self._watch)
+
+
+def _tell(callback: Callback, reply: Reply) -> None:
+    try:
+        callback(reply)
+    except Exception:
+        # Whatever is wrong with one question, those behind it have their answers.
+        log.exception("limiter_callback_failed")

@@ -4,28 +4,36 @@ Callbacks, not a task: each step runs in the turn of the loop in which its bytes
 """
 
 from collections.abc import Callable
+from functools import lru_cache
 from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
+import structlog
+
 from gateway.deps import Gateway
-from gateway.domain.head import Head, Headers
-from gateway.domain.limits import FREE, Verdict
-from gateway.domain.metrics import REFUSED, requests
+from gateway.domain.head import Head
+from gateway.domain.headers import joined
+from gateway.domain.limits import FREE
+from gateway.domain.metrics import TALLY
 from gateway.domain.policy import Answer, Facts, Forward
 from gateway.domain.table import Owner
-from gateway.errors import SlowRequest
-from gateway.routes.answers import CONTINUE, own_answer, refusal
+from gateway.domain.verdicts import Verdict
+from gateway.domain.wire import Headers
+from gateway.errors import SlowRequest, TooManySockets
+from gateway.routes.answers import CONTINUE, HSTS, own_answer, page_head, refusal
 from gateway.routes.asgi import Page
+from gateway.routes.holds import HOLD_UPSTREAM
 from gateway.routes.proxy import Passage
 from libs.errors import PayloadTooLarge, RateLimited, ServiceError
 
 if TYPE_CHECKING:
     from gateway.routes.front import Front
 
-HOLD_UPSTREAM = 1
 _LEAST_BYTES_PER_SECOND = 1024
 # As nginx counts clients that left before the answer.
 _CLIENT_LEFT = 499
+
+log = structlog.get_logger()
 
 
 class Taker(Protocol):
@@ -43,6 +51,7 @@ class Exchange:
         "_body_since",
         "_front",
         "_gateway",
+        "_passed",
         "_received",
         "_since",
         "_taker",
@@ -60,15 +69,15 @@ class Exchange:
         "verdict",
     )
 
-    def __init__(self, front: "Front", gateway: Gateway, head: Head, *, keep_alive: bool) -> None:
+    def __init__(self, front: "Front", gateway: Gateway, head: Head) -> None:
         self._front = front
         self._gateway = gateway
         self._taker: Taker | None = None
         self._received = 0
         self._since = self._body_since = monotonic()
         self.head = head
-        self.keep_alive = keep_alive
-        self.request_complete = False
+        self.keep_alive = head.fields.keep_alive
+        self.request_complete = True  # until a body is announced
         self.started = False
         self.answered = False
         self.status = 0  # of the answer, once its head is written
@@ -83,7 +92,6 @@ class Exchange:
 
     def start(self) -> None:
         self.started = True
-        self._front.deadline = 0.0  # that of the head; each step from here on has its own
         if self.broken is not None:
             self.refuse_unread(self.broken)
             return
@@ -145,35 +153,48 @@ class Exchange:
     # The decision.
 
     def _count(self, decision: Forward | Answer, passed: Callable[[], None]) -> None:
-        """Asks for limits and revocation in one round trip, if there is anything to ask."""
+        """Asks for limits and revocation in one round trip, unless nothing is to be asked or it was asked ahead."""
         claims = decision.facts.claims
         if claims is not None and (refusal := self._gateway.revocations.refusal(claims)):
             self.refuse(refusal())
             return
-        if not decision.charges and claims is None:
+        ask = decision.ask
+        if ask.call is None:
+            passed()
+            return
+        if ask.lease is not None and (counted := ask.lease.spend()) is not None:
+            self.verdict = counted
             passed()
             return
 
-        def judged(verdict: Verdict) -> None:
-            if self.answered:
-                return
-            self.verdict = verdict
-            if verdict.refused_by is not None:
+        self._passed = passed
+        self._gateway.limiter.check(ask, self._judged)
+
+    def _judged(self, verdict: Verdict) -> None:
+        if self.answered:
+            return
+        self.verdict = verdict
+        try:
+            if verdict.refused:
                 self._limited(verdict)
             elif verdict.revoked is not None:
                 self.refuse(verdict.revoked())
             else:
-                passed()
-
-        self._gateway.limiter.check(decision.charges, claims, judged)
+                self._passed()
+        except Exception:
+            # Others wait for the same answer of Redis, and above them nobody knows whose request this was.
+            log.exception("request_failed", request_id=self.facts.request_id.decode() if self.facts else "")
+            self._front.transport.abort()
 
     def _limited(self, verdict: Verdict) -> None:
+        limit = verdict.limit
+        assert limit is not None  # noqa: S101  -- it refuses
         self.verdict = verdict
-        self.refuse(RateLimited(verdict.retry_after))
+        self.refuse(_throttled(verdict.reset, limit.count, limit.seconds))
 
     def _answer(self, answer: Answer) -> None:
         if answer.error is None:
-            self._write(204, answer.headers, b"")
+            self._write(204, joined(answer.headers), b"")
         else:
             self.refuse(answer.error, close=answer.close)
 
@@ -184,9 +205,12 @@ class Exchange:
         if self._oversized():
             self.refuse(PayloadTooLarge(), close=True)
             return
+        if self.head.fields.upgrade and not self._front.seat.open_socket(facts.sender.caller):
+            self.refuse(TooManySockets(), close=True)
+            return
         if not self.request_complete:
             self._body_since = monotonic()
-            self.watch(self._gateway.times.body, self._body_late)
+            self.watch_body()
             if b"expect" in self.head.noted and not self._received:
                 self._front.write(CONTINUE)
         if forward.route.owner is Owner.GATEWAY:
@@ -207,6 +231,9 @@ class Exchange:
         front.deadline = monotonic() + seconds
         front.on_deadline = then
 
+    def watch_body(self) -> None:
+        self.watch(self._gateway.times.body, self._body_late)
+
     def stays(self) -> bool:
         """Whether the connection can carry another request after this answer."""
         if not self.request_complete or self._front.draining:
@@ -218,11 +245,10 @@ class Exchange:
         if self.status:
             self.break_answer()
             return
-        REFUSED.labels(error.code).inc()
-        status, headers, body = refusal(error, self.head.path, self.facts.request_id)
+        TALLY.refused(error.code)
+        status, lines, body = refusal(error, self.head.path, self.facts.request_id)
         self.keep_alive = self.keep_alive and not close
-        origin = self._gateway.policy.origins.headers(self.head.one(b"origin"))
-        self._write(status, [*headers, *origin], body)
+        self._write(status, lines + joined(self.facts.sender.origin), body)
 
     def break_answer(self) -> None:
         """Part of the answer is out; breaking the connection is the only way to say that the rest is missing."""
@@ -232,41 +258,52 @@ class Exchange:
 
     def finish(self) -> None:
         """The answer has been written whole."""
-        self.answered = True
-        self.record(self.status)
+        self.end(self.status)
         self._front.exchange_done(self)
+
+    def end(self, status: int) -> None:
+        """Nothing more is said here."""
+        self.answered = True
+        self.record(status)
+        # Who answers knows us and we know them: without this the collector would have to find both.
+        self._taker = None
 
     def record(self, status: int) -> None:
         facts = self.facts
         assert facts is not None  # noqa: S101  -- every request is looked at first
         route = facts.route
         name = route.name if route is not None else "none"
-        requests(name, status).inc()
-        if route is not None and not route.limits:
+        TALLY.answered(name, status)
+        if route is not None and route.owner is Owner.GATEWAY and not route.limits:
             return  # health checks would be most of the log
-        path = route.prefix if route is not None and route.secret else self.head.path
-        self._gateway.access.add(
-            method=self.head.method.decode(),
-            path=path.decode("latin-1"),
-            status=status,
-            ms=round((monotonic() - self._since) * 1000, 1),
-            client=facts.caller.text,
-            country=facts.country,
-            user_id=facts.claims.sub if facts.claims is not None else None,
-            request_id=facts.request_id.decode(),
-        )
+        seconds = monotonic() - self._since
+        self._gateway.access.add(self.head, facts, status, seconds)
+        usage, claims = self._gateway.usage, facts.claims
+        if usage is not None and claims is not None and route is not None:
+            usage.add(claims.sub, route.prefix, status, seconds)
 
-    def _write(self, status: int, headers: Headers, body: bytes) -> None:
+    def answer_page(self, status: int, headers: Headers, body: bytes) -> None:
+        """Of the gateway's own application, whole."""
+        facts = self.facts
+        assert facts is not None  # noqa: S101  -- every request is looked at first
+        self.status = status
+        ours = [*facts.sender.origin, HSTS] if facts.sender.tls else facts.sender.origin
+        framing = b"content-length: %d\r\n%s" % (len(body), self.verdict.lines())
+        head = page_head(status, headers, ours, framing=framing, date=self._front.date, keep_alive=self.stays())
+        self._front.write(head if self.head.method == b"HEAD" else head + body)
+        self.finish()
+
+    def _write(self, status: int, lines: bytes, body: bytes) -> None:
         assert self.facts is not None  # noqa: S101  -- every request is looked at first
         self._drop()
         self.status = status
-        charges = self.forward.charges if self.forward is not None else []
+        took = b"x-request-duration: %.3fs\r\n" % (monotonic() - self._since)
         self._front.write(
             own_answer(
                 status,
-                [*headers, *self.verdict.headers(charges)],
+                b"".join((lines, self.verdict.lines(), took)),
                 body,
-                request_id=self.facts.request_id,
+                facts=self.facts,
                 date=self._front.date,
                 keep_alive=self.stays(),
                 head_only=self.head.method == b"HEAD",
@@ -287,9 +324,15 @@ class Exchange:
         pace = self._gateway.times.body + self._received / _LEAST_BYTES_PER_SECOND
         left = self._body_since + pace - monotonic()
         if self._front.held:
-            # It is the service that is slow; it has its own deadline.
+            # It is the service that is slow, or not connected yet; it has deadlines of its own.
             left = self._gateway.times.body
         if left > 0:
             self.watch(left, self._body_late)
         else:
             self.refuse(SlowRequest(), close=True)
+
+
+@lru_cache(maxsize=1024)
+def _throttled(wait: int, count: int, seconds: int) -> RateLimited:
+    """Of a flood all get the same one; nobody raises it."""
+    return RateLimited(wait, allowed=(count, seconds))

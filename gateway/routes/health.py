@@ -9,6 +9,7 @@ from gateway.domain.health import State, Whole
 from libs.clock import Clock, rfc3339
 
 router = APIRouter(include_in_schema=False)
+_WORDS = {True: "healthy", False: "unhealthy"}
 
 
 async def _state(request: Request) -> State:
@@ -23,14 +24,26 @@ def _answer(state: State, body: dict[str, Any]) -> JSONResponse:
 async def read_health(request: Request) -> JSONResponse:
     """Whether every service can answer, and which ones cannot. 503 as long as one cannot."""
     state = await _state(request)
-    words = {True: "healthy", False: "unhealthy"}
-    services = {name: words[good] for name, good in state.services.items()}
     body = {
-        "status": words[state.healthy],
+        "status": _WORDS[state.healthy],
         "timestamp": rfc3339(Clock().now()),
-        "services": services,
-        "database": words[state.database],
-        "redis": words[state.redis],
+        "services": {name: _WORDS[good] for name, good in state.services.items()},
+        "database": _WORDS[state.database],
+        "redis": _WORDS[state.redis],
+    }
+    return _answer(state, body)
+
+
+@router.get("/api/v1/health/detailed")
+async def read_health_detailed(request: Request) -> JSONResponse:
+    """The same with how long the servers behind take to answer, in milliseconds; null where they did not."""
+    state = await _state(request)
+    body = {
+        "status": _WORDS[state.healthy],
+        "timestamp": rfc3339(Clock().now()),
+        "database": {"status": _WORDS[state.database], "latency_ms": state.database_ms},
+        "redis": {"status": _WORDS[state.redis], "latency_ms": state.redis_ms},
+        "services": {f"{name}_service": {"status": _WORDS[good]} for name, good in state.services.items()},
     }
     return _answer(state, body)
 
@@ -53,5 +66,4 @@ async def read_health_rooms(request: Request) -> Response:
     state = await _state(request)
     if state.healthy and request.headers.get("accept", "").strip().startswith("text/plain"):
         return PlainTextResponse("OK")
-    word = "healthy" if state.healthy else "unhealthy"
-    return _answer(state, {"status": word, "database": state.database, "redis": state.redis})
+    return _answer(state, {"status": _WORDS[state.healthy], "database": state.database, "redis": state.redis})
