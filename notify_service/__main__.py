@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from libs import migrations, serve
+from libs.settings import read
 from notify_service import worker
 from notify_service.app import create_app
 from notify_service.settings import Settings
@@ -16,7 +17,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     commands.add_parser("serve", help="answer requests").set_defaults(run=_serve)
     commands.add_parser("worker", help="hear events and send what is due").set_defaults(run=_work)
     commands.add_parser("migrate", help="bring the database to the newest version").set_defaults(run=_migrate)
-    parser.parse_args(arguments).run(Settings())
+    parser.parse_args(arguments).run(read(Settings))
 
 
 def _serve(settings: Settings) -> None:

@@ -1,15 +1,29 @@
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 
 from fastapi import FastAPI
 
-from libs import calls, internal, web
+from libs import calls, web
+from libs import internal as shared
 from libs.clock import Clock
 from libs.runtime import open_runtime
 from libs.tasks import background
+from notify_service.deps import allowed
+from notify_service.domain.hooks import Hooks
 from notify_service.domain.signals import Signals
-from notify_service.routes import deliveries, notifications, preferences
+from notify_service.domain.told import Keeper
+from notify_service.routes import (
+    accounts,
+    compat_sender,
+    deliveries,
+    hooks,
+    internal,
+    notifications,
+    preferences,
+    suppressions,
+)
 from notify_service.settings import Settings
 
 DESCRIPTION = "Your inbox of notifications, what was sent to you outside, and which of it you want."
@@ -21,8 +35,13 @@ def create_app(settings: Settings, clock: Clock | None = None) -> FastAPI:
         async with open_runtime("notify", settings, clock=clock) as runtime:
             runtime.onto(app)
             app.state.signals = Signals(runtime.db, runtime.redis)
+            app.state.allowed = allowed(settings)
             app.state.ask = partial(calls.profiles, runtime.auth)
-            async with background(app.state.signals.run()):
+            keeper = Keeper(runtime.db)
+            app.state.hooks = Hooks(runtime.db, runtime.cipher, keeper)
+            app.state.public_url = settings.public_url
+            app.state.private_networks = settings.private_networks
+            async with background(app.state.signals.run(), keeper.run()):
                 yield
 
     async def database() -> None:
@@ -33,8 +52,20 @@ def create_app(settings: Settings, clock: Clock | None = None) -> FastAPI:
         title="Parley: notifications",
         description=DESCRIPTION,
         settings=settings,
-        routers=[notifications.router, preferences.router, deliveries.router, internal.router],
+        routers=[
+            notifications.router,
+            preferences.router,
+            deliveries.router,
+            accounts.router,
+            suppressions.router,
+            compat_sender.router,
+            hooks.router,
+            internal.router,
+            shared.router,
+        ],
         lifespan=lifespan,
         checks={"database": database},
+        # Providers send forms, JSON and what they call so.
+        uploads=re.compile("/hooks/.+"),
     )
     return app

@@ -1,60 +1,19 @@
-from collections.abc import Awaitable, Callable
-from typing import Annotated, TypeVar, cast
+from dataclasses import dataclass
+from typing import Annotated, cast
 from uuid import UUID
 
-from fastapi import Depends, Header, Request
-from pydantic import BaseModel
+from fastapi import Depends, Request
 
-from libs.auth import CurrentUser
-from libs.deps import Db, Now
-from libs.errors import FieldError, Invalid
+from libs.auth import Caller, CurrentUser
+from libs.errors import FieldError, Forbidden, Invalid
 from libs.paging import PageRequest, keyset
-from notify_service.domain import idempotency
 from notify_service.domain.profiles import Ask
 from notify_service.domain.signals import Signals
+from notify_service.errors import MayNotSend
+from notify_service.settings import Settings
 
-Shape = TypeVar("Shape", bound=BaseModel)
-
-# Ids go into the address of the call, whose length has a limit.
+ADMIN = "admin"
 STAFF = frozenset({"support", "moderator", "admin"})
-
-
-class Once:
-    """`await once(body, make)`: the effect of `make` and its answer, for this request and all that repeat it."""
-
-    def __init__(
-        self,
-        request: Request,
-        db: Db,
-        *,
-        me: CurrentUser,
-        clock: Now,
-        key: Annotated[
-            str | None,
-            Header(
-                alias="Idempotency-Key",
-                pattern=r"^[\x21-\x7e]{1,255}$",
-                description="Repeating a request with the same key within a day has no second effect.",
-            ),
-        ] = None,
-    ) -> None:
-        self._request = request
-        self._db = db
-        self._me = me
-        self._clock = clock
-        self._key = key
-
-    async def __call__(self, body: BaseModel, make: Callable[[], Awaitable[Shape]], shape: type[Shape]) -> Shape:
-        if self._key is None:
-            return await make()
-        owner, now = self._me.user_id, self._clock.now()
-        request_hash = idempotency.hash_of(self._request.method, self._request.url.path, body.model_dump_json())
-        known = await idempotency.begin(self._db, owner, self._key, request_hash=request_hash, now=now)
-        if known is not None:
-            return shape.model_validate(known)
-        answer = await make()
-        await idempotency.end(self._db, owner, self._key, answer.model_dump_json())
-        return answer
 
 
 class Links:
@@ -76,6 +35,41 @@ class Before:
             raise Invalid(errors=[FieldError("cursor", "This cursor is not valid.")]) from None
 
 
-OnceOnly = Annotated[Once, Depends()]
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """What the settings say about sending."""
+
+    senders: frozenset[UUID]
+    mails_a_day: int
+    whatsapps_a_day: int
+    whatsapp_template: tuple[str, str]
+
+
+def allowed(settings: Settings) -> Allowed:
+    name, _, language = settings.whatsapp_template.partition("/")
+    return Allowed(settings.senders, settings.mails_a_day, settings.whatsapps_a_day, (name, language))
+
+
+async def _limits(request: Request) -> Allowed:
+    return cast(Allowed, request.app.state.allowed)
+
+
+Limits = Annotated[Allowed, Depends(_limits)]
+
+
+async def _admin(me: CurrentUser) -> Caller:
+    if ADMIN not in me.roles:
+        raise Forbidden
+    return me
+
+
+async def _sender(me: CurrentUser, limits: Limits) -> Caller:
+    if ADMIN not in me.roles and me.user_id not in limits.senders:
+        raise MayNotSend
+    return me
+
+
+Admin = Annotated[Caller, Depends(_admin)]
+MaySend = Annotated[Caller, Depends(_sender)]
 Paging = Annotated[Before, Depends()]
 Outside = Annotated[Links, Depends()]

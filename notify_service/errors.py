@@ -1,15 +1,15 @@
 """Every way notify says no, beyond those of `libs.errors`."""
 
-from libs.errors import Conflict, FieldError, Forbidden, Invalid
+from libs.errors import Conflict, FieldError, Forbidden, Invalid, Unavailable
 
 
 class NotYourself(Forbidden):
     detail = "Only staff may notify somebody else."
 
 
-class KeyReused(Conflict):
-    code = "idempotency_key_reused"
-    detail = "This Idempotency-Key came with another request before."
+class MayNotSend(Forbidden):
+    code = "may_not_send"
+    detail = "Only administrators, and whom the settings name, may send to anybody."
 
 
 class NotSupported(Invalid):
@@ -25,10 +25,35 @@ class NoSuchUser(Invalid):
 class NotSwitchable(Invalid):
     code = "not_switchable"
 
-    def __init__(self, category: str) -> None:
-        super().__init__(errors=[FieldError(f"email.categories.{category}", "This category is always sent.")])
+    def __init__(self, channel: str, category: str) -> None:
+        super().__init__(errors=[FieldError(f"{channel}.categories.{category}", "This category is always sent.")])
 
 
 class TooManyCategories(Invalid):
-    def __init__(self, most: int) -> None:
-        super().__init__(errors=[FieldError("email.categories", f"There can be at most {most}.")])
+    def __init__(self, channel: str, most: int) -> None:
+        super().__init__(errors=[FieldError(f"{channel}.categories", f"There can be at most {most}.")])
+
+
+class NoAccount(Unavailable):
+    code = "no_channel"
+    detail = "No account is set up for this channel."
+
+
+class AccountExists(Conflict):
+    code = "account_exists"
+    detail = "There is an account of this name."
+
+
+class AccountIsFixed(Conflict):
+    code = "account_is_fixed"
+    detail = "This account is described by the settings; here only its limits can be changed."
+
+
+class AccountInUse(Conflict):
+    code = "account_in_use"
+    detail = "Messages wait for this account. Switch it off, or let them go first."
+
+
+class TooLate(Conflict):
+    code = "too_late"
+    detail = "This has been sent, or has ended otherwise."

@@ -1,5 +1,6 @@
 from pathlib import Path
 from urllib.parse import urlsplit
+from uuid import UUID
 
 from pydantic import Field, SecretStr, field_validator
 
@@ -50,6 +51,12 @@ class Settings(ServiceSettings):
     sms_connections: int = Field(4, ge=1, le=100, description="Connections to the provider of texts at a time.")
     sms_timeout_seconds: float = Field(15, gt=0, description="Longest wait for that provider's answer.")
 
+    private_networks: bool = Field(
+        default=False,
+        description="Whether push services and programs of customers may be at private addresses and speak plain HTTP, "
+        "as in development.",
+    )
+
     retry_base_seconds: float = Field(
         60, gt=0, description="The n-th retry of a mail waits a random time below base * 2^(n-1)."
     )
@@ -63,6 +70,21 @@ class Settings(ServiceSettings):
     )
     lease_seconds: float = Field(
         10, ge=1, le=15, description="How long after the death of a worker another one takes over its deliveries."
+    )
+
+    mails_a_day: int = Field(
+        100, ge=0, description="Mails that one user may send to others, in a sliding day, over `/api/communications`."
+    )
+    whatsapps_a_day: int = Field(50, ge=0, description="WhatsApp messages, likewise.")
+    whatsapp_template: str = Field(
+        "hello_world/en_US",
+        pattern=r"^[a-z0-9_]{1,512}/[a-z]{2,3}(_[A-Z]{2})?$",
+        description="The template, as `name/language`, that such a message takes which asks for a template.",
+    )
+    senders: frozenset[UUID] = Field(
+        frozenset(),
+        description="Users (ids, as a JSON list) that may send to anybody over `/api/v1/deliveries`, as administrators"
+        " may; their API tokens then need no more than `notify:write`.",
     )
 
     @field_validator("sms_url")

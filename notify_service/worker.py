@@ -1,17 +1,14 @@
 """Hears the events of auth and chat, and sends what is due."""
 
-import asyncio
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import Any
 
 import structlog
-from redis.asyncio import Redis
-from redis.exceptions import RedisError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from libs import calls
+from libs import calls, idempotency
 from libs.clock import Clock
 from libs.consumer import Consumer, handles
 from libs.contracts.accounts import MessageRequested, UserDeleted, UserRegistered, UserUpdated
@@ -23,25 +20,47 @@ from libs.ids import uuid7
 from libs.outbox import Relay
 from libs.runtime import Runtime, open_runtime
 from libs.tasks import every, supervise
-from notify_service.domain import deliveries, erasure, idempotency, notifications, preferences, profiles, templates
+from notify_service.domain import (
+    accounts,
+    deliveries,
+    erasure,
+    fallbacks,
+    notifications,
+    orders,
+    preferences,
+    profiles,
+    quotas,
+    templates,
+    told,
+)
+from notify_service.domain.accounts import Fixed
 from notify_service.domain.channels import Channel
 from notify_service.domain.channels.email import Email, account
 from notify_service.domain.channels.sms import Account, Nowhere, Sms
-from notify_service.domain.deliveries import HIGH, MAIL_ACCOUNT, SMS_ACCOUNT, Order
+from notify_service.domain.hearing import Hearing
+from notify_service.domain.locks import Locks
 from notify_service.domain.notifications import Draft
-from notify_service.domain.sender import Sender
-from notify_service.domain.signals import WAKE_CHANNEL, Signals
+from notify_service.domain.orders import MAIL_ACCOUNT, SMS_ACCOUNT, Order
+from notify_service.domain.sender import Tools
+from notify_service.domain.senders import Senders, listen
+from notify_service.domain.signals import Signals
 from notify_service.domain.templates.kinds import PAGES
+from notify_service.domain.turns import HIGH
 from notify_service.domain.verdicts import Policy
 from notify_service.models import Notification, Profile
-from notify_service.schemas import notification_json
+from notify_service.schemas.inbox import notification_json
 from notify_service.settings import Settings
 
 # Later than this a mail has nothing to say any more.
 _WORTH_SENDING = timedelta(hours=24)
 _SHORT_LIVED = dict.fromkeys(("phone_code", "phone_change"), timedelta(minutes=5))
-_TEXT_RETRY_SECONDS, _TEXT_RETRY_CAP_SECONDS = 2.0, 30.0
+_RETRY_SECONDS, _RETRY_CAP_SECONDS = 2.0, 900.0
+# A code is worth nothing after five minutes.
+_TEXT_RETRY_CAP_SECONDS = 30.0
 _ERASE_SECONDS = 2.0
+_HEAR_SECONDS = 0.2
+# Providers tell for seven days what was not taken.
+_TOLD_FOR = timedelta(days=8)
 _HOUR = timedelta(hours=1).total_seconds()
 
 log = structlog.get_logger()
@@ -54,9 +73,13 @@ async def main(settings: Settings, clock: Clock | None = None) -> None:
         heard = Heard(runtime, signals, link_base=settings.link_base)
         templates.prepare()
         policy = policy_of(settings)
-        open_sender = partial(Sender, runtime.db, cipher=runtime.cipher, clock=runtime.clock)
-        mails = open_sender(mail_channel(settings), MAIL_ACCOUNT, policy=policy)
-        texts = open_sender(text_channel(settings), SMS_ACCOUNT, policy=impatient(policy))
+        tools = Tools(
+            Locks(runtime.db), runtime.cipher, runtime.clock, partial(policy_for, policy), settings.private_networks
+        )
+        fixed = [Fixed(MAIL_ACCOUNT, mail_channel(settings)), Fixed(SMS_ACCOUNT, text_channel(settings))]
+        async with runtime.db.transaction() as session:
+            await accounts.settle_fixed(session, fixed, runtime.clock.now())
+        senders = Senders(runtime.db, tools, fixed)
         relay = Relay(runtime.db, runtime.redis, "notify", runtime.clock)
         consumer = partial(Consumer, runtime.db, runtime.redis, service="notify")
         try:
@@ -65,13 +88,16 @@ async def main(settings: Settings, clock: Clock | None = None) -> None:
                 consumer(runtime.auth, heard.of_auth()).run(),
                 consumer(chat, heard.of_chat()).run(),
                 signals.run(),
-                mails.run(),
-                texts.run(),
-                listen(runtime.redis, mails, texts),
+                tools.locks.run(),
+                senders.run(),
+                listen(runtime.redis, senders),
                 every(1, partial(reap, runtime.db, policy)),
+                every(1, partial(fallbacks.work, runtime.db, partial(calls.profiles, runtime.auth), runtime.clock)),
+                every(_HEAR_SECONDS, Hearing(runtime.db, runtime.clock).work),
                 every(_ERASE_SECONDS, partial(erasure.work, runtime.db, runtime.clock)),
                 every(_HOUR, relay.forget),
-                every(_HOUR, partial(forget_keys, runtime.db, runtime.clock)),
+                every(_HOUR, partial(forget, runtime)),
+                every(_HOUR, partial(idempotency.forget, runtime.db, runtime.clock)),
             )
         finally:
             await chat.close()
@@ -87,13 +113,15 @@ def policy_of(settings: Settings) -> Policy:
     )
 
 
-def impatient(policy: Policy) -> Policy:
-    """For codes that somebody waits for, and that are worth nothing after five minutes."""
+def policy_for(policy: Policy, channel: str) -> Policy:
+    """Of mails as it is set up; of a channel whose messages somebody waits for, by the second instead of the hour."""
+    if channel == "email":
+        return policy
     return replace(
         policy,
-        retry_base=min(policy.retry_base, _TEXT_RETRY_SECONDS),
-        retry_cap=min(policy.retry_cap, _TEXT_RETRY_CAP_SECONDS),
-        breaker=min(policy.breaker, _TEXT_RETRY_SECONDS),
+        retry_base=min(policy.retry_base, _RETRY_SECONDS),
+        retry_cap=min(policy.retry_cap, _TEXT_RETRY_CAP_SECONDS if channel == "sms" else _RETRY_CAP_SECONDS),
+        breaker=min(policy.breaker, _RETRY_SECONDS),
     )
 
 
@@ -125,19 +153,11 @@ def mail_channel(settings: Settings) -> Email:
     )
 
 
-async def listen(redis: Redis, *senders: Sender) -> None:
-    """Hears that there are deliveries. Senders look every second anyway, so silence is no failure."""
-    while True:
-        try:
-            async with redis.pubsub() as wakes:
-                await wakes.subscribe(WAKE_CHANNEL)
-                while True:
-                    if await wakes.get_message(ignore_subscribe_messages=True, timeout=5.0):
-                        for sender in senders:
-                            sender.wake()
-        except (RedisError, OSError) as error:
-            log.warning("wakes_not_heard", reason=type(error).__name__)
-            await asyncio.sleep(1)
+async def forget(runtime: Runtime) -> None:
+    now = runtime.clock.now()
+    async with runtime.db.transaction() as session:
+        await quotas.forget(session, now)
+        await told.forget(session, now - _TOLD_FOR)
 
 
 async def reap(db: Database, policy: Policy) -> None:
@@ -145,11 +165,6 @@ async def reap(db: Database, policy: Policy) -> None:
         freed = await deliveries.reap(session, max_attempts=policy.max_attempts)
     if freed:
         log.warning("deliveries_taken_over", count=freed)
-
-
-async def forget_keys(db: Database, clock: Clock) -> None:
-    async with db.transaction() as session:
-        await idempotency.forget(session, clock.now())
 
 
 class Heard:
@@ -217,7 +232,12 @@ class Heard:
 
     async def message_sent(self, session: AsyncSession, data: MessageSent, _event: Event) -> None:
         where = f" in {data.conversation_name}" if data.conversation_type != "direct" else ""
-        created = await self._tell(session, [_message_draft(data, user_id, where) for user_id in data.away])
+        mentioned = set(data.mentioned)
+        drafts = [
+            _message_draft(data, user_id, where, category="mention" if user_id in mentioned else "message")
+            for user_id in data.away
+        ]
+        created = await self._tell(session, drafts)
         users = [each.user_id for each in created]
         known = await profiles.find(session, users, self._ask)
         off = await preferences.switched_off(session, "email", users)
@@ -225,7 +245,7 @@ class Heard:
         await self._order(
             session,
             [
-                _message_order(data, each, profile, allowed=preferences.allow(off, each.user_id, "message"))
+                _message_order(data, each, profile, allowed=preferences.allow(off, each.user_id, each.category))
                 for each, profile in reachable
                 if profile is not None and profile.email and profile.email_verified
             ],
@@ -237,16 +257,16 @@ class Heard:
             self._signals.live(session, each.user_id, notification_json(each))
         return list(created)
 
-    async def _order(self, session: AsyncSession, orders: list[Order]) -> None:
-        await deliveries.order(session, orders, self._clock)
-        if orders:
+    async def _order(self, session: AsyncSession, wanted: list[Order]) -> None:
+        await orders.order(session, wanted, self._clock)
+        if wanted:
             self._signals.wake(session)
 
 
-def _message_draft(data: MessageSent, user_id: Any, where: str) -> Draft:
+def _message_draft(data: MessageSent, user_id: Any, where: str, *, category: str) -> Draft:
     return Draft(
         user_id=user_id,
-        category="message",
+        category=category,
         title=f"{data.sender_name}{where}",
         message=data.excerpt,
         action_url=f"/conversations/{data.conversation_id}",
@@ -265,8 +285,8 @@ def _message_order(data: MessageSent, told: Notification, profile: Profile, *, a
         user_id=told.user_id,
         notification_id=told.id,
         address=profile.email or "",
-        category="message",
-        template="message",
+        category=told.category,
+        template=told.category,
         variables={
             "name": profiles.shown_name(profile),
             "language": profile.language,

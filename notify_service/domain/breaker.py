@@ -28,6 +28,10 @@ class Breaker:
         return min(wanted, 1)
 
     @property
+    def opened(self) -> bool:
+        return self._opened > 0
+
+    @property
     def wait(self) -> float:
         """Seconds until somebody may try."""
         return max(0.0, self._until - self._monotonic()) if self._opened else 0.0

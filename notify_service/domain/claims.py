@@ -1,21 +1,25 @@
 """The rows that a worker has taken and not yet settled."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from uuid import UUID
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from libs.db import Database, is_unavailable
-from notify_service.domain import deliveries
+from notify_service.domain import deliveries, effects
 from notify_service.domain.batches import Batches
 from notify_service.domain.deliveries import Verdict
+from notify_service.domain.quotas import Quota
 
 log = structlog.get_logger()
 
 Key = tuple[UUID, int]
 """Id and fence of a claimed row."""
+# Ends in which the provider has, or may have, the message.
+_COUNT = frozenset({"sent", "unknown"})
 
 
 class Claims:
@@ -25,10 +29,13 @@ class Claims:
     a crash leaves no more rows in doubt than there are lines. `on_room` is called whenever a row is done with.
     """
 
-    def __init__(self, db: Database, *, lease: float, on_room: Callable[[], None]) -> None:
+    def __init__(self, db: Database, *, lease: float, quota: Quota | None, on_room: Callable[[], None]) -> None:
         self._db = db
         self._lease = lease
+        self._quota = quota
         self._on_room = on_room
+        # In which minute each message was counted, to give it back there.
+        self._counted: dict[Key, datetime] = {}
         # By fence as well: a row that was lost and taken again must not be let go with its first claim.
         self._held: set[Key] = set()
         # Marks and leases are of the same rows: two statements at once could wait for each other for ever.
@@ -38,14 +45,19 @@ class Claims:
     def __len__(self) -> int:
         return len(self._held)
 
+    @property
+    def uncounted(self) -> int:
+        """How many may still leave that the quota does not know of."""
+        return len(self._held) - len(self._counted)
+
     def take(self, key: Key) -> None:
         self._held.add(key)
 
     async def begin(self, key: Key) -> bool:
-        """Marks a row as `sending`. False: its lease has ended, and it must not be sent."""
+        """Marks a row as `sending`. False: its lease has ended or its batch is on hold, and it must not be sent."""
         marked = await self._writes.put(key)
         if not marked:
-            self._release(key)
+            self.settle(Verdict(id=key[0], fence=key[1], state="retry", tried=False))
         return marked
 
     def settle(self, verdict: Verdict) -> None:
@@ -74,13 +86,41 @@ class Claims:
                 async with self._writing, self._db.transaction() as session:
                     ours = await deliveries.settle(session, verdicts) if verdicts else set()
                     ours |= await deliveries.begin(session, keys) if keys else set()
+                    await effects.apply(session, [(each.id, each.effect) for each in verdicts if each.effect])
+                    counts = self._counts([key for key in keys if key[0] in ours], verdicts)
+                    if self._quota is not None:
+                        await self._quota.change(session, counts)
             except (SQLAlchemyError, OSError) as error:
                 if not is_unavailable(error):
                     raise
                 log.warning("verdicts_wait", waiting=len(verdicts))
                 await asyncio.sleep(0.5)
             else:
+                self._note(counts, verdicts)
                 return [(item.id if isinstance(item, Verdict) else item[0]) in ours for item in items]
+
+    def _counts(self, begun: Sequence[Key], verdicts: Sequence[Verdict]) -> dict[datetime, int]:
+        """What changes in the quota: more for what leaves, less for what the provider did not take."""
+        changes: dict[datetime, int] = {}
+        if self._quota is None:
+            return changes
+        minute = self._quota.minute()
+        for key in begun:
+            self._counted[key] = minute
+            changes[minute] = changes.get(minute, 0) + 1
+        for verdict in verdicts:
+            counted = self._counted.get((verdict.id, verdict.fence))
+            if counted is not None and verdict.state not in _COUNT:
+                changes[counted] = changes.get(counted, 0) - 1
+        return changes
+
+    def _note(self, counts: Mapping[datetime, int], verdicts: Sequence[Verdict]) -> None:
+        if self._quota is None:
+            return
+        for minute, used in counts.items():
+            self._quota.note(minute, used)
+        for verdict in verdicts:
+            self._counted.pop((verdict.id, verdict.fence), None)
 
     async def _keep_leases(self) -> None:
         while True:

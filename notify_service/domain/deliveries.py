@@ -12,41 +12,15 @@ Times are the database's, the one clock that all workers share.
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
-from datetime import datetime
+from dataclasses import asdict, dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, Select, select, text
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import Select, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from libs.clock import Clock
+from notify_service.domain.channels import Effect
 from notify_service.models import Delivery
-
-HIGH, NORMAL, BULK = range(3)
-MAIL_ACCOUNT, SMS_ACCOUNT = "smtp", "sms"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
-    """A delivery that shall be made. With a `reason` it is recorded as suppressed, and never sent."""
-
-    id: UUID
-    owner: str
-    address: str
-    category: str
-    template: str
-    lane: int = NORMAL
-    channel: str = "email"
-    account: str = MAIL_ACCOUNT
-    user_id: UUID | None = None
-    notification_id: UUID | None = None
-    variables: dict[str, Any] = field(default_factory=dict)
-    secret: str | None = None
-    at_least_once: bool = False
-    expires_at: datetime | None = None
-    reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,59 +39,11 @@ class Verdict:
     error_class: str | None = None
     error_code: str | None = None
     milliseconds: int | None = None
-
-
-async def order(db: AsyncSession, orders: Sequence[Order], clock: Clock) -> None:
-    """Puts them into the queue. An id that is there already changes nothing."""
-    if not orders:
-        return
-    now = clock.now()
-    rows = [
-        {
-            **asdict(each),
-            "state": "suppressed" if each.reason else "queued",
-            "next_at": now,
-            "created_at": now,
-            "updated_at": now,
-        }
-        for each in orders
-    ]
-    await db.execute(insert(Delivery).on_conflict_do_nothing(index_elements=["id"]), rows)
+    effect: Effect | None = None
 
 
 def visible_to(user_id: UUID) -> Select[Delivery]:
     return select(Delivery).where(Delivery.user_id == user_id)
-
-
-async def page(db: AsyncSession, user_id: UUID, *, before: UUID | None, limit: int) -> Sequence[Delivery]:
-    """Newest first, one more than `limit` if there are more."""
-    query = visible_to(user_id).order_by(Delivery.id.desc()).limit(limit + 1)
-    if before is not None:
-        query = query.where(Delivery.id < before)
-    return (await db.scalars(query)).all()
-
-
-async def claim(db: AsyncSession, account: str, *, limit: int, lease: float) -> Sequence[Row[Any]]:
-    """Takes the next rows of an account: lane by lane, the longest waiting first."""
-    result = await db.execute(
-        text(
-            """
-            UPDATE delivery
-            SET state = 'claimed', fence = fence + 1, updated_at = now(),
-                lease_until = now() + make_interval(secs => :lease)
-            FROM (
-                SELECT id AS due_id FROM delivery
-                WHERE account = :account AND state IN ('queued', 'retry') AND next_at <= now()
-                ORDER BY lane, next_at, id LIMIT :limit FOR UPDATE SKIP LOCKED
-            ) AS due
-            WHERE id = due_id
-            RETURNING id, fence, lane, user_id, channel, address, category, template, variables, secret,
-                at_least_once, attempts, coalesce(expires_at <= now(), false) AS expired
-            """
-        ),
-        {"account": account, "limit": limit, "lease": lease},
-    )
-    return result.all()
 
 
 async def begin(db: AsyncSession, claimed: Sequence[tuple[UUID, int]]) -> set[UUID]:
@@ -128,6 +54,7 @@ async def begin(db: AsyncSession, claimed: Sequence[tuple[UUID, int]]) -> set[UU
             UPDATE delivery SET state = 'sending', attempts = attempts + 1, updated_at = now()
             FROM unnest(CAST(:ids AS uuid[]), CAST(:fences AS int[])) AS ours(our_id, our_fence)
             WHERE id = our_id AND fence = our_fence AND state = 'claimed' AND lease_until > now()
+                AND NOT EXISTS (SELECT FROM batch WHERE batch.id = batch_id AND held)
             RETURNING id
             """
         ),
@@ -171,7 +98,10 @@ async def settle(db: AsyncSession, verdicts: Sequence[Verdict]) -> set[UUID]:
                     attempts = attempts - (verdict.tried AND NOT verdict.counts)::int,
                     next_at = now() + make_interval(secs => verdict.delay), lease_until = NULL,
                     secret = CASE WHEN verdict.state = 'retry' THEN secret END,
-                    sent_at = CASE WHEN verdict.state = 'sent' THEN now() END, updated_at = now()
+                    sent_at = CASE WHEN verdict.state = 'sent' THEN now() END, updated_at = now(),
+                    -- What has failed for good need not be waited for.
+                    follow_at = CASE WHEN verdict.state IN ('failed', 'dead', 'suppressed')
+                        THEN least(follow_at, now()) ELSE follow_at END
                 FROM verdict
                 WHERE delivery.id = verdict.id AND (
                     (delivery.fence = verdict.fence AND delivery.state IN ('claimed', 'sending'))

@@ -43,6 +43,7 @@ _STEPS = tuple(
             "DELETE FROM notification WHERE id IN (SELECT id FROM notification WHERE user_id = :user LIMIT :chunk)",
             "DELETE FROM idempotency_key WHERE owner_id = :user",
             "DELETE FROM preference WHERE user_id = :user",
+            "DELETE FROM quiet_hours WHERE user_id = :user",
             "DELETE FROM profile WHERE user_id = :user",
         ),
     )

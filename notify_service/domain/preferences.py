@@ -17,43 +17,43 @@ from notify_service.models import Preference
 
 ALL = "*"
 CRITICAL = frozenset({"security"})
+# Those that reach a person. A channel to a program, or to a room, is nobody's to switch.
+CHANNELS = ("email", "push", "sms", "telegram", "webpush", "whatsapp")
 # Shown to everybody; others appear once a user has a switch for them.
-KNOWN = ("account", "message")
+KNOWN = ("account", "mention", "message")
 REASON = "preference"
 _MOST = 50
 
 Switched = frozenset[tuple[UUID, str]]
 
 
-async def of(db: AsyncSession, user_id: UUID, channel: str) -> dict[str, bool]:
-    """All switches of a user, with the defaults of those that were never touched."""
-    query = select(Preference.category, Preference.enabled).where(
-        Preference.user_id == user_id, Preference.channel == channel
-    )
-    stored = {row.category: row.enabled for row in await db.execute(query)}
-    return {ALL: True, **dict.fromkeys(KNOWN, True), **stored}
+async def of(db: AsyncSession, user_id: UUID) -> dict[str, dict[str, bool]]:
+    """All switches of a user, by channel, with the defaults of those that were never touched."""
+    found = {channel: {ALL: True, **dict.fromkeys(KNOWN, True)} for channel in CHANNELS}
+    query = select(Preference.channel, Preference.category, Preference.enabled).where(Preference.user_id == user_id)
+    for channel, category, enabled in await db.execute(query):
+        found.setdefault(channel, {})[category] = enabled
+    return found
 
 
-async def switch(
-    db: AsyncSession, user_id: UUID, channel: str, *, switches: Mapping[str, bool], now: datetime
-) -> dict[str, bool]:
-    """Changes those named and no others. Returns all."""
+async def switch(db: AsyncSession, user_id: UUID, channel: str, *, switches: Mapping[str, bool], now: datetime) -> None:
+    """Changes those named and no others."""
     for category in switches:
         if category in CRITICAL:
-            raise NotSwitchable(category)
-    if len({*await of(db, user_id, channel), *switches}) > _MOST:
-        raise TooManyCategories(_MOST)
-    if switches:
-        statement = insert(Preference)
-        changed = {"enabled": statement.excluded.enabled, "updated_at": now}
-        keys = ["user_id", "channel", "category"]
-        # Sorted: two requests of one user lock the rows in the same order.
-        rows = [
-            {"user_id": user_id, "channel": channel, "category": category, "enabled": enabled, "updated_at": now}
-            for category, enabled in sorted(switches.items())
-        ]
-        await db.execute(statement.on_conflict_do_update(index_elements=keys, set_=changed), rows)
-    return await of(db, user_id, channel)
+            raise NotSwitchable(channel, category)
+    if not switches:
+        return
+    if len({*(await of(db, user_id))[channel], *switches}) > _MOST:
+        raise TooManyCategories(channel, _MOST)
+    statement = insert(Preference)
+    changed = {"enabled": statement.excluded.enabled, "updated_at": now}
+    keys = ["user_id", "channel", "category"]
+    # Sorted: two requests of one user lock the rows in the same order.
+    rows = [
+        {"user_id": user_id, "channel": channel, "category": category, "enabled": enabled, "updated_at": now}
+        for category, enabled in sorted(switches.items())
+    ]
+    await db.execute(statement.on_conflict_do_update(index_elements=keys, set_=changed), rows)
 
 
 async def switched_off(db: AsyncSession, channel: str, users: Iterable[UUID]) -> Switched:

@@ -38,6 +38,15 @@ async def find(db: AsyncSession, users: Iterable[UUID], ask: Ask) -> dict[UUID, 
     return found
 
 
+def address_of(profile: Profile, kind: str) -> str | None:
+    """The confirmed address of a kind (`email`, `phone`), if there is one."""
+    if kind == "email":
+        return profile.email if profile.email_verified else None
+    if kind == "phone":
+        return profile.phone_number if profile.phone_verified else None
+    return None
+
+
 def shown_name(profile: Profile) -> str:
     return f"{profile.first_name} {profile.last_name}".strip() or profile.username
 

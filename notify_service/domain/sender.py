@@ -1,16 +1,18 @@
 """The loop that empties the queue of one account.
 
-One task claims rows into a small buffer, highest lane first; one task a line takes them from there. A line is opened
-first, then the row is marked `sending`, then its first byte leaves: so a crash leaves at most one ambiguous row a
-line, and a provider that cannot be reached costs no attempt. Marks and verdicts are written in batches.
+One task claims rows into a small buffer, highest lane first; one task a line takes them from there, in turn and as fast
+as the account's limits allow. A line is opened first, then the row is marked `sending`, then its first byte leaves: so
+a crash leaves at most one ambiguous row a line, and a provider that cannot be reached costs no attempt. Marks and
+verdicts are written in batches.
 """
 
 import asyncio
 import itertools
 import time
-from collections.abc import Coroutine, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TypeVar
 from uuid import UUID
 
 import structlog
@@ -19,148 +21,178 @@ from sqlalchemy import Row
 from sqlalchemy.exc import SQLAlchemyError
 
 from libs.clock import Clock
-from libs.crypto import CannotDecrypt, FieldCipher
+from libs.crypto import FieldCipher
 from libs.db import Database, is_unavailable
-from notify_service.domain import deliveries, preferences
+from notify_service.domain import accounts, preferences, queue, quiet, suppressions, windows
 from notify_service.domain.breaker import Breaker
-from notify_service.domain.channels import (
-    BLAMES_ACCOUNT,
-    CannotOpen,
-    CannotRender,
-    Channel,
-    ErrorClass,
-    Line,
-    Message,
-    Outcome,
-)
-from notify_service.domain.claims import Claims, Key
+from notify_service.domain.channels import BLAMES_ACCOUNT, CannotOpen, CannotRender, Channel, ErrorClass, Line, Outcome
+from notify_service.domain.claims import Claims
+from notify_service.domain.content import Content
+from notify_service.domain.contents import Contents
 from notify_service.domain.deliveries import Verdict
-from notify_service.domain.ownership import Ownership
+from notify_service.domain.limits import Limits
+from notify_service.domain.locks import Locks
+from notify_service.domain.quiet import QuietHours
+from notify_service.domain.quotas import Quota
+from notify_service.domain.rendering import Item, Renderer
+from notify_service.domain.turns import HIGH, turns
 from notify_service.domain.verdicts import Policy, decide
+from notify_service.models import Account
 
 _BUFFER_PER_LINE = 4
-_POLL_SECONDS = 1.0
 _IDLE_SECONDS = 30.0
+# Without this long anything to do, a sender ends; the next message brings it back.
+_REST_SECONDS = 60.0
+_WAIT_SECONDS = 1.0
+# Whoever runs the senders looks every second, and wakes those whose rows are due.
+_IDLE_LOOK_SECONDS = 5.0
 # A worker that is told to stop lets the messages under way end.
 _GRACE_SECONDS = 8.0
 
 DELIVERIES = Counter("parley_deliveries_total", "Attempts to deliver, by the state they led to.", ["channel", "state"])
 
+T = TypeVar("T")
 log = structlog.get_logger()
 
 
-@dataclass(order=True, slots=True)
-class Item:
-    """A claimed row, ready to leave. Ordered as it shall leave."""
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What all senders of a worker share."""
 
-    lane: int
-    number: int
-    row: Row[Any] = field(compare=False)
-    payload: bytes = field(compare=False)
-
-    @property
-    def key(self) -> Key:
-        return self.row.id, self.row.fence
+    locks: Locks
+    cipher: FieldCipher
+    clock: Clock
+    policy_of: Callable[[str], Policy]
+    """By channel: a mail may wait for hours, a text may not."""
+    private_networks: bool = False
+    """Whether addresses that others have named may lead inside."""
 
 
 class Sender:
-    def __init__(
-        self,
-        db: Database,
-        channel: Channel,
-        account: str,
-        *,
-        cipher: FieldCipher,
-        policy: Policy,
-        clock: Clock,
-    ) -> None:
+    """Of one account, as long as it is set up like this."""
+
+    def __init__(self, db: Database, account: Account, channel: Channel, *, tools: Tools) -> None:
+        capability = channel.capability
+        policy = tools.policy_of(capability.channel)
+        limit = accounts.limit_of(account, capability)
+        self.account = account
         self._db = db
         self._channel = channel
-        self._account = account
-        self._cipher = cipher
+        self._tools = tools
         self._policy = policy
-        self._clock = clock
-        self._owner = Ownership(db, account)
+        self._quota = Quota(account.name, limit=limit[0], hours=limit[1], clock=tools.clock) if limit else None
+        self._limits = Limits(capability.rates, time.monotonic, most=account.rate)
         self._breaker = Breaker(policy.breaker, time.monotonic)
-        self._lines = channel.capability.lines
+        self._reported: tuple[bool, str | None] = (account.down_until is not None, account.fault)
+        self._fault: str | None = None
+        self._lines = capability.lines
+        self._renderer = Renderer(channel, tools.cipher, tools.clock)
+        self._contents = Contents()
         self._numbers = itertools.count()
         self._ready: asyncio.PriorityQueue[Item] = asyncio.PriorityQueue()
+        self._turn = asyncio.Lock()
         self._work = asyncio.Event()
-        self._claims = Claims(db, lease=policy.lease, on_room=self._refill)
+        self._claims = Claims(db, lease=policy.lease, quota=self._quota, on_room=self._refill)
 
     def wake(self) -> None:
-        """Says that rows may be waiting; without it they are found within a second."""
+        """Says that rows are waiting."""
         self._work.set()
 
     async def run(self) -> None:
+        """Until nothing has been waiting for a while, or another worker owns the account."""
+        if not await self._tools.locks.take(self.account.name):
+            return
+        if self._quota is not None:
+            async with self._db.transaction() as session:
+                await self._quota.load(session)
         async with asyncio.TaskGroup() as support:
             keeping = support.create_task(self._claims.run())
             try:
                 async with asyncio.TaskGroup() as group:
-                    group.create_task(self._claim())
-                    for _ in range(self._lines):
-                        group.create_task(self._serve(self._channel.line()))
+                    lines = [group.create_task(self._serve(self._channel.line())) for _ in range(self._lines)]
+                    await self._claim()
+                    for line in lines:
+                        line.cancel()
             finally:
                 await _to_the_end(self._leave())
                 keeping.cancel()
 
     async def _claim(self) -> None:
         """Keeps the buffer filled."""
+        resting = time.monotonic()
         while True:
             self._work.clear()
             try:
-                more = await self._owner.held() and await self._fill()
+                # Lost with its connection, as when the database restarts, and taken again: what was sent meanwhile has
+                # its verdict in the memory of this sender alone.
+                if not await self._tools.locks.take(self.account.name):
+                    return
+                await self._report()
+                # Cancelled behind its commit, it would leave rows claimed that nobody holds.
+                more = await _or_grace(asyncio.create_task(self._fill()))
             except (SQLAlchemyError, OSError) as error:
                 if not is_unavailable(error):
                     raise
-                log.warning("sender_waits", account=self._account, reason=type(error).__name__)
-                await asyncio.sleep(_POLL_SECONDS)
+                log.warning("sender_waits", account=self.account.name, reason=type(error).__name__)
+                await asyncio.sleep(_WAIT_SECONDS)
                 continue
+            if more or len(self._claims):
+                resting = time.monotonic()
+            elif time.monotonic() - resting > _REST_SECONDS:
+                return
             if not more:
-                await _wait(self._work, self._breaker.wait or _POLL_SECONDS)
+                await _wait(self._work, self._breaker.wait or _IDLE_LOOK_SECONDS)
 
     async def _fill(self) -> bool:
         """Claims what there is room for. True: there may be more, and room for it."""
-        held = len(self._claims)
-        room = self._breaker.room(self._lines * _BUFFER_PER_LINE - held, held)
-        if room <= 0:
+        room, urgent = self._room()
+        if not urgent:
             return False
+        channel = self._channel.capability.channel
         async with self._db.transaction() as session:
-            rows = await deliveries.claim(session, self._account, limit=room, lease=self._policy.lease)
-            off = await preferences.switched_off(session, self._channel.capability.channel, _users(rows))
+            heads = await queue.lines(session, self.account.name, urgent)
+            given = turns(heads, room) if room else turns([each for each in heads if each.lane == HIGH], urgent)
+            rows = await queue.claim(session, self.account.name, given, lease=self._policy.lease)
+            off = await preferences.switched_off(session, channel, _users(rows))
+            quiet_hours = await quiet.among(session, _users(rows))
+            now = self._tools.clock.now()
+            addresses = [row.address for row in rows]
+            held_back = await suppressions.among(session, channel, addresses, now)
+            window = self._channel.capability.window
+            closed = await windows.closed(session, self.account.name, window, addresses=addresses, now=now)
+            contents = await self._contents.of(session, [(row.batch_id, row.step) for row in rows if row.batch_id])
         for row in rows:
             self._claims.take((row.id, row.fence))
-            reason = self._reason_not_to_send(row, off)
+            if (over := _quiet_until(row, quiet_hours, now)) is not None:
+                self._put_back(row, (over - now).total_seconds(), quiet.REASON)
+                continue
+            reason = _reason_not_to_send(row, off, held_back)
             if reason is None:
-                self._prepare(row)
+                self._prepare(row, contents.get((row.batch_id, row.step)), closed=row.address in closed)
             else:
                 state = "expired" if row.expired else "suppressed"
                 self._claims.settle(Verdict(id=row.id, fence=row.fence, state=state, tried=False, reason=reason))
-        return len(rows) == room
+        return len(rows) == room > 0
 
-    @staticmethod
-    def _reason_not_to_send(row: Row[Any], off: preferences.Switched) -> str | None:
-        if row.expired:
-            return "expired"
-        if not preferences.allow(off, row.user_id, row.category):
-            return preferences.REASON
-        return None
+    def _room(self) -> tuple[int, int]:
+        """How many may be claimed, and how many of those that go before all others."""
+        held = len(self._claims)
+        most = self._lines * _BUFFER_PER_LINE
+        left = most
+        if self._quota is not None:
+            left = max(0, self._quota.standing.left - self._claims.uncounted)
+        room = max(0, min(left, self._breaker.room(most - held, held)))
+        waits = self._breaker.opened or self._limits.wait > self._policy.lease or held >= 2 * most
+        return room, room if waits else max(room, min(left, self._lines))
 
-    def _prepare(self, row: Row[Any]) -> None:
+    def _prepare(self, row: Row[Any], content: Content | None, *, closed: bool) -> None:
         """Renders before anything is marked: what cannot be rendered has never left."""
         try:
-            secret = self._cipher.decrypt(row.secret, f"message:{row.id}") if row.secret else None
-            message = Message(row.id, row.address, row.template, row.variables, secret, self._clock.now())
-            payload = self._channel.render(message)
-        except (CannotRender, CannotDecrypt) as error:
-            reason = error.reason if isinstance(error, CannotRender) else "cannot_decrypt"
-            log.warning("delivery_died", delivery_id=str(row.id), template=row.template, reason=reason)
-            self._claims.settle(Verdict(id=row.id, fence=row.fence, state="dead", tried=False, reason=reason))
-            return
-        except Exception:
-            # A row that trips over a mistake of ours must not stop all others, again after every restart.
-            log.exception("delivery_died", delivery_id=str(row.id), template=row.template)
-            self._claims.settle(Verdict(id=row.id, fence=row.fence, state="dead", tried=False, reason="fault"))
+            payload = self._renderer.render(row, content, closed=closed)
+        except CannotRender as error:
+            log.warning("delivery_died", delivery_id=str(row.id), template=row.template, reason=error.reason)
+            state = "failed" if error.reason == windows.REASON else "dead"
+            self._claims.settle(Verdict(id=row.id, fence=row.fence, state=state, tried=False, reason=error.reason))
             return
         self._ready.put_nowait(Item(row.lane, next(self._numbers), row, payload))
 
@@ -169,7 +201,7 @@ class Sender:
             while True:
                 try:
                     async with asyncio.timeout(_IDLE_SECONDS):
-                        item = await self._ready.get()
+                        item = await self._next()
                 except TimeoutError:
                     await line.close()
                     continue
@@ -177,15 +209,36 @@ class Sender:
         finally:
             await line.close()
 
+    async def _next(self) -> Item:
+        """The next message that may leave now. Lines take turns, so that who is first at the end of a wait is who ranks
+        highest then."""
+        async with self._turn:
+            while True:
+                wait = self._limits.wait
+                if wait > 0:
+                    await asyncio.sleep(wait)
+                    continue
+                item = await self._ready.get()
+                if self._limits.wait > 0:
+                    # It came after a while in which others have left.
+                    self._ready.put_nowait(item)
+                    continue
+                delay = self._limits.wait_for(item.row.address)
+                if delay > 0:
+                    self._put_back(item.row, delay)
+                    continue
+                self._limits.take(item.row.address)
+                return item
+
     async def _handle(self, line: Line, item: Item) -> None:
         if self._breaker.wait:
-            self._put_back(item)
+            self._put_back(item.row)
             return
         try:
             await line.open()
         except CannotOpen as error:
-            self._learn(error.outcome)
-            self._put_back(item)
+            self._learn(item, error.outcome)
+            self._put_back(item.row)
             return
         if not await self._claims.begin(item.key):
             return
@@ -197,13 +250,13 @@ class Sender:
         try:
             return await line.send(item.row.address, item.payload)
         except Exception:
-            # As above; and nobody knows how far it got.
+            # A row that trips over a mistake of ours must not stop all others; and nobody knows how far it got.
             log.exception("line_failed", delivery_id=str(item.row.id))
             await line.close()
             return Outcome(ErrorClass.AMBIGUOUS, "fault")
 
     def _conclude(self, item: Item, outcome: Outcome, *, milliseconds: int | None) -> None:
-        self._learn(outcome)
+        self._learn(item, outcome)
         row = item.row
         decision = decide(outcome, row.attempts + 1, at_least_once=row.at_least_once, policy=self._policy)
         verdict = Verdict(
@@ -217,30 +270,51 @@ class Sender:
             error_class=outcome.error,
             error_code=outcome.code,
             milliseconds=milliseconds,
+            effect=outcome.effect,
         )
         DELIVERIES.labels(self._channel.capability.channel, decision.state).inc()
         self._claims.settle(verdict)
 
-    def _learn(self, outcome: Outcome) -> None:
-        """What an outcome says about the account."""
-        if outcome.error in (ErrorClass.THROTTLE, ErrorClass.AUTH) or outcome.pause_seconds:
+    def _learn(self, item: Item, outcome: Outcome) -> None:
+        """What an outcome says about the account, and about who should have got it."""
+        if outcome.left is not None and outcome.reset_seconds is not None:
+            self._limits.learn(outcome.left, outcome.reset_seconds)
+        if outcome.error is ErrorClass.RECIPIENT:
+            self._limits.hold(item.row.address, outcome.pause_seconds or _WAIT_SECONDS)
+            self._breaker.succeed()
+        elif outcome.error in (ErrorClass.THROTTLE, ErrorClass.AUTH) or outcome.pause_seconds:
             self._breaker.trip(outcome.pause_seconds)
-        elif outcome.error is ErrorClass.UNREACHABLE or outcome.code in ("connection_lost", "no_answer"):
+        elif outcome.error in (ErrorClass.UNREACHABLE, ErrorClass.AMBIGUOUS) or outcome.code == "connection_lost":
             self._breaker.fail()
         else:
             self._breaker.succeed()
+        self._fault = outcome.code if outcome.error is ErrorClass.AUTH else None
         if outcome.error in BLAMES_ACCOUNT:
-            log.warning("account_fails", account=self._account, error=outcome.error, code=outcome.code)
+            log.warning("account_fails", account=self.account.name, error=outcome.error, code=outcome.code)
+            self._work.set()
 
-    def _put_back(self, item: Item) -> None:
-        """Never offered, so no attempt; the breaker says when it goes on."""
-        row = item.row
-        delay = min(1.0, self._policy.breaker)
-        self._claims.settle(Verdict(id=row.id, fence=row.fence, state="retry", tried=False, delay=delay))
+    def _put_back(self, row: Row[Any], delay: float | None = None, reason: str | None = None) -> None:
+        """Never offered, so no attempt; the breaker, or what holds for the recipient, says when it goes on."""
+        seconds = min(1.0, self._policy.breaker) if delay is None else delay
+        verdict = Verdict(id=row.id, fence=row.fence, state="retry", tried=False, delay=seconds, reason=reason)
+        self._claims.settle(verdict)
 
     def _refill(self) -> None:
         if len(self._claims) <= self._lines * _BUFFER_PER_LINE // 2:
             self._work.set()
+
+    async def _report(self) -> None:
+        """Says how the account fares, when that has changed; while it is ill, others take what waits."""
+        down = self._breaker.wait
+        standing = (down > 0, self._fault)
+        if standing == self._reported and not down:
+            return
+        async with self._db.transaction() as session:
+            if standing != self._reported:
+                await accounts.report(session, self.account, down_seconds=down, fault=self._fault)
+            if down and self._channel.capability.interchangeable:
+                await accounts.stand_in(session, self.account.name, self._tools.clock.now())
+        self._reported = standing
 
     async def _leave(self) -> None:
         """Gives back what is still in the buffer and writes the last verdicts."""
@@ -251,19 +325,36 @@ class Sender:
         try:
             async with asyncio.timeout(_GRACE_SECONDS):
                 await self._claims.settled()
-                await self._owner.release()
+                await self._tools.locks.free(self.account.name)
         except (TimeoutError, SQLAlchemyError, OSError):
-            log.warning("sender_left_rows", account=self._account, rows=len(self._claims))
+            log.warning("sender_left_rows", account=self.account.name, rows=len(self._claims))
 
 
 def _users(rows: Sequence[Row[Any]]) -> list[UUID]:
     return [row.user_id for row in rows if row.user_id is not None]
 
 
-async def _or_grace(work: "asyncio.Task[None]") -> None:
+def _quiet_until(row: Row[Any], hours: Mapping[UUID, QuietHours], now: datetime) -> datetime | None:
+    """Until when its reader is left alone. What is urgent, and what is always sent, does not wait."""
+    if row.user_id not in hours or row.lane == HIGH or row.category in preferences.CRITICAL or row.expired:
+        return None
+    return hours[row.user_id].until(now)
+
+
+def _reason_not_to_send(row: Row[Any], off: preferences.Switched, held_back: suppressions.Found) -> str | None:
+    if row.expired:
+        return "expired"
+    if row.category not in preferences.CRITICAL and suppressions.holds(held_back, row.address, row.category):
+        return suppressions.REASON
+    if not preferences.allow(off, row.user_id, row.category):
+        return preferences.REASON
+    return None
+
+
+async def _or_grace(work: "asyncio.Task[T]") -> T:
     """When cancelled, lets the work end first: a message that is half out would otherwise be `unknown`."""
     try:
-        await asyncio.shield(work)
+        return await asyncio.shield(work)
     except asyncio.CancelledError:
         await asyncio.wait({work}, timeout=_GRACE_SECONDS)
         work.cancel()

@@ -32,6 +32,10 @@ def decide(outcome: Outcome, attempts: int, *, at_least_once: bool, policy: Poli
     if outcome.error in BLAMES_ACCOUNT:
         # The breaker of the account decides when it goes on; the message has lost nothing but time.
         return Decision("retry", delay=min(1.0, policy.breaker), counts=False)
+    if outcome.error is ErrorClass.RECIPIENT:
+        return Decision("retry", delay=outcome.pause_seconds or policy.retry_base, counts=False)
+    if outcome.error is ErrorClass.WINDOW:
+        return Decision("failed", reason="window_closed")
     if outcome.error is ErrorClass.PERMANENT:
         return Decision("failed", reason=NO_CHANNEL if outcome.code == NO_CHANNEL else "refused")
     if outcome.error is ErrorClass.AMBIGUOUS and not at_least_once:

@@ -5,13 +5,14 @@ from fastapi import APIRouter, Query
 
 from libs.auth import CurrentUser
 from libs.deps import Db, Now
+from libs.idempotency import OnceOnly
 from libs.paging import Page
 from libs.shapes import Text
-from notify_service import schemas
-from notify_service.deps import STAFF, OnceOnly, Outside, Paging
+from notify_service.deps import STAFF, Outside, Paging
 from notify_service.domain import notifications, profiles
 from notify_service.errors import NoSuchUser, NotSupported, NotYourself
 from notify_service.models import Notification
+from notify_service.schemas import inbox as schemas
 
 router = APIRouter(prefix="/api/v1/notifications", tags=["notifications"])
 

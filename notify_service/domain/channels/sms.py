@@ -2,10 +2,11 @@
 token, answered by `{"id"}`. The id is the delivery's, so a provider that heard of it sends nothing twice."""
 
 import json
-import re
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Annotated
 
-import httpx2
+from pydantic import BaseModel, ConfigDict, Field, HttpUrl, SecretStr
 
 from notify_service.domain import templates
 from notify_service.domain.channels import (
@@ -16,14 +17,36 @@ from notify_service.domain.channels import (
     Line,
     Message,
     Outcome,
+    Problem,
+    Provider,
+    Setup,
+)
+from notify_service.domain.channels.http import Answer, Call, Seat, by_status
+from notify_service.domain.channels.phones import MOST_SEGMENTS, e164, segments
+from notify_service.domain.content import Content
+
+CAPABILITY = Capability(
+    channel="sms", provider="http", lines=4, address="phone", idempotency="native", interchangeable=True
 )
 
-_NUMBER = re.compile(r"\+[1-9][0-9]{6,14}")
-_LONGEST_PAUSE = 3600.0
-_LATER = frozenset({408, 425})
-_ACCOUNT = frozenset({401, 403})
-_UNSENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.ProxyError)
-_CUT_SHORT = (httpx2.WriteError, httpx2.WriteTimeout)
+
+class Config(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    url: HttpUrl
+    """Where texts are taken, by POST."""
+    sender: Annotated[str, Field(min_length=1, max_length=32)]
+    lines: Annotated[int, Field(ge=1, le=100)] = 4
+    timeout: Annotated[float, Field(gt=0, le=120)] = 15.0
+    """Seconds until an answer."""
+    most_segments: Annotated[int, Field(ge=1, le=MOST_SEGMENTS)] = MOST_SEGMENTS
+    """Longer texts are refused: each segment is paid for."""
+
+
+class Secrets(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    token: SecretStr | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,63 +58,35 @@ class Account:
     sender: str
     connections: int = 4
     timeout: float = 15.0
+    most_segments: int = MOST_SEGMENTS
 
 
 class Sms:
     """The channel of one account."""
 
+    fills = False
+
     def __init__(self, account: Account) -> None:
         self._account = account
-        self.capability = Capability(channel="sms", provider="http", lines=account.connections)
+        self.capability = replace(CAPABILITY, lines=account.connections)
 
-    def render(self, message: Message) -> bytes:
-        if not _NUMBER.fullmatch(message.address):
-            raise CannotRender("bad_address")
-        text = templates.render_text(message.template, message.variables, message.secret)
+    def render(self, message: Message) -> list[Call]:
+        text = text_of(message, self._account.most_segments)
         order = {"id": str(message.id), "to": message.address, "from": self._account.sender, "text": text}
-        return json.dumps(order).encode()
+        return [Call(self._account.url, json.dumps(order).encode())]
 
     def line(self) -> Line:
-        return Seat(self._account)
-
-
-class Seat:
-    """One message at a time, over a connection that is kept while there is work."""
-
-    def __init__(self, account: Account) -> None:
-        self._account = account
-        self._client: httpx2.AsyncClient | None = None
-
-    async def open(self) -> None:
-        """Whether the provider can be reached shows at the first message."""
-        if self._client is None:
-            headers = {"Content-Type": "application/json"}
-            if self._account.token is not None:
-                headers["Authorization"] = f"Bearer {self._account.token}"
-            self._client = httpx2.AsyncClient(
-                headers=headers, timeout=self._account.timeout, follow_redirects=False, trust_env=False
-            )
-
-    async def send(self, address: str, payload: bytes) -> Outcome:
-        del address
-        await self.open()
-        assert self._client is not None  # noqa: S101  -- opened above
-        try:
-            answer = await self._client.post(self._account.url, content=payload)
-        except httpx2.HTTPError as error:
-            return classify(error)
-        return judge(answer)
-
-    async def close(self) -> None:
-        client, self._client = self._client, None
-        if client is not None:
-            await client.aclose()
+        headers = {"Content-Type": "application/json"}
+        if self._account.token is not None:
+            headers["Authorization"] = f"Bearer {self._account.token}"
+        return Seat(judge, headers=headers, timeout=self._account.timeout)
 
 
 class Nowhere:
     """The channel where no provider is configured: every message fails at once, and its row says why."""
 
     capability = Capability(channel="sms", provider="none", lines=1)
+    fills = False
 
     def render(self, message: Message) -> bytes:
         del message
@@ -111,39 +106,68 @@ class _Dead:
     async def close(self) -> None: ...
 
 
-def judge(answer: httpx2.Response) -> Outcome:
-    """What an answer means."""
-    status = answer.status_code
-    if answer.is_success:
-        return Outcome(provider_id=_id_of(answer))
-    pause = _pause(answer.headers.get("retry-after", ""))
-    if status == 429 and pause is not None:
-        return Outcome(ErrorClass.THROTTLE, str(status), pause_seconds=pause)
-    if status == 429 or status >= 500 or status in _LATER:
-        return Outcome(ErrorClass.TRANSIENT, str(status))
-    if status in _ACCOUNT or status < 400:
-        # A redirect as well: our settings name the wrong address, and no message is to blame.
-        return Outcome(ErrorClass.AUTH, str(status))
-    return Outcome(ErrorClass.PERMANENT, str(status))
-
-
-def classify(error: httpx2.HTTPError) -> Outcome:
-    """What no answer means: nothing went out, not all of it, or perhaps everything."""
-    if isinstance(error, _UNSENT):
-        return Outcome(ErrorClass.UNREACHABLE, "no_connection")
-    if isinstance(error, _CUT_SHORT):
-        return Outcome(ErrorClass.TRANSIENT, "connection_lost")
-    return Outcome(ErrorClass.AMBIGUOUS, "no_answer")
-
-
-def _id_of(answer: httpx2.Response) -> str | None:
+def text_of(message: Message, most_segments: int) -> str:
+    """What a phone shall show. Raises CannotRender for a number that cannot be one, and for a text that costs too
+    much."""
     try:
-        body = answer.json()
+        reachable = e164(message.address) == message.address
+    except ValueError:
+        reachable = False
+    if not reachable:
+        raise CannotRender("bad_address")
+    if message.content is not None:
+        text = message.content.text
+    else:
+        text = templates.render_text(message.template or "", message.variables, message.secret)
+    if not text:
+        raise CannotRender("no_text")
+    if segments(text)[1] > most_segments:
+        raise CannotRender("too_long")
+    return text
+
+
+def problems(content: Content) -> Sequence[Problem]:
+    """What no gateway takes. Placeholders count as they are written."""
+    return list(_problems(content))
+
+
+def _problems(content: Content) -> Iterator[Problem]:
+    if content.text is None and content.html is None:
+        yield Problem("content.text", "A text message needs a text.")
+    elif segments(content.text or "")[1] > MOST_SEGMENTS:
+        yield Problem("content.text", f"At most {MOST_SEGMENTS} segments.")
+
+
+def judge(answer: Answer) -> Outcome:
+    """What an answer means."""
+    outcome = by_status(answer)
+    return outcome if outcome.error else Outcome(provider_id=_id_of(answer))
+
+
+def _id_of(answer: Answer) -> str | None:
+    try:
+        body = json.loads(answer.content)
     except ValueError:
         return None
     given = body.get("id") if isinstance(body, dict) else None
     return given[:100] if isinstance(given, str) and given.isprintable() else None
 
 
-def _pause(seconds: str) -> float | None:
-    return min(float(seconds), _LONGEST_PAUSE) if seconds.isascii() and seconds.isdigit() else None
+def _open(setup: Setup) -> Sms:
+    config: Config = setup.config
+    token = setup.secrets.token
+    return Sms(
+        Account(
+            url=str(config.url),
+            token=token.get_secret_value() if token else None,
+            sender=config.sender,
+            connections=config.lines,
+            timeout=config.timeout,
+            most_segments=config.most_segments,
+        )
+    )
+
+
+PROVIDER = Provider(
+    capability=CAPABILITY, config=Config, secrets=Secrets, open=_open, check_address=e164, check_content=problems
+)

@@ -144,10 +144,11 @@ MAILS: dict[str, type[Told]] = {
     "account_deletion": Due,
     "account_deleted": Told,
     "message": Written,
+    "mention": Written,
 }
 TEXTS: dict[str, type[Told]] = {"phone_code": WithSecret, "phone_change": WithSecret, "phone_undo": WithSecret}
 # Those that can be switched off say so at their end; of the others, those that bring nothing one has asked for say why.
-SWITCHABLE = frozenset({"message"})
+SWITCHABLE = frozenset({"mention", "message"})
 ASKED_FOR = frozenset({"verify_email", "reset_password", "reauth_code", "email_change_confirm", "account_exists"})
 # The page of the client that takes the secret of a message, below the address that `NOTIFY_LINK_BASE` names.
 PAGES = {

@@ -1,16 +1,13 @@
-"""The public shapes of notify."""
-
 import json
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from libs.shapes import Body, Moment, Resource, Text
-from notify_service.models import Delivery as DeliveryRow
 from notify_service.models import Notification as NotificationRow
+from notify_service.schemas.fields import Category
 
-CATEGORY_PATTERN = r"^[a-z][a-z0-9_]{0,39}$"
 _MAX_DATA_BYTES = 8192
 
 
@@ -34,7 +31,6 @@ def _link(url: str) -> str:
     return url
 
 
-Category = Annotated[str, StringConstraints(pattern=CATEGORY_PATTERN)]
 Priority = Literal["low", "normal", "high", "urgent"]
 Link = Annotated[Text, StringConstraints(max_length=2000), AfterValidator(_link)]
 Line = Annotated[Text, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
@@ -105,48 +101,3 @@ class UnreadCount(BaseModel):
 class AllMarkedRead(BaseModel):
     status: Literal["all_marked_read"] = "all_marked_read"
     notifications_marked: int
-
-
-class EmailSwitches(Body):
-    enabled: bool | None = Field(None, description="Off: no mails at all, except those that are always sent.")
-    categories: dict[Category, bool] = Field({}, description="Off: no mails of this category.", max_length=50)
-
-
-class PreferencesUpdate(Body):
-    model_config = ConfigDict(json_schema_extra={"examples": [{"email": {"categories": {"message": False}}}]})
-
-    email: EmailSwitches = EmailSwitches()
-
-
-class EmailPreferences(BaseModel):
-    enabled: bool
-    categories: dict[str, bool]
-    always_sent: list[str]
-
-
-class Preferences(BaseModel):
-    email: EmailPreferences
-
-
-class Delivery(Resource):
-    id: UUID
-    notification_id: UUID | None
-    channel: str
-    address: str
-    category: str
-    state: Literal["queued", "sending", "retry", "sent", "suppressed", "expired", "failed", "dead", "unknown"]
-    reason: str | None
-    attempts: int
-    error_code: str | None
-    expires_at: Moment | None
-    created_at: Moment
-    sent_at: Moment | None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _hide_claims(cls, row: object) -> object:
-        """That a worker has taken it, and sends it in a moment, is nobody's business outside."""
-        if not isinstance(row, DeliveryRow):
-            return row
-        values = {name: getattr(row, name) for name in cls.model_fields}
-        return {**values, "state": "queued"} if row.state == "claimed" else values

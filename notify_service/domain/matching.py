@@ -1,0 +1,111 @@
+"""Receipts, brought to their deliveries: many at a time."""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Row, text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from libs import outbox
+from libs.contracts.notifications import DeliveryChanged
+from notify_service.domain import effects
+from notify_service.domain.channels.inbound import Event
+from notify_service.domain.receipts import Receipt, Standing, merged
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """A telling, by its number, of an account."""
+
+    id: int
+    account: str
+    event: Event
+
+
+# By the id that a provider gives back to us, or else by its own. Rows that their sender is about to write are left for
+# later: waiting for them here could mean that each waits for the other.
+_FIND = text(
+    """
+    SELECT asked.told, d.id, d.owner, d.state, d.sent_at, d.delivered_at, d.read_at, d.reason, d.error_class,
+        d.error_code
+    FROM json_to_recordset(CAST(:asked AS json)) AS asked(told bigint, account text, correlation uuid, provider_id text)
+    CROSS JOIN LATERAL (
+        SELECT coalesce(
+            (SELECT id FROM delivery WHERE id = asked.correlation AND account = asked.account),
+            (SELECT id FROM delivery WHERE account = asked.account AND provider_id = asked.provider_id LIMIT 1)) AS id
+    ) AS found
+    JOIN delivery AS d ON d.id = found.id
+    FOR UPDATE OF d SKIP LOCKED
+    """
+)
+_CHANGE = text(
+    """
+    UPDATE delivery SET state = new.state, sent_at = new.sent_at, delivered_at = new.delivered_at,
+        read_at = new.read_at, reason = new.reason, error_class = new.error_class, error_code = new.error_code,
+        provider_id = coalesce(delivery.provider_id, new.provider_id), secret = NULL, updated_at = now(),
+        follow_at = CASE WHEN new.state = 'failed' THEN least(follow_at, now()) ELSE follow_at END
+    FROM json_to_recordset(CAST(:changes AS json)) AS new(id uuid, state text, sent_at timestamptz,
+        delivered_at timestamptz, read_at timestamptz, reason text, error_class text, error_code text, provider_id text)
+    WHERE delivery.id = new.id
+    """
+)
+_IN_HANDS = frozenset({"claimed", "sending"})
+
+
+async def apply(db: AsyncSession, receipts: Sequence[Heard], now: datetime) -> dict[int, str | None]:
+    """What came of each; None: its delivery is not to be found yet, or in somebody's hands."""
+    outcomes: dict[int, str | None] = {each.id: None for each in receipts}
+    rows = {row.told: row for row in await _find(db, receipts)}
+    standings: dict[UUID, Standing] = {}
+    changed: dict[UUID, tuple[Row[Any], str | None]] = {}
+    beyond: list[tuple[UUID, Any]] = []
+    for heard in receipts:
+        row, event = rows.get(heard.id), heard.event
+        if row is None or row.state in _IN_HANDS:
+            continue
+        old = standings.get(row.id) or Standing(*(getattr(row, name) for name in Standing.__slots__))
+        new = merged(old, Receipt(event.state or "", event.at or now, event.error, event.code))
+        outcomes[heard.id] = "known" if new == old else "applied"
+        standings[row.id] = new
+        if new != old:
+            changed[row.id] = (row, event.provider_id)
+        if event.effect is not None:
+            beyond.append((row.id, event.effect))
+    await _write(db, ((row, standings[key], provider_id) for key, (row, provider_id) in changed.items()), now)
+    await effects.apply(db, beyond)
+    return outcomes
+
+
+async def _find(db: AsyncSession, receipts: Sequence[Heard]) -> Sequence[Row[Any]]:
+    asked = [
+        {
+            "told": each.id,
+            "account": each.account,
+            "correlation": each.event.correlation,
+            "provider_id": each.event.provider_id,
+        }
+        for each in receipts
+    ]
+    return (await db.execute(_FIND, {"asked": json.dumps(asked, default=str)})).all() if asked else []
+
+
+async def _write(db: AsyncSession, changes: Iterable[tuple[Row[Any], Standing, str | None]], now: datetime) -> None:
+    found = list(changes)
+    if not found:
+        return
+    values = [{**asdict(new), "id": row.id, "provider_id": provider_id} for row, new, provider_id in found]
+    await db.execute(_CHANGE, {"changes": json.dumps(values, default=_plain)})
+    events = [
+        DeliveryChanged(delivery_id=row.id, owner=row.owner, state=new.state, reason=new.reason)
+        for row, new, _ in found
+        if new.state != row.state
+    ]
+    await outbox.add_all(db, events, now)
+
+
+def _plain(value: object) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)

@@ -1,0 +1,149 @@
+"""Deliveries that shall be made, put into the queue."""
+
+import json
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, cast
+from uuid import UUID
+
+import asyncpg
+from sqlalchemy import text
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from libs.clock import Clock
+from notify_service.domain.content import Content
+from notify_service.domain.turns import NORMAL
+from notify_service.models import Batch, Delivery
+
+MAIL_ACCOUNT, SMS_ACCOUNT = "smtp", "sms"
+_JSON = ("variables", "addresses")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """A delivery that shall be made. With a `reason` it is recorded as suppressed, and never sent."""
+
+    id: UUID
+    owner: str
+    address: str
+    category: str
+    template: str | None = None
+    batch_id: UUID | None = None
+    lane: int = NORMAL
+    channel: str = "email"
+    account: str = MAIL_ACCOUNT
+    user_id: UUID | None = None
+    notification_id: UUID | None = None
+    variables: dict[str, Any] = field(default_factory=dict)
+    secret: str | None = None
+    at_least_once: bool = False
+    send_at: datetime | None = None
+    expires_at: datetime | None = None
+    dedupe_key: str | None = None
+    duplicate: bool = False
+    reason: str | None = None
+    queue: str | None = None
+    """`owner/batch` for those of many, which take turns with the owner's other batches and can be held; none: the
+    owner's own line."""
+    step: int = 0
+    follow_after: int | None = None
+    """Seconds until the next channel of the batch's route is asked."""
+    addresses: dict[str, str] | None = None
+
+    @property
+    def state(self) -> str:
+        if self.duplicate:
+            return "duplicate"
+        return "suppressed" if self.reason else "queued"
+
+    def row(self, now: datetime) -> dict[str, Any]:
+        due = max(self.send_at, now) if self.send_at else now
+        return {
+            "id": self.id,
+            "owner": self.owner,
+            "queue": self.queue or self.owner,
+            "batch_id": self.batch_id,
+            "user_id": self.user_id,
+            "notification_id": self.notification_id,
+            "channel": self.channel,
+            "account": self.account,
+            "address": self.address,
+            "category": self.category,
+            "lane": self.lane,
+            "template": self.template,
+            "variables": self.variables,
+            "secret": self.secret,
+            "at_least_once": self.at_least_once,
+            "expires_at": self.expires_at,
+            "dedupe_key": self.dedupe_key,
+            "state": self.state,
+            "reason": self.reason,
+            "next_at": due,
+            "step": self.step,
+            "follow_at": self._follow_at(due),
+            "addresses": self.addresses,
+            "created_at": now,
+            "updated_at": now,
+        }
+
+    def _follow_at(self, due: datetime) -> datetime | None:
+        if self.follow_after is None or self.duplicate:
+            return None
+        return due + timedelta(seconds=self.follow_after)
+
+
+async def order(db: AsyncSession, orders: Sequence[Order], clock: Clock) -> None:
+    """Puts them into the queue. An id that is there already changes nothing."""
+    if orders:
+        now = clock.now()
+        rows = [each.row(now) for each in orders]
+        await db.execute(insert(Delivery).on_conflict_do_nothing(index_elements=["id"]), rows)
+
+
+async def order_many(db: AsyncSession, orders: Sequence[Order], now: datetime) -> None:
+    """The same for new ones, by the thousand."""
+    rows = [each.row(now) for each in orders]
+    columns = list(rows[0])
+    for row in rows:
+        for name in _JSON:
+            if row[name] is not None:
+                row[name] = json.dumps(row[name])
+    driver = (await (await db.connection()).get_raw_connection()).driver_connection
+    await cast(asyncpg.Connection, driver).copy_records_to_table(
+        "delivery", records=[tuple(row.values()) for row in rows], columns=columns
+    )
+
+
+async def add_batch(
+    db: AsyncSession, batch_id: UUID, *, owner: str, content: Content, route: list[dict[str, Any]], now: datetime
+) -> None:
+    said = content.model_dump(mode="json", exclude_defaults=True)
+    await db.execute(
+        insert(Batch).values(id=batch_id, owner=owner, content=said, route=route, created_at=now, held=False)
+    )
+
+
+async def occasions(db: AsyncSession, orders: Collection[Order], *, since: datetime) -> set[tuple[str, str]]:
+    """Of these orders' addresses and keys, those that have a message since then which was, or will be, sent."""
+    rows = await db.execute(
+        text(
+            """
+            SELECT DISTINCT d.address, d.dedupe_key
+            FROM unnest(CAST(:channels AS text[]), CAST(:addresses AS text[]), CAST(:categories AS text[]),
+                        CAST(:keys AS text[])) AS given(channel, address, category, key)
+            JOIN delivery AS d ON d.channel = given.channel AND d.address = given.address
+                AND d.category = given.category AND d.dedupe_key = given.key AND d.created_at > :since
+            WHERE d.state NOT IN ('duplicate', 'cancelled', 'suppressed', 'failed', 'dead', 'expired')
+            """
+        ),
+        {
+            "channels": [order.channel for order in orders],
+            "addresses": [order.address for order in orders],
+            "categories": [order.category for order in orders],
+            "keys": [order.dedupe_key for order in orders],
+            "since": since,
+        },
+    )
+    return {(row.address, row.dedupe_key) for row in rows}

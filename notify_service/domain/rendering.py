@@ -1,0 +1,78 @@
+"""From a claimed row to what a line sends."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+from sqlalchemy import Row
+
+from libs.clock import Clock
+from libs.crypto import CannotDecrypt, FieldCipher
+from notify_service.domain import windows
+from notify_service.domain.adaptation import adapted
+from notify_service.domain.channels import CannotRender, Channel, Message
+from notify_service.domain.claims import Key
+from notify_service.domain.content import Content
+
+log = structlog.get_logger()
+
+
+@dataclass(order=True, slots=True)
+class Item:
+    """A claimed row, ready to leave. Ordered as it shall leave."""
+
+    lane: int
+    number: int
+    row: Row[Any] = field(compare=False)
+    payload: Any = field(compare=False)
+
+    @property
+    def key(self) -> Key:
+        return self.row.id, self.row.fence
+
+
+class Renderer:
+    """For one account."""
+
+    def __init__(self, channel: Channel, cipher: FieldCipher, clock: Clock) -> None:
+        self._channel = channel
+        self._cipher = cipher
+        self._clock = clock
+
+    def render(self, row: Row[Any], content: Content | None, *, closed: bool = False) -> Any:
+        """`closed`: no free text may go to this recipient now.
+
+        Raises CannotRender, whatever goes wrong: a row that trips over a mistake of ours must not stop all others,
+        again after every restart.
+        """
+        try:
+            secret = self._cipher.decrypt(row.secret, f"message:{row.id}") if row.secret else None
+            message = Message(
+                id=row.id,
+                address=row.address,
+                template=row.template,
+                variables=row.variables,
+                secret=secret,
+                at=self._clock.now(),
+                content=self._ready(content, row.variables, closed=closed) if row.template is None else None,
+            )
+            return self._channel.render(message)
+        except CannotRender:
+            raise
+        except CannotDecrypt:
+            raise CannotRender("cannot_decrypt") from None
+        except Exception:
+            log.exception("cannot_render", delivery_id=str(row.id))
+            raise CannotRender("fault") from None
+
+    def _ready(self, content: Content | None, variables: dict[str, Any], *, closed: bool) -> Content:
+        if content is None:
+            raise CannotRender("no_content")
+        if self._channel.capability.window is not None:
+            content = windows.fitting(content, is_closed=closed)
+        if self._channel.fills:
+            return content
+        try:
+            return adapted(content.filled(variables), self._channel.capability)
+        except KeyError:
+            raise CannotRender("missing_variable") from None

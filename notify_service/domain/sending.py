@@ -1,0 +1,242 @@
+"""Accepting messages: for one recipient or ten thousand, all of them or none."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from libs.errors import FieldError, Invalid
+from libs.ids import uuid7
+from notify_service.domain import accounts, orders, profiles
+from notify_service.domain.adaptation import problems
+from notify_service.domain.channels import Provider
+from notify_service.domain.channels.registry import CHANNELS, PROVIDERS
+from notify_service.domain.content import Content
+from notify_service.domain.orders import Order
+from notify_service.domain.profiles import Ask
+from notify_service.domain.turns import BULK, HIGH, NORMAL
+from notify_service.models import Account, Profile
+
+LANES = {"high": HIGH, "normal": NORMAL, "bulk": BULK}
+_FEW = 100
+_MOST_ERRORS = 50
+_DEDUPE_WINDOW = timedelta(hours=24)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class To:
+    """One recipient: an address, or a user's."""
+
+    address: str | None = None
+    user_id: UUID | None = None
+    variables: Mapping[str, str] = field(default_factory=dict)
+    dedupe_key: str | None = None
+    addresses: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """A channel that tries when those before have not succeeded."""
+
+    channel: str
+    account: str | None
+    content: Content | None
+    after_seconds: int
+    until: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    owner: str
+    channel: str
+    account: str | None = None
+    to: Sequence[To]
+    content: Content
+    category: str
+    priority: str | None = None
+    send_at: datetime | None = None
+    expires_at: datetime | None = None
+    steps: Sequence[Step] = ()
+
+    @property
+    def lane(self) -> int:
+        priority = self.priority or ("normal" if len(self.to) <= _FEW else "bulk")
+        return LANES[priority]
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What was accepted: the ids and states of its deliveries, in the order of their recipients."""
+
+    batch_id: UUID
+    account: str
+    deliveries: Sequence[tuple[UUID, str]]
+
+
+async def accept(db: AsyncSession, request: Request, *, ask: Ask, now: datetime) -> Taken:
+    """Writes the batch and its deliveries. Raises Invalid, with the path of every field that is wrong."""
+    account, provider = await sender_of(db, request.channel, request.account, now)
+    errors = [FieldError(problem.field, problem.message) for problem in problems_of(request.content, provider)]
+    others: dict[str, Provider] = {}
+    for index, step in enumerate(request.steps):
+        path = f"fallback.{index}"
+        _, other = await sender_of(db, step.channel, step.account, now, field=path)
+        others[step.channel] = other
+        content = step.content or request.content
+        errors += (FieldError(f"{path}.{problem.field}", problem.message) for problem in problems_of(content, other))
+    known = await profiles.find(db, [to.user_id for to in request.to if to.user_id], ask)
+    recipients, wrong = _addressed(request, provider, others, known)
+    errors += wrong
+    if errors:
+        raise Invalid(errors=errors[:_MOST_ERRORS])
+    batch_id = uuid7()
+    route = _route(request.steps)
+    await orders.add_batch(db, batch_id, owner=request.owner, content=request.content, route=route, now=now)
+    wanted = [_order(request, to, address, batch_id=batch_id, account=account) for to, address in recipients]
+    wanted = await _without_duplicates(db, wanted, now)
+    await orders.order_many(db, wanted, now)
+    return Taken(batch_id, account.name, [(each.id, each.state) for each in wanted])
+
+
+async def sender_of(
+    db: AsyncSession, channel: str, name: str | None, now: datetime, *, field: str = ""
+) -> tuple[Account, Provider]:
+    """Who sends, and what they can. Raises Invalid."""
+    path = f"{field}." if field else ""
+    if channel not in CHANNELS:
+        raise Invalid(errors=[FieldError(f"{path}channel", "There is no such channel.")])
+    found = await (accounts.choose(db, channel, now) if name is None else accounts.by_name(db, name))
+    if found is None or found.channel != channel or not found.enabled:
+        what = "account" if name else "channel"
+        raise Invalid(errors=[FieldError(f"{path}{what}", "No account is set up for this.")])
+    provider = PROVIDERS.get(found.provider)
+    if provider is None:
+        raise Invalid(errors=[FieldError(f"{path}channel", "No account is set up for this.")])
+    return found, provider
+
+
+def address_in(channel: str, address: str) -> str:
+    """The one form of an address, by any provider of the channel that knows it. Raises Invalid."""
+    refusal = "There is no such channel."
+    for provider in PROVIDERS.values():
+        if provider.capability.channel == channel:
+            try:
+                return provider.check_address(address)
+            except ValueError as error:
+                refusal = str(error)
+    raise Invalid(errors=[FieldError("address" if channel in CHANNELS else "channel", refusal)])
+
+
+def problems_of(content: Content, provider: Provider) -> list[Any]:
+    found = list(problems(content, provider.capability))
+    return [*found, *(provider.check_content(content) if provider.check_content else ())]
+
+
+def _addressed(
+    request: Request, provider: Provider, others: Mapping[str, Provider], known: Mapping[UUID, Profile]
+) -> tuple[list[tuple[To, str]], list[FieldError]]:
+    """Each recipient with the addresses in their one form, and what is wrong with the others."""
+    needed = request.content.placeholders().union(*(s.content.placeholders() for s in request.steps if s.content))
+    found: list[tuple[To, str]] = []
+    errors: list[FieldError] = []
+    for index, to in enumerate(request.to):
+        errors += (
+            FieldError(f"to.{index}.variables.{name}", "This variable is missing.")
+            for name in sorted(needed - to.variables.keys())
+        )
+        try:
+            address = provider.check_address(_address_of(to, provider, known))
+        except ValueError as error:
+            errors.append(FieldError(f"to.{index}.{'user' if to.user_id else 'address'}", str(error)))
+            continue
+        further, wrong = _further(to, others, f"to.{index}.addresses")
+        errors += wrong
+        found.append((replace(to, addresses=further), address))
+        if len(errors) >= _MOST_ERRORS:
+            break
+    return found, errors
+
+
+def _further(to: To, others: Mapping[str, Provider], path: str) -> tuple[dict[str, str], list[FieldError]]:
+    found: dict[str, str] = {}
+    errors: list[FieldError] = []
+    for channel, address in to.addresses.items():
+        try:
+            found[channel] = others[channel].check_address(address)
+        except KeyError:
+            errors.append(FieldError(f"{path}.{channel}", "No channel of `fallback` is called so."))
+        except ValueError as error:
+            errors.append(FieldError(f"{path}.{channel}", str(error)))
+    return found, errors
+
+
+def _address_of(to: To, provider: Provider, known: Mapping[UUID, Profile]) -> str:
+    if to.user_id is None:
+        return to.address or ""
+    profile = known.get(to.user_id)
+    if profile is None:
+        raise ValueError("There is no such user.")
+    address = profiles.address_of(profile, provider.capability.address)
+    if not address:
+        raise ValueError("This user has no confirmed address for this channel.")
+    return address
+
+
+def _order(request: Request, to: To, address: str, *, batch_id: UUID, account: Account) -> Order:
+    many = len(request.to) > 1
+    first = request.steps[0] if request.steps else None
+    return Order(
+        id=uuid7(),
+        owner=request.owner,
+        queue=f"{request.owner}/{batch_id}" if many else None,
+        batch_id=batch_id,
+        user_id=to.user_id,
+        channel=request.channel,
+        account=account.name,
+        address=address,
+        category=request.category,
+        lane=request.lane,
+        variables=dict(to.variables),
+        send_at=request.send_at,
+        expires_at=request.expires_at,
+        dedupe_key=to.dedupe_key,
+        follow_after=first.after_seconds if first else None,
+        addresses=dict(to.addresses) or None,
+    )
+
+
+async def _without_duplicates(db: AsyncSession, wanted: Sequence[Order], now: datetime) -> list[Order]:
+    """Those whose occasion their address was told of within a day are marked: recorded, and never sent."""
+    keyed = [order for order in wanted if order.dedupe_key]
+    if not keyed:
+        return list(wanted)
+    # Two requests with the same keys: the second one waits until the first one's rows can be seen.
+    lock = text("SELECT pg_advisory_xact_lock(hashtextextended(:owner, 5071884))")
+    await db.execute(lock, {"owner": keyed[0].owner})
+    seen = await orders.occasions(db, keyed, since=now - _DEDUPE_WINDOW)
+    return list(_marked(wanted, seen))
+
+
+def _marked(wanted: Sequence[Order], seen: set[tuple[str, str]]) -> Iterator[Order]:
+    for order in wanted:
+        key = (order.address, order.dedupe_key or "")
+        yield replace(order, duplicate=True) if order.dedupe_key and key in seen else order
+        if order.dedupe_key:
+            seen.add(key)
+
+
+def _route(steps: Sequence[Step]) -> list[dict[str, Any]]:
+    return [
+        {
+            "channel": step.channel,
+            "account": step.account,
+            "content": step.content.model_dump(mode="json", exclude_defaults=True) if step.content else None,
+            "after_seconds": step.after_seconds,
+            "until": step.until,
+        }
+        for step in steps
+    ]

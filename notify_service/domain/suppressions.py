@@ -1,0 +1,75 @@
+"""Addresses that get nothing more, on a channel as a whole or of a category."""
+
+from collections.abc import Collection, Iterable, Sequence
+from datetime import datetime
+from typing import NamedTuple
+from uuid import UUID
+
+from sqlalchemy import delete, or_, select, tuple_
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from libs.errors import NotFound
+from notify_service.models import Suppression
+
+ALL = "*"
+REASON = "suppressed"
+
+
+class Entry(NamedTuple):
+    channel: str
+    address: str
+    category: str
+    reason: str
+
+
+Found = frozenset[tuple[str, str]]
+"""Address and category."""
+
+
+async def add(db: AsyncSession, entries: Iterable[Entry], now: datetime) -> None:
+    """Those that are there already stay as they are, for good if they were for a time."""
+    # Sorted: two workers lock the rows in the same order.
+    rows = [{**entry._asdict(), "created_at": now} for entry in sorted(set(entries))]
+    if rows:
+        keys = ["channel", "address", "category"]
+        statement = insert(Suppression).on_conflict_do_update(index_elements=keys, set_={"until": None})
+        await db.execute(statement, rows)
+
+
+async def page(
+    db: AsyncSession, *, address: str | None, before: tuple[datetime, UUID] | None, limit: int
+) -> Sequence[Suppression]:
+    """Newest first, one more than `limit` if there are more. `address`: of this one alone."""
+    query = select(Suppression).order_by(Suppression.created_at.desc(), Suppression.id.desc()).limit(limit + 1)
+    if address is not None:
+        query = query.where(Suppression.address == address)
+    if before is not None:
+        query = query.where(tuple_(Suppression.created_at, Suppression.id) < tuple_(*before))
+    return (await db.scalars(query)).all()
+
+
+async def remove(db: AsyncSession, suppression_id: UUID) -> Suppression:
+    """Returns what it was. Raises NotFound."""
+    query = delete(Suppression).where(Suppression.id == suppression_id).returning(Suppression)
+    removed: Suppression | None = await db.scalar(query)
+    if removed is None:
+        raise NotFound
+    return removed
+
+
+async def among(db: AsyncSession, channel: str, addresses: Collection[str], now: datetime) -> Found:
+    """Which of these addresses, and for what, for `holds`."""
+    if not addresses:
+        return frozenset()
+    wanted: Sequence[str] = list(set(addresses))
+    query = select(Suppression.address, Suppression.category).where(
+        Suppression.channel == channel,
+        Suppression.address.in_(wanted),
+        or_(Suppression.until.is_(None), Suppression.until > now),
+    )
+    return frozenset((address, category) for address, category in await db.execute(query))
+
+
+def holds(found: Found, address: str, category: str) -> bool:
+    return (address, ALL) in found or (address, category) in found

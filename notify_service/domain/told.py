@@ -1,0 +1,93 @@
+"""What providers tell us: kept before it is answered, once however often it is told."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from libs.db import Database
+from notify_service.domain.batches import Batches
+from notify_service.domain.channels import Effect, ErrorClass
+from notify_service.domain.channels.inbound import Event
+
+_KEEP = text(
+    """
+    INSERT INTO told (account, dedupe_key, event, received_at, next_at)
+    SELECT account, dedupe_key, event, now(), now()
+    FROM json_to_recordset(CAST(:items AS json)) AS given(account text, dedupe_key text, event jsonb)
+    ORDER BY account, dedupe_key
+    ON CONFLICT (account, dedupe_key) DO NOTHING
+    """
+)
+_MOST = 500
+_MAX_KEY = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    account: str
+    event: Event
+
+
+class Keeper:
+    """Many calls, few commits: each waits for the commit that has what it told. Where that fails, all of them hear so,
+    and their providers call again."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+        self._writes: Batches[Sequence[Item], BaseException | None] = Batches(self._write, most=_MOST)
+
+    async def run(self) -> None:
+        await self._writes.run()
+
+    async def keep(self, items: Sequence[Item]) -> None:
+        """Returns after the commit. Raises what the database has raised."""
+        if items and (error := await self._writes.put(items)):
+            raise error
+
+    async def _write(self, calls: Sequence[Sequence[Item]]) -> Sequence[BaseException | None]:
+        rows = [
+            {"account": item.account, "dedupe_key": item.event.dedupe_key[:_MAX_KEY], "event": dumped(item.event)}
+            for items in calls
+            for item in items
+        ]
+        try:
+            async with self._db.transaction() as session:
+                await session.execute(_KEEP, {"items": json.dumps(rows)})
+        except Exception as error:  # noqa: BLE001  -- each caller raises it
+            return [error] * len(calls)
+        return [None] * len(calls)
+
+
+def dumped(event: Event) -> dict[str, Any]:
+    """As JSON that PostgreSQL can store."""
+    given = {name: value for name, value in asdict(event).items() if value not in (None, {})}
+    cleaned: dict[str, Any] = json.loads(json.dumps(given, default=_plain).replace("\\u0000", ""))
+    return cleaned
+
+
+def loaded(given: Mapping[str, Any]) -> Event:
+    values = dict(given)
+    at, correlation = values.pop("at", None), values.pop("correlation", None)
+    error, effect = values.pop("error", None), values.pop("effect", None)
+    return Event(
+        at=datetime.fromisoformat(at) if at else None,
+        correlation=UUID(correlation) if correlation else None,
+        error=ErrorClass(error) if error else None,
+        effect=Effect(effect) if effect else None,
+        **values,
+    )
+
+
+def _plain(value: object) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)
+
+
+async def forget(db: AsyncSession, before: datetime) -> None:
+    """Providers tell everything for some days, and then no more."""
+    await db.execute(text("DELETE FROM told WHERE received_at < :before AND next_at IS NULL"), {"before": before})

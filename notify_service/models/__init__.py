@@ -1,0 +1,31 @@
+"""The tables of notify."""
+
+from libs import consumer, outbox
+from notify_service.models.accounts import Account, QuotaUse, Suppression
+from notify_service.models.declarative import Base
+from notify_service.models.deliveries import Batch, Delivery, DeliveryAttempt
+from notify_service.models.inbound import InboundMessage, Thread, Told
+from notify_service.models.inbox import Notification
+from notify_service.models.people import Erasure, IdempotencyKey, Preference, Profile, QuietHours
+
+__all__ = [
+    "Account",
+    "Base",
+    "Batch",
+    "Delivery",
+    "DeliveryAttempt",
+    "Erasure",
+    "IdempotencyKey",
+    "InboundMessage",
+    "Notification",
+    "Preference",
+    "Profile",
+    "QuietHours",
+    "QuotaUse",
+    "Suppression",
+    "Thread",
+    "Told",
+]
+
+outbox.add_tables(Base.metadata)
+consumer.add_tables(Base.metadata)

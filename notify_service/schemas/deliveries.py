@@ -1,0 +1,170 @@
+from typing import Annotated, Any, Literal, Self
+from uuid import UUID
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from libs.shapes import Body, Moment, Resource, Text
+from notify_service.domain.content import Content
+from notify_service.models import Delivery as DeliveryRow
+from notify_service.schemas.fields import AccountName, Category, ChannelName
+
+MOST_RECIPIENTS = 10_000
+State = Literal[
+    "queued",
+    "sending",
+    "retry",
+    "sent",
+    "delivered",
+    "read",
+    "suppressed",
+    "duplicate",
+    "cancelled",
+    "expired",
+    "failed",
+    "dead",
+    "unknown",
+]
+Key = Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]{1,200}$")]
+Address = Annotated[Text, StringConstraints(min_length=1, max_length=4096)]
+Variables = dict[
+    Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,39}$")],
+    Annotated[Text, StringConstraints(max_length=10_000)],
+]
+
+
+class Recipient(Body):
+    """Somebody, by an address or as a user whose confirmed address is taken."""
+
+    address: Address | None = None
+    user: UUID | None = None
+    variables: Annotated[Variables, Field(default_factory=dict, max_length=50)]
+    dedupe_key: Key | None = None
+    addresses: Annotated[dict[ChannelName, Address], Field(max_length=10)] = Field(
+        {}, description="Where the channels of `fallback` find this recipient."
+    )
+
+    @model_validator(mode="after")
+    def _is_somebody(self) -> Self:
+        if (self.address is None) == (self.user is None):
+            raise ValueError("Give either an address or a user.")
+        return self
+
+
+class Fallback(Body):
+    """A channel that tries when those before it have not brought the message to `until` within `after_seconds`."""
+
+    channel: ChannelName
+    account: AccountName | None = None
+    content: Content | None = Field(None, description="Without it, the content of the first channel.")
+    after_seconds: Annotated[int, Field(ge=1, le=7 * 86_400)] = 600
+    until: Literal["sent", "delivered", "read"] = "sent"
+
+
+class DeliveryCreate(Body):
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "channel": "email",
+                    "to": [{"address": "ada@example.com", "variables": {"name": "Ada"}}],
+                    "content": {"subject": "Hello {{name}}", "text": "Your order is on its way, {{name}}."},
+                }
+            ]
+        }
+    )
+
+    channel: ChannelName
+    account: AccountName | None = Field(
+        None, description="Who sends. Without it, the account of the channel that is well."
+    )
+    to: Annotated[list[Recipient], Field(min_length=1, max_length=MOST_RECIPIENTS)]
+    content: Content
+    category: Category = Field("general", description="What its recipients can switch off, and are unsubscribed from.")
+    priority: Literal["high", "normal", "bulk"] | None = Field(
+        None, description="`high` goes before everything else. Without it: `normal` to a hundred, `bulk` to more."
+    )
+    send_at: AwareDatetime | None = None
+    expires_at: AwareDatetime | None = Field(None, description="What has not left by then never will.")
+    fallback: Annotated[list[Fallback], Field(default_factory=list, max_length=5)]
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.send_at and self.expires_at and self.expires_at <= self.send_at:
+            raise ValueError("expires_at lies after send_at.")
+        return self
+
+
+class Accepted(BaseModel):
+    id: UUID
+    state: State
+
+
+class Batch(BaseModel):
+    """`deliveries` are in the order of `to`."""
+
+    id: UUID
+    account: str
+    deliveries: list[Accepted]
+
+
+class BatchStanding(BaseModel):
+    id: UUID
+    created_at: Moment
+    held: bool
+    states: dict[State, int]
+
+
+class Cancelled(BaseModel):
+    cancelled: int
+
+
+class Attempt(Resource):
+    at: Moment
+    milliseconds: int | None
+    error_class: str | None
+    error_code: str | None
+    decision: str
+
+
+class Delivery(Resource):
+    """As its recipient sees it."""
+
+    id: UUID
+    notification_id: UUID | None
+    channel: str
+    address: str
+    category: str
+    state: State
+    reason: str | None
+    attempts: int
+    error_code: str | None
+    send_at: Moment
+    expires_at: Moment | None
+    created_at: Moment
+    sent_at: Moment | None
+    delivered_at: Moment | None
+    read_at: Moment | None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_row(cls, row: object) -> object:
+        """That a worker has taken it, and sends it in a moment, is nobody's business outside."""
+        if not isinstance(row, DeliveryRow):
+            return row
+        values: dict[str, Any] = {name: getattr(row, name, None) for name in cls.model_fields}
+        values["send_at"] = row.next_at
+        return {**values, "state": "queued"} if row.state == "claimed" else values
+
+
+class SentDelivery(Delivery):
+    """As its sender sees it."""
+
+    batch_id: UUID | None
+    account: str
+    dedupe_key: str | None
+
+
+class OneDelivery(SentDelivery):
+    """`log`: every attempt, for its sender; empty for its recipient."""
+
+    log: list[Attempt]
