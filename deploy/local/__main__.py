@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from deploy.local.binaries import CHECKOUT
 from deploy.local.errors import LocalError
@@ -50,10 +51,22 @@ def _run(arguments: Sequence[str]) -> int:
 
         show(State.of_checkout().logs, only=options.service, lines=options.lines, follow=options.follow)
         return 0
+    if options.command == "talk":
+        from deploy.local.commands import talk
+
+        return talk(options.url)
+    if options.command == "restart":
+        from deploy.local.commands import restart
+
+        return restart(options.process)
     if options.command == "clean":
         from deploy.local.commands import clean
 
         return clean(sure=options.yes)
+    if options.command == "geo":
+        from deploy.local.commands import geo
+
+        return geo(options.file)
     if options.command == "migrate":
         from deploy.local.commands import migrate
 
@@ -98,6 +111,12 @@ def _parser() -> argparse.ArgumentParser:
     logs.add_argument("service", nargs="?", help="one process, as auth or chat-2 (all)")
     logs.add_argument("-f", "--follow", action="store_true", help="go on reading")
     logs.add_argument("-n", "--lines", type=int, default=200, help="how many of the past (%(default)s)")
+    restart = commands.add_parser("restart", help="processes of a stack that runs, without a failed request")
+    restart.add_argument("process", nargs="*", help="as gateway or chat-2 (all but the servers)")
+    talk = commands.add_parser("talk", help="chat from this terminal with a stack that runs")
+    talk.add_argument("--url", help="of a gateway (that of ./parley up)")
+    geo = commands.add_parser("geo", help="make a country database for the gateway (a minute or two)")
+    geo.add_argument("file", nargs="?", type=Path, help="where to (the state folder, where ./parley up finds it)")
     clean = commands.add_parser("clean", help="remove data, keys and logs")
     clean.add_argument("--yes", action="store_true", help="do not ask")
     return parser

@@ -1,10 +1,12 @@
 """The commands beside `up`. Each gives its exit code."""
 
 import asyncio
+import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from deploy.local.binaries import CHECKOUT
 from deploy.local.environment import DATABASES
@@ -12,12 +14,17 @@ from deploy.local.errors import StateInUse
 from deploy.local.stack import Stack
 from deploy.local.state import State
 
+# Each has ports of its own (tests/conftest.py).
+_MOST_PROCESSES = 4
+
 
 def test(arguments: Sequence[str]) -> int:
     """All tests, on all cores, with the threshold of coverage; with arguments only pytest, which gets them."""
     if arguments:
         return asyncio.run(_python("-m", "pytest", *arguments))
-    everything = ["run", "-m", "pytest", "--numprocesses=auto", "--maxprocesses=4", "--dist=loadscope"]
+    # One more than there are cores: a third of the time a test waits for somebody.
+    count = min(_MOST_PROCESSES, len(os.sched_getaffinity(0)) + 1)
+    everything = ["run", "-m", "pytest", f"--numprocesses={count}", "--dist=loadscope"]
     for part in (["erase"], everything, ["combine", "--quiet"], ["report"]):
         code = asyncio.run(_python("-m", "coverage", *part))
         if code:
@@ -50,6 +57,41 @@ def migrate(environ: Mapping[str, str]) -> int:
         return 0
 
     return asyncio.run(run())
+
+
+def talk(url: str | None) -> int:
+    from deploy.local.talk import talk as run
+
+    running = State.of_checkout().told() or {}
+    return asyncio.run(run(url or running.get("url") or "http://127.0.0.1:8000"))
+
+
+def geo(file: Path | None) -> int:
+    from deploy.local.geo import make
+
+    state = State.of_checkout()
+    if file is None:
+        state.make()
+    target = file or state.countries
+    print("Fetching Debian's tor-geoipdb and writing a database; this takes a minute or two.")
+    source = make(target)
+    print(f"Wrote {target}")
+    print(f"Data of {source.made:%d %B %Y} by {source.vendor}, {source.license}: name them where you pass it on.")
+    if file is not None:
+        print(f"GATEWAY_COUNTRY_DATABASE={target.absolute()}")
+    return 0
+
+
+def restart(names: Sequence[str]) -> int:
+    """Of the stack that runs; no request fails meanwhile."""
+    from deploy.local.control import ask
+
+    running = State.of_checkout().told()
+    if running is None:
+        print("Parley does not run. (./parley up)", file=sys.stderr)
+        return 1
+    asyncio.run(ask(running["control"], names, print))
+    return 0
 
 
 def clean(*, sure: bool) -> int:

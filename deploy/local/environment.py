@@ -32,6 +32,11 @@ class Member:
     def prefix(self) -> str:
         return self.service.upper()
 
+    @property
+    def inherits(self) -> bool:
+        """Whether it takes requests on a socket that was opened for it (libs/serve.py)."""
+        return self.port != 0 and self is not SANDBOX
+
 
 ANY_PORT = -1
 SANDBOX = Member("sandbox", "deploy.sandbox", arguments=(), port=8025)
@@ -112,6 +117,10 @@ class World:
     key_ring: Path
     certificate: Path
     """Of the sandbox's mail server, for STARTTLS."""
+    files: Path
+    """Where chat keeps what people upload."""
+    countries: Path
+    """The database that `./parley geo` makes, if somebody asked for it."""
     secrets: Mapping[str, str]
     """Those that the state folder keeps."""
     environ: Mapping[str, str]
@@ -126,7 +135,13 @@ class World:
             "PARLEY_PUBLIC_URL": self.addresses.url("gateway"),
             "PYTHONUNBUFFERED": "1",
         }
-        special = {"auth": self._auth, "gateway": self._gateway, "notify": self._notify, "sandbox": self._sandbox}
+        special = {
+            "auth": self._auth,
+            "chat": self._chat,
+            "gateway": self._gateway,
+            "notify": self._notify,
+            "sandbox": self._sandbox,
+        }
         own = {**self._shared(), **special.get(member.service, dict)()}
         if member.service in self.databases:
             own[f"{member.prefix}_DATABASE_URL"] = self.databases[member.service]
@@ -172,8 +187,13 @@ class World:
             "AUTH_RETURN_URLS": self.environ.get("AUTH_RETURN_URLS", f"{self.addresses.url('gateway')}/api/v1/docs"),
         }
 
+    def _chat(self) -> dict[str, str]:
+        return {"CHAT_ATTACHMENT_STORE": self.environ.get("CHAT_ATTACHMENT_STORE", str(self.files))}
+
     def _gateway(self) -> dict[str, str]:
+        countries = self.environ.get("GATEWAY_COUNTRY_DATABASE", str(self.countries) if self.countries.exists() else "")
         return {
+            **({"GATEWAY_COUNTRY_DATABASE": countries} if countries else {}),
             "GATEWAY_AUTH_URLS": self.addresses.urls("auth"),
             "GATEWAY_CHAT_URLS": self.addresses.urls("chat"),
             "GATEWAY_SOCKET_URLS": self.addresses.urls("chat"),
@@ -181,7 +201,9 @@ class World:
         }
 
     def _notify(self) -> dict[str, str]:
-        return {**self._mails(), **self._texts()}
+        # The sandbox's browsers and customers are on this machine.
+        inside = {"NOTIFY_PRIVATE_NETWORKS": "true"} if "sandbox" in self.addresses.requests else {}
+        return {**self._mails(), **self._texts(), **inside}
 
     def _texts(self) -> dict[str, str]:
         if "NOTIFY_SMS_URL" in self.environ or "sandbox" not in self.addresses.requests:

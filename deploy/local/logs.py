@@ -105,6 +105,17 @@ def show(folder: Path, *, only: str | None, lines: int, follow: bool) -> None:
         asyncio.run(follower.run())
 
 
+def complaints(folder: Path, count: int = 200) -> list[str]:
+    """The last warnings and errors of all in order of time, each as one line, and what is no entry of ours."""
+    kept: list[str] = []
+    for name, line in _last_lines(files(folder), 100 * count):
+        entry = _parsed(line)
+        if entry is None or entry.get("level") in _LEVELS:
+            first, *trace = readable(line).splitlines() or [""]
+            kept.append(f"{name} | {first} {trace[-1] if trace else ''}".rstrip())
+    return kept[-count:]
+
+
 def _last_lines(found: list[Path], count: int) -> list[tuple[str, str]]:
     stamped = [(when, path.stem, line) for path in found for when, line in _stamped(path)]
     # Stable: lines of one file keep their order even where the clock does not.

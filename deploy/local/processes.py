@@ -22,6 +22,9 @@ _POLL_SECONDS = 0.01
 _LONGEST_POLL_SECONDS = 0.2
 _ROTATE_BYTES = 20 << 20
 _TAIL_LINES = 25
+_READY_SECONDS = 60.0
+# More than the half a minute in which a service finishes what it has begun.
+_LEAVE_SECONDS = 45.0
 
 Identity = Mapping[str, object]
 Check = Callable[[], Awaitable[bool]]
@@ -46,6 +49,8 @@ class Process:
     cwd: Path | None = None
     identity: Identity = field(default_factory=dict)
     stop_signal: signal.Signals = signal.SIGTERM
+    listen: tuple[str, int] | None = None
+    """Host and port of the socket that the program inherits; one that has it can be replaced."""
     grace: float = 15.0
     """Seconds from the stop signal to SIGKILL."""
     keep_open: Sequence[int] = ()
@@ -114,6 +119,16 @@ class Process:
         await self.stop()
         await self.start()
 
+    async def replace(self) -> None:
+        """By a successor on the same socket. The one before is stopped when that takes requests, and goes on if not."""
+        if not self.running or self._supervisor is None:
+            raise ProcessError(f"{self.name} does not run.")
+        self._send("replace")
+        answer = await asyncio.to_thread(_read_answer, self._supervisor)
+        if not answer.startswith("replaced "):
+            raise ProcessError(f"{self.name} was not replaced: {answer.removeprefix('failed ')}.{self.tail()}")
+        self.pid = int(answer.split()[1])
+
     def kill(self) -> None:
         """`kill -9`, now; returns when it is gone."""
         if self.running and self._supervisor is not None:
@@ -135,6 +150,9 @@ class Process:
             "identity": dict(self.identity),
             "stop_signal": int(self.stop_signal),
             "grace": self.grace,
+            "listen": self.listen,
+            "ready": _READY_SECONDS,
+            "leave": _LEAVE_SECONDS,
         }
 
     def _send(self, line: str) -> None:

@@ -56,6 +56,7 @@ class Stack:
     _world: World | None = field(default=None, init=False)
     _state: State | None = field(default=None, init=False)
     _processes: dict[str, Process] = field(default_factory=dict, init=False)
+    _restarting: set[str] = field(default_factory=set, init=False)
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -97,6 +98,8 @@ class Stack:
             redis_url=redis_url,
             key_ring=Path(environ.get("PARLEY_KEY_RING", state.keys)),
             certificate=state.folder / "sandbox.pem",
+            files=state.folder / "attachments",
+            countries=state.countries,
             secrets=kept,
             environ=environ,
         )
@@ -134,11 +137,25 @@ class Stack:
         await self._processes[name].stop()
         await self._start(name)
 
+    async def renew(self, name: str) -> None:
+        """Restarts a process. One that answers requests is replaced by a successor, and nobody notices."""
+        process = self._processes.get(name)
+        if process is not None and process.listen is not None and process.running:
+            await process.replace()
+            return
+        self._restarting.add(name)
+        try:
+            await self.restart(name)
+        finally:
+            self._restarting.discard(name)
+
     def names(self) -> list[str]:
         """Everything that runs here: our own servers, and the processes."""
         return [*(server.name for server in self._servers()), *self._processes]
 
     def is_running(self, name: str) -> bool:
+        if name in self._restarting:
+            return True
         by_name = {server.name: server.running for server in self._servers()}
         return by_name[name] if name in by_name else self._processes[name].running
 
@@ -237,6 +254,7 @@ class Stack:
             log=self.state.logs / f"{member.name}.log",
             env=self.env(member.name),
             cwd=self._cwd,
+            listen=(ports.HOST, self.addresses.requests[member.name]) if member.inherits else None,
             keep_open=self.keep_open,
         )
 

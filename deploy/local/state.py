@@ -27,6 +27,7 @@ class State:
         self.folder = folder
         self.logs = folder / "logs"
         self.keys = folder / "keys.json"
+        self.countries = folder / "country.mmdb"
         self._running = folder / "running.json"
 
     @classmethod

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from deploy.local import ports
+from deploy.local.control import controlled
 from deploy.local.errors import LocalError
 from deploy.local.logs import Follower, Painter
 from deploy.local.stack import Stack
@@ -64,9 +65,9 @@ async def _run(environ: Mapping[str, str], port: int) -> None:
             keep_open=(lock,),
             report=_say,
         )
-        async with stack:
+        async with stack, controlled(stack, _say) as control:
             env = {name: _added(environ, stack.env(name)) for name in stack.processes}
-            state.tell({"url": stack.url, "env": env})
+            state.tell({"url": stack.url, "env": env, "control": control})
             _say(welcome(stack.url, stack.mailbox_url, seconds=time.monotonic() - began))
             painter = Painter(sorted(path.stem for path in state.logs.glob("*.log")))
             follower = Follower(state.logs, None, painter.write)

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from deploy.sandbox.server import Options, Sandbox
 from deploy.sandbox.smtp import MAX_MESSAGE_BYTES, SmtpOptions
+from deploy.sandbox.smtp_rules import PRESETS
+from deploy.sandbox.whatsapp import WhatsAppOptions
 from libs.logging import configure
 
 
@@ -23,10 +25,17 @@ def parse(arguments: list[str]) -> Options:
     _credential(parser, "--smtp-user", "SANDBOX_SMTP_USER")
     _credential(parser, "--smtp-password", "SANDBOX_SMTP_PASSWORD")
     _credential(parser, "--sms-token", "SANDBOX_SMS_TOKEN", default="parley")
+    _credential(parser, "--telegram-token", "SANDBOX_TELEGRAM_TOKEN", default="1000001:parley")
+    _credential(parser, "--slack-webhook", "SANDBOX_SLACK_WEBHOOK", default="T000/B000/parley")
+    _credential(parser, "--discord-webhook", "SANDBOX_DISCORD_WEBHOOK", default="1/parley")
+    _credential(parser, "--whatsapp-token", "SANDBOX_WHATSAPP_TOKEN", default="parley")
     parser.add_argument("--certificate-file", type=Path, help="write the certificate of STARTTLS there")
     parser.add_argument("--max-message-bytes", type=int, default=MAX_MESSAGE_BYTES)
     parser.add_argument("--max-messages-per-connection", type=int, help="421 after that many (no limit)")
     parser.add_argument("--max-connections", type=int, help="421 to more at a time (no limit)")
+    parser.add_argument(
+        "--smtp-rules", choices=list(PRESETS), default="none", help="limits of a provider (%(default)s)"
+    )
     given = parser.parse_args(arguments)
     smtp = SmtpOptions(
         user=given.smtp_user,
@@ -34,6 +43,7 @@ def parse(arguments: list[str]) -> Options:
         max_message_bytes=given.max_message_bytes,
         max_messages_per_connection=given.max_messages_per_connection,
         max_connections=given.max_connections,
+        rules=given.smtp_rules,
     )
     return Options(
         smtp=smtp,
@@ -42,6 +52,10 @@ def parse(arguments: list[str]) -> Options:
         smtp_port=given.smtp_port,
         certificate_file=given.certificate_file,
         sms_token=given.sms_token,
+        telegram_token=given.telegram_token,
+        slack_webhook=given.slack_webhook,
+        discord_webhook=given.discord_webhook,
+        whatsapp=WhatsAppOptions(token=given.whatsapp_token),
     )
 
 

@@ -1,5 +1,6 @@
 """The simulators' HTTP side: what happened, what shall happen, and pages to look at it."""
 
+from types import ModuleType
 from typing import Annotated, cast
 
 from pydantic import BaseModel, Field, ValidationError
@@ -12,13 +13,35 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from deploy.sandbox import identity_routes, pages, sms_pages, sms_routes, smtp_routes
+from deploy.sandbox import (
+    board_pages,
+    discord_routes,
+    fcm_routes,
+    identity_routes,
+    pages,
+    slack_routes,
+    sms_pages,
+    sms_routes,
+    smtp_routes,
+    telegram_pages,
+    telegram_routes,
+    twilio_pages,
+    twilio_routes,
+    webhook_routes,
+    webpush_routes,
+    whatsapp_control,
+    whatsapp_pages,
+    whatsapp_routes,
+)
 from deploy.sandbox.certificates import Certificate
 from deploy.sandbox.identity import Identity
-from deploy.sandbox.sms import Texts
 from deploy.sandbox.smtp import Postbox
 
-_PROVIDERS = (smtp_routes, sms_routes, identity_routes, pages, sms_pages)
+_PROVIDERS: tuple[ModuleType, ...] = (smtp_routes, sms_routes, identity_routes, pages, sms_pages)
+_PROVIDERS += (telegram_routes, telegram_pages, slack_routes, discord_routes, board_pages)
+_PROVIDERS += (twilio_routes, twilio_pages, fcm_routes, webpush_routes, webhook_routes)
+# What a test or a developer does to WhatsApp comes before its API, whose paths begin with any version.
+_PROVIDERS += (whatsapp_control, whatsapp_pages, whatsapp_routes)
 SECURITY_HEADERS = {
     "content-security-policy": (
         "default-src 'none'; style-src 'self'; frame-src 'self'; form-action 'self'; base-uri 'none'; "
@@ -54,7 +77,8 @@ async def delete_effects(request: Request) -> Response:
     return Response(status_code=204)
 
 
-def create_app(postbox: Postbox, certificate: Certificate, texts: Texts) -> Starlette:
+def create_app(postbox: Postbox, certificate: Certificate, **simulators: object) -> Starlette:
+    """`simulators`: what routes find in the app's state, by name."""
     own = [
         Route("/health/live", live, methods=["GET"]),
         Route("/effects", list_effects, methods=["GET"]),
@@ -68,7 +92,8 @@ def create_app(postbox: Postbox, certificate: Certificate, texts: Texts) -> Star
     app.state.postbox = postbox
     app.state.certificate = certificate
     app.state.identity = Identity(postbox.clock)
-    app.state.texts = texts
+    for name, simulator in simulators.items():
+        setattr(app.state, name, simulator)
     return app
 
 

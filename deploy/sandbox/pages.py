@@ -15,6 +15,18 @@ from deploy.sandbox.smtp_routes import Listing, message, postbox
 
 STYLE = resources.files(__package__).joinpath("style.css").read_text()
 SHOWN = 200
+_SECTIONS = {
+    "Mailbox": "/",
+    "Texts": "/texts",
+    "Twilio": "/twilio",
+    "Telegram": "/telegram",
+    "WhatsApp": "/whatsapp",
+    "Slack": "/slack",
+    "Discord": "/discord",
+    "Web push": "/webpush",
+    "FCM": "/fcm",
+    "Webhooks": "/webhooks",
+}
 
 # Mail is foreign: no scripts, no forms, nothing loaded, an origin of its own. Its links open in a new tab.
 MAIL_SANDBOX = "allow-popups allow-popups-to-escape-sandbox"
@@ -83,7 +95,7 @@ def _page(title: str, *content: Html) -> Response:
 def framed(title: str, *content: Html) -> Html:
     """A page of the sandbox."""
     home = tag("a", "Parley sandbox", href="/", class_="brand")
-    parts = (tag("a", "Mailbox", href="/"), tag("a", "Texts", href="/texts"))
+    parts = (tag("a", name, href=path) for name, path in _SECTIONS.items())
     head = tag("header", home, tag("nav", *parts))
     return document(f"{title} - Parley sandbox", head, tag("main", *content))
 

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
@@ -13,11 +13,16 @@ import uvicorn
 
 from deploy.sandbox import certificates
 from deploy.sandbox.app import create_app
-from deploy.sandbox.effects import Effects
-from deploy.sandbox.faults import Faults
-from deploy.sandbox.mailbox import Mailbox
+from deploy.sandbox.discord import Discord
+from deploy.sandbox.fcm import Firebase
+from deploy.sandbox.slack import Slack
 from deploy.sandbox.sms import Texts
-from deploy.sandbox.smtp import Postbox, SmtpOptions, SmtpServer
+from deploy.sandbox.smtp import SmtpOptions, SmtpServer, open_postbox
+from deploy.sandbox.telegram import Telegram
+from deploy.sandbox.twilio import Twilio
+from deploy.sandbox.webhook import Customer
+from deploy.sandbox.webpush import PushService
+from deploy.sandbox.whatsapp import WhatsApp, WhatsAppOptions
 from libs.clock import Clock
 
 log = structlog.get_logger(__name__)
@@ -34,6 +39,10 @@ class Options:
     smtp_port: int = 1025
     certificate_file: Path | None = None
     sms_token: str = "parley"  # noqa: S105  -- of a simulator
+    telegram_token: str = "1000001:parley"  # noqa: S105  -- of a simulator
+    slack_webhook: str = "T000/B000/parley"
+    discord_webhook: str = "1/parley"
+    whatsapp: WhatsAppOptions = field(default_factory=WhatsAppOptions)
 
 
 class _Http(uvicorn.Server):
@@ -61,12 +70,26 @@ class Sandbox:
         clock = clock or Clock()
         names = dict.fromkeys((*CERTIFIED_NAMES, options.host))
         self.certificate = certificates.make(tuple(names), clock)
-        self.postbox = Postbox(Mailbox(), Faults(), Effects(clock), clock)
+        self.postbox = open_postbox(options.smtp, clock)
         self.texts = Texts(options.sms_token, self.postbox.effects, clock)
+        self.telegram = Telegram(options.telegram_token, self.postbox.effects, clock)
+        self.whatsapp = WhatsApp(options.whatsapp, self.postbox.effects, clock)
+        self.twilio = Twilio(self.postbox.effects, clock)
         self._options = options
         self._smtp = SmtpServer(options.smtp, self.postbox, self.certificate)
+        simulators = {
+            "texts": self.texts,
+            "telegram": self.telegram,
+            "whatsapp": self.whatsapp,
+            "slack": Slack(options.slack_webhook, self.postbox.effects, clock),
+            "discord": Discord(options.discord_webhook, self.postbox.effects, clock),
+            "twilio": self.twilio,
+            "firebase": Firebase(self.postbox.effects, clock),
+            "webpush": PushService(self.postbox.effects, clock),
+            "customer": Customer(self.postbox.effects, clock),
+        }
         config = uvicorn.Config(
-            create_app(self.postbox, self.certificate, self.texts),
+            create_app(self.postbox, self.certificate, **simulators),
             http="httptools",
             ws="none",
             lifespan="off",
@@ -100,7 +123,10 @@ class Sandbox:
 
     async def stop(self) -> None:
         self._http.should_exit = True
+        await self.whatsapp.close()
         await self._smtp.stop()
+        await self.telegram.close()
+        await self.twilio.callbacks.close()
         await self._serving
 
     async def __aenter__(self) -> Self:

@@ -5,6 +5,7 @@ import asyncio
 import contextlib
 import hmac
 import socket
+from base64 import b64decode
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, AnyStr, cast
@@ -17,6 +18,8 @@ from deploy.sandbox.certificates import Certificate
 from deploy.sandbox.effects import Effects
 from deploy.sandbox.faults import Fault, Faults
 from deploy.sandbox.mailbox import Envelope, Mailbox, read
+from deploy.sandbox.smtp_rules import NO_PASSWORDS, PRESETS, TOO_MANY_CONNECTIONS, Allowance, Preset
+from deploy.sandbox.smtp_tokens import XOAUTH2_REFUSED, Tokens
 from libs.clock import Clock
 from libs.ids import uuid7
 
@@ -35,6 +38,7 @@ class SmtpOptions:
     max_message_bytes: int = MAX_MESSAGE_BYTES
     max_messages_per_connection: int | None = None
     max_connections: int | None = None
+    rules: Preset = "none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,17 @@ class Postbox:
     faults: Faults
     effects: Effects
     clock: Clock
+    allowance: Allowance
+    tokens: Tokens
+
+
+def open_postbox(options: SmtpOptions, clock: Clock) -> Postbox:
+    """An empty one."""
+    postbox = Postbox(
+        Mailbox(), Faults(), Effects(clock), clock, allowance=Allowance(clock), tokens=Tokens(options.user, clock)
+    )
+    postbox.allowance.rules = PRESETS[options.rules]
+    return postbox
 
 
 class Connection(SMTP):
@@ -92,6 +107,7 @@ class Handler:
     """The decisions of the conversation; aiosmtpd calls these by name and sends what they return."""
 
     def __init__(self, options: SmtpOptions, postbox: Postbox) -> None:
+        self.connections: set[Connection] = set()
         self._options = options
         self._postbox = postbox
 
@@ -104,12 +120,23 @@ class Handler:
         given: LoginPassword,
     ) -> AuthResult:
         del server, session, transaction
+        if not self._postbox.allowance.may_sign_in_with_password():
+            return AuthResult(success=False, handled=False, message=NO_PASSWORDS)
         # Both are compared whatever the first says, in constant time.
         user = hmac.compare_digest(given.login, self._options.user.encode())
         password = hmac.compare_digest(given.password, self._options.password.encode())
         if not (user and password):
             log.info("smtp_login_refused", mechanism=mechanism)
         return AuthResult(success=user and password, handled=False, auth_data=given)
+
+    async def auth_XOAUTH2(self, server: Connection, args: list[str]) -> AuthResult:
+        """A refusal is a challenge first (developers.google.com/workspace/gmail/imap/xoauth2-protocol)."""
+        user, token = _credentials(args[1] if len(args) > 1 else "")
+        if self._postbox.tokens.knows(user, token):
+            return AuthResult(success=True, auth_data=LoginPassword(user.encode(), b""))
+        log.info("smtp_login_refused", mechanism="XOAUTH2")
+        await server.challenge_auth(XOAUTH2_REFUSED)
+        return AuthResult(success=False, handled=False)
 
     async def handle_EHLO(
         self, server: Connection, session: Session, transaction: Transaction, host: str, replies: list[str]
@@ -122,7 +149,10 @@ class Handler:
     async def handle_MAIL(
         self, server: Connection, session: Session, transaction: Transaction, address: str, options: list[str]
     ) -> str:
-        del session
+        login = _login(session)
+        others = sum(each is not server and _login(each.session) == login for each in self.connections)
+        if not self._postbox.allowance.may_connect(others):
+            return TOO_MANY_CONNECTIONS
         limit = self._options.max_messages_per_connection
         if limit is not None and server.accepted >= limit:
             return "421 4.7.0 too many messages in one connection"
@@ -144,6 +174,12 @@ class Handler:
 
     async def handle_DATA(self, server: Connection, session: Session, transaction: Transaction) -> str:
         recipients = tuple(transaction.rcpt_tos)
+        allowance = self._postbox.allowance
+        if refusal := allowance.refusal(_login(session)):
+            self._postbox.effects.add(PROVIDER, "refused", recipients=recipients, data={"reply": refusal})
+            return refusal
+        if not allowance.count(_login(session)):
+            self._postbox.effects.add(PROVIDER, "delayed", recipients=recipients, data={})
         fault = self._postbox.faults.take(recipients, after_data=True)
         refused = fault is not None and bool(fault.reply or fault.drop)
         if fault is None or fault.keep or not refused:
@@ -169,7 +205,7 @@ class Handler:
         return fault.reply
 
     def _deliver(self, session: Session, transaction: Transaction) -> None:
-        login = session.auth_data.login.decode(errors="replace") if session.auth_data else ""
+        login = _login(session)
         cipher = session.ssl["cipher"] if session.ssl else None
         envelope = Envelope(
             sender=_printable(transaction.mail_from or ""),
@@ -198,7 +234,7 @@ class SmtpServer:
         self._options = options
         self._certificate = certificate
         self._handler = Handler(options, postbox)
-        self._connections: set[Connection] = set()
+        self._connections = self._handler.connections
         self._ended = asyncio.Event()
         self._server: asyncio.Server | None = None
 
@@ -255,6 +291,21 @@ class _Full(asyncio.Protocol):
         client = cast(asyncio.WriteTransport, transport)
         client.write(b"421 4.3.2 too many connections\r\n")
         client.close()
+
+
+def _login(session: Session | None) -> str:
+    given = session.auth_data if session else None
+    return given.login.decode(errors="replace") if given else ""
+
+
+def _credentials(proof: str) -> tuple[str, str]:
+    """User and token of `user=...^Aauth=Bearer ...^A^A`."""
+    try:
+        said = b64decode(proof, validate=True).decode()
+    except ValueError:
+        return "", ""
+    fields = dict(part.split("=", 1) for part in said.split("\x01") if "=" in part)
+    return fields.get("user", ""), fields.get("auth", "").removeprefix("Bearer ")
 
 
 def _printable(address: str) -> str:
