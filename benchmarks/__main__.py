@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Callable
 
-from benchmarks import auth, chat, gateway, report
+from benchmarks import auth, chat, gateway, report, slow, soak
 from benchmarks.harness import LoadFailed, Options
 from benchmarks.report import Section
 from deploy.local.errors import LocalError
@@ -12,7 +12,10 @@ from deploy.local.errors import LocalError
 COMPARISONS: dict[str, Callable[[Options], Section]] = {
     "gateway": gateway.compare,
     "chat": chat.compare,
+    "sockets": chat.compare_sockets,
     "auth": auth.compare,
+    "slow": slow.compare,
+    "soak": soak.compare,
 }
 
 
@@ -22,8 +25,8 @@ def main() -> None:
         "what",
         nargs="*",
         choices=[*COMPARISONS, []],
-        metavar="{gateway,chat,auth}",
-        help="gateway, chat, auth; default: all",
+        metavar=f"{{{','.join(COMPARISONS)}}}",
+        help=f"{', '.join(COMPARISONS)}; default: all",
     )
     parser.add_argument("--rounds", type=int, default=5, help="rounds of each comparison (default 5)")
     parser.add_argument("--quick", action="store_true", help="short measurements: a look, not a result")

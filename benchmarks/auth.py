@@ -1,5 +1,7 @@
 """Auth: signing in, refreshing, checking tokens, ending sessions, and what the time tells about accounts."""
 
+from pathlib import Path
+
 from benchmarks import checks, cpu, endings, guesses, logins, machine, refreshes
 from benchmarks.harness import Options
 from benchmarks.processes import Servers
@@ -7,7 +9,8 @@ from benchmarks.report import Section
 from benchmarks.world import World
 
 OURS = ("auth", "auth-worker", "chat", "gateway")
-SPARED = {"GATEWAY_EXEMPT_NETWORKS": "127.0.0.0/8", "GATEWAY_LIMIT_LOGIN": "100000/s", "GATEWAY_LIMIT_USER": "10000/s"}
+POLICY = Path(__file__).parent / "policies" / "auth.yaml"
+SPARED = {"GATEWAY_EXEMPT_NETWORKS": "127.0.0.0/8", "GATEWAY_POLICY_FILE": str(POLICY)}
 # Guesses come from an address each, as those of a botnet do.
 TRUSTED = {"PARLEY_TRUSTED_PROXIES": "127.0.0.0/8"}
 

@@ -1,19 +1,25 @@
 """Chat beside Django Channels: store a message, then broadcast it to the fifty sockets of one conversation."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
-from benchmarks import cpu, machine, sides
+from benchmarks import bursts, catching, cpu, echoes, idling, machine, searching, sides, storing, storms
 from benchmarks.harness import Options, Sample, Subject, alternate
 from benchmarks.processes import Servers
-from benchmarks.report import Section, figures
+from benchmarks.report import Section, attempt, figures
 from benchmarks.sides import LISTENERS_OF_FANOUT, SUBSCRIBERS, Load, Side
 from benchmarks.stats import Goal, Outcome, pair_ratios
-from benchmarks.world import World, installed
+from benchmarks.world import World
 
 P99_MS = 50
 RATES = (5, 10, 20, 30, 40, 50, 60, 80, 100, 125, 160, 200, 250, 320, 400, 500, 640, 800, 1000, 1250, 1600, 2000, 2500)
 PEER = "pubsub"
 OURS = ("auth", "chat", "chat-2", "auth-worker", "chat-worker")
+
+# Storms frees the processes from their cores: it comes last.
+PARTS = (storing, catching, searching, storms)
+# Sockets are weighed in processes that have not worked yet.
+OF_SOCKETS = (idling, bursts, echoes)
 
 P1A = Goal("chat P1a", "fan-out alone, 100 sockets: CPU per delivery beside Channels", most=1 / 4)
 P1A_STRETCH = Goal("chat P1a, stretch", "the same", most=1 / 8)
@@ -139,28 +145,33 @@ def measure(found: dict[str, Side], options: Options) -> Taken:
     return taken
 
 
-def compare(options: Options) -> Section:
-    notes = []
+@contextmanager
+def opened() -> Iterator[tuple[World, dict[str, Side]]]:
+    """A running Parley and its peers, each on the cores that subjects have."""
     with Servers() as servers:
-        cores = cpu.Cores.split()
-        complete = installed("chat_service") and installed("auth_service")
-        world = World(servers, cores=cores, wanted=OURS if complete else (), extra=sides.SETTINGS)
-        if complete:
-            world.start()
+        world = World(servers, cores=cpu.Cores.split(), wanted=OURS, extra=sides.SETTINGS)
+        world.start()
         found = {layer: sides.channels(world, layer) for layer in (PEER, "core")}
-        found["raw"] = sides.raw(world)
-        if complete:
-            found["ours"] = sides.ours(world)
-        else:
-            notes.append("Ours was left out: this checkout has no chat service yet.")
+        yield world, found | {"raw": sides.raw(world), "ours": sides.ours(world)}
+
+
+def compare_sockets(options: Options) -> Section:
+    with opened() as (world, found):
+        parts = [attempt(part.measure, found, options) for part in OF_SOCKETS]
+    return Section("sockets", "Sockets", described(world), options.rounds).add(parts)
+
+
+def compare(options: Options) -> Section:
+    with opened() as (world, found):
         taken = measure(found, options)
+        parts = [attempt(part.measure, found, options) for part in PARTS]
     tables = {
         "fanout": "Fan-out alone, 50 messages/s to 100 sockets:",
         "slow": f"Store and broadcast, 20 messages/s to {SUBSCRIBERS} sockets:",
         "steady": "Store and broadcast, 100 messages/s:",
         "fast": "Store and broadcast, 1,000 messages/s:",
     }
-    section = Section("chat", "Chat", described(world), options.rounds, outcomes(taken), notes=notes)
+    section = Section("chat", "Chat", described(world), options.rounds, outcomes(taken))
     for key, caption in tables.items():
         if taken[key]:
             rows = list(taken[key].values())
@@ -179,7 +190,7 @@ def compare(options: Options) -> Section:
         " with the noise, and P3 flatters. Beside 100 messages/s, which Channels keeps up with, read it as the quotient"
         " of both.",
     ]
-    return section
+    return section.add(parts)
 
 
 def described(world: World) -> str:

@@ -51,6 +51,18 @@ def seconds(roots: Iterable[int]) -> float:
     return sum(table[pid].ticks for pid in tree(roots, table)) / TICKS
 
 
+def resident(roots: Iterable[int]) -> int:
+    """Bytes of memory that these processes and those below them hold, shared pages counted once."""
+    total = 0
+    for pid in tree(roots, processes()):
+        try:
+            text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # it ended while we looked
+        total += sum(int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:")) * 1024
+    return total
+
+
 def pin(roots: Iterable[int], cores: set[int]) -> None:
     """Move running processes, all their threads and children included; later children inherit it."""
     for pid in tree(roots, processes()):

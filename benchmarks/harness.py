@@ -39,6 +39,18 @@ class Sample:
     errors: float = 0
     extra: dict[str, float] = field(default_factory=dict)
 
+    @classmethod
+    def of(cls, answer: Mapping[str, float], used: dict[str, float]) -> "Sample":
+        """What a load generator says at its end."""
+        return cls(
+            operations=answer["operations"],
+            wall=answer["wall"],
+            cpu=used,
+            p50=answer["p50"],
+            p99=answer["p99"],
+            errors=answer["errors"],
+        )
+
     @property
     def rate(self) -> float:
         return self.operations / self.wall if self.wall else float("nan")
@@ -94,10 +106,12 @@ def run_load(
     cores: set[int],
     parts: Mapping[str, Sequence[int]],
     on_begin: Callable[[], None] = lambda: None,
+    on_mark: Callable[[str], None] = lambda _mark: None,
     itself: bool = False,
 ) -> tuple[dict[str, Any], dict[str, float]]:
     """Run a load generator. It says when it has warmed up, so that CPU time is read exactly around its measurement.
 
+    `on_mark` hears of everything else that it says on its way.
     `itself`: the program is the subject, and its own CPU time is what counts.
     """
     process = subprocess.Popen(
@@ -120,6 +134,8 @@ def run_load(
         if mark == "begin":
             before = now
             on_begin()
+        elif mark != "end":
+            on_mark(mark)
         else:
             process.stdout.close()
             process.wait()

@@ -14,7 +14,7 @@ from benchmarks.processes import HOST, ROOT, STATE, Servers, free_port
 FOLDER = ROOT / "benchmarks" / "peers"
 CONFIG = ROOT / "benchmarks" / "config"
 ENVIRONMENT = STATE / "peers"
-SYSTEM = {"nginx": "nginx-light", "haproxy": "haproxy", "wrk": "wrk"}
+SYSTEM = {"nginx": "nginx-light", "haproxy": "haproxy", "caddy": "caddy", "wrk": "wrk", "slowhttptest": "slowhttptest"}
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,15 @@ def haproxy(servers: Servers, target: int, cores: set[int]) -> Upstream:
     config = written("haproxy.cfg", servers.scratch("haproxy"), port=port, target=target)
     argv = [program("haproxy") or "haproxy", "-db", "-f", str(config)]
     return Upstream(port, servers.serve(argv, port, name="haproxy", cores=cores))
+
+
+def caddy(servers: Servers, target: int, cores: set[int]) -> Upstream:
+    port = free_port()
+    config = written("Caddyfile", servers.scratch("caddy"), port=port, target=target)
+    argv = [program("caddy") or "caddy", "run", "--adapter", "caddyfile", "--config", str(config)]
+    # It would use all cores; each subject has one.
+    env = {"GOMAXPROCS": "1", "HOME": str(config.parent), "XDG_CONFIG_HOME": str(config.parent)}
+    return Upstream(port, servers.serve(argv, port, name="caddy", cores=cores, env=env))
 
 
 def uvicorn(servers: Servers, app: str, *, name: str, cores: set[int], env: dict[str, str] | None = None) -> Upstream:

@@ -3,11 +3,12 @@
 import datetime as dt
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from benchmarks.harness import Sample, Subject
+from benchmarks.harness import LoadFailed, Sample, Subject
 from benchmarks.processes import ROOT
 from benchmarks.stats import Outcome, Spread
 
@@ -52,6 +53,15 @@ class Part:
     notes: list[str] = field(default_factory=list)
 
 
+def attempt(measure: Callable[..., Part], *given: Any) -> Part:
+    """A comparison that fails says so in its place: half an hour of others must not go with it."""
+    try:
+        return measure(*given)
+    except LoadFailed as error:
+        print(error)
+        return Part(notes=[f"Not measured: {measure.__module__.rpartition('.')[2]}. {error}"])
+
+
 @dataclass
 class Section:
     name: str
@@ -61,6 +71,13 @@ class Section:
     outcomes: list[Outcome] = field(default_factory=list)
     figures: list[tuple[str, Table]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+
+    def add(self, parts: Iterable[Part]) -> "Section":
+        for part in parts:
+            self.outcomes += part.outcomes
+            self.figures += part.figures
+            self.notes += part.notes
+        return self
 
     def goals(self) -> Table:
         table = Table(["goal", "compared", "wanted", "measured (median, min to max)", "reached"])
@@ -116,7 +133,7 @@ def write(sections: Sequence[Section], page: Path = PAGE) -> None:
     old = page.read_text() if page.exists() else ""
     kept = dict(re.findall(r"<!-- begin (\w+) -->\n(.*?)\n<!-- end \1 -->", old, re.DOTALL))
     kept |= {section.name: section.markdown() for section in sections}
-    order = [name for name in ("gateway", "chat", "auth") if name in kept]
+    order = [name for name in ("gateway", "chat", "sockets", "auth", "slow", "soak") if name in kept]
     blocks = [f"<!-- begin {name} -->\n{kept[name]}\n<!-- end {name} -->" for name in order]
     page.parent.mkdir(parents=True, exist_ok=True)
     page.write_text("\n\n".join([HEAD.strip(), *blocks]) + "\n")

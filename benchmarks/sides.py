@@ -16,21 +16,34 @@ LISTENERS_OF_FANOUT = 100
 SENDERS = 10
 SIZE = 120
 # What one message weighs on a member's socket in Parley; the others are padded to it.
-EVENT_SIZE = 573
+EVENT_SIZE = 786
 # High enough that nothing is refused; the limits are counted all the same.
 PLENTY = "1000000"
-LIMITS = ("SEND_RATE", "SEND_BURST", "CONVERSATION_SEND_RATE", "CONVERSATION_SEND_BURST", "FRAME_RATE", "FRAME_BURST")
+LIMITS = (
+    *("SEND_RATE", "SEND_BURST", "CONVERSATION_SEND_RATE", "CONVERSATION_SEND_BURST"),
+    *("FRAME_RATE", "FRAME_BURST", "SOCKETS_PER_USER", "UNGREETED_PER_ADDRESS"),
+)
 
 
 @dataclass(frozen=True)
 class Load:
-    """`apart`: the messages are sent to a second process, so that the measured one does nothing but hand them on."""
+    """`apart`: the messages are sent to a second process, so that the measured one does nothing but hand them on.
+
+    `spread`: every second subscriber listens at the second process. `stalled` subscribers more read nothing.
+    """
 
     rate: float
     seconds: float
     warmup: float = 1.0
     subscribers: int = SUBSCRIBERS
     apart: bool = False
+    spread: bool = False
+    stalled: int = 0
+
+    @classmethod
+    def burst(cls, messages: int, **more: Any) -> "Load":
+        """All of them at once."""
+        return cls(rate=1_000_000, seconds=messages / 1_000_000, warmup=0.0, **more)
 
 
 @dataclass
@@ -60,7 +73,9 @@ class Side:
             "port": self.server.port,
             "send_port": (self.second if load.apart else self.server).port,
             "conversation": self.conversations.get(load.subscribers) or str(uuid.uuid4()),
+            "listen_ports": [self.server.port, *([self.second.port] if load.spread else [])],
             "subscribers": load.subscribers,
+            "stalled": load.stalled,
             "sender_count": SENDERS,
             "size": SIZE,
             "rate": load.rate,
@@ -68,7 +83,9 @@ class Side:
             "warmup": load.warmup,
             **self.plan,
         }
-        parts = {"service": self.server.pids[:1] if load.apart else self.server.pids}
+        parts = {"service": self.server.pids[:1] if load.apart or load.spread else self.server.pids}
+        if load.spread:
+            parts["service"] = [*parts["service"], self.second.pids[0]]
         if not load.apart:
             parts["databases"] = self.world.databases
         answer, used = run_load("benchmarks.load.chat", plan, cores=self.world.cores.others, parts=parts)

@@ -78,4 +78,4 @@ def same_distribution(one: Sequence[float], other: Sequence[float]) -> float:
     x = (size + 0.12 + 0.11 / size) * distance
     if x < 0.2:
         return 1.0
-    return max(0.0, min(1.0, 2 * sum((-1) ** (k - 1) * math.exp(-2 * (k * x) ** 2) for k in range(1, 101))))
+    return max(0.0, min(1.0, 2 * sum((-1.0) ** (k - 1) * math.exp(-2 * (k * x) ** 2) for k in range(1, 101))))

@@ -13,6 +13,7 @@ from typing import NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 import httpx2
+from redis import Redis
 
 from benchmarks import cpu
 from benchmarks.processes import HOST, ROOT, Servers
@@ -143,6 +144,13 @@ def country_database(folder: Path) -> Path:
 def installed(package: str) -> bool:
     """Whether this checkout has the service yet, so that a comparison can say why it was left out."""
     return (ROOT / package / "__main__.py").exists()
+
+
+def script_calls(url: str) -> int:
+    """How often a script was called since the server started."""
+    with Redis.from_url(url) as client:
+        found = client.info("commandstats")
+    return int(found.get("cmdstat_evalsha", {}).get("calls", 0))
 
 
 def redis_round_trip(url: str, count: int = 2000) -> float:

@@ -86,6 +86,24 @@ async def open_sockets(plan: dict[str, Any], count: int, *, listens: bool) -> li
     return [await open_parley(plan, tokens[number % len(tokens)], listens=listens) for number in range(count)]
 
 
+async def open_listeners(plan: dict[str, Any]) -> list[Socket]:
+    """By turns at the processes that they listen at."""
+    ports = plan["listen_ports"]
+    shares = [len(range(number, plan["subscribers"], len(ports))) for number in range(len(ports))]
+    sockets: list[Socket] = []
+    for port, share in zip(ports, shares, strict=True):
+        sockets += await open_sockets({**plan, "port": port}, share, listens=True)
+    return sockets
+
+
+async def open_stalled(plan: dict[str, Any]) -> list[Socket]:
+    """They follow like the others, and then their program hangs."""
+    sockets = await open_sockets(plan, plan["stalled"], listens=True)
+    for socket in sockets:
+        socket.transport.pause_reading()
+    return sockets
+
+
 def text_of(plan: dict[str, Any], number: int) -> bytes:
     """What one sender writes for one message; all protocols carry the same content."""
     content = f"~{number:08d}~".ljust(plan["size"], "x")
@@ -102,7 +120,7 @@ async def send_all(plan: dict[str, Any], senders: list[Socket], book: Book) -> N
     for number in range(len(book.due)):
         due = start + number / plan["rate"]
         await asyncio.sleep(max(0.0, due - time.perf_counter()))
-        if number == book.warmup:
+        if number == book.warmup > 0:
             say("begin")
         book.due[number] = due
         senders[number % len(senders)].send(text_of(plan, number))
@@ -123,15 +141,20 @@ async def settle(book: Book, expected: int, patience: float) -> float:
 async def run(plan: dict[str, Any]) -> None:
     warmup = int(plan["warmup"] * plan["rate"])
     book = Book(warmup + int(plan["seconds"] * plan["rate"]), warmup)
-    listeners = await open_sockets(plan, plan["subscribers"], listens=True)
+    listeners = await open_listeners(plan)
+    stalled = await open_stalled(plan)
     for socket in listeners:
         book.listener(socket)
     expected = (len(book.due) - warmup) * len(listeners)
     senders = await open_sockets({**plan, "port": plan["send_port"]}, plan["sender_count"], listens=False)
     answers = Answers(senders)
+    if not book.warmup:
+        say("begin")
     begun = time.perf_counter()
     await send_all(plan, senders, book)
     ended = await settle(book, expected, patience=2)
+    for socket in stalled:
+        socket.transport.abort()
     report(book, expected, ended - begun - plan["warmup"], refused=answers.refused)
 
 

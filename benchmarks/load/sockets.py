@@ -5,6 +5,8 @@ import struct
 from collections.abc import Callable
 
 TEXT = 0x81
+PING = 0x89
+PONG = 0x8A
 MASKED = 0x80
 NO_KEY = b"\0\0\0\0"  # a mask of zeros is legal and leaves the bytes as they are
 
@@ -21,7 +23,7 @@ class Refused(Exception):
 
 
 class Socket(asyncio.Protocol):
-    """Hands every chunk to `on_data` as it is. Answers no pings: runs are shorter than any server's patience."""
+    """Hands every chunk to `on_data` as it is, but for a ping that comes alone, as when nothing else happens."""
 
     def __init__(self) -> None:
         self.on_data: Callable[[bytes], None] = self.collect
@@ -35,7 +37,10 @@ class Socket(asyncio.Protocol):
         self.transport = transport  # type: ignore[assignment]
 
     def data_received(self, data: bytes) -> None:
-        self.on_data(data)
+        if data[0] == PING and len(data) == data[1] + 2:
+            self.transport.write(bytes((PONG, MASKED | data[1])) + NO_KEY + data[2:])
+        else:
+            self.on_data(data)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         self.closed = True

@@ -1,4 +1,4 @@
-"""A small upstream for machines without nginx: the same short answer to every request, on uvloop."""
+"""A small upstream, on uvloop: one short answer to every request that is complete, and a long one to `.../large`."""
 
 import asyncio
 import sys
@@ -8,6 +8,7 @@ import uvloop
 
 BODY = b'{"id": "01993a52-7c1e-7d3a-9b11-4f8f3c2d1e00", "name": "upstream"}'
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (len(BODY), BODY)
+LARGE = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n%s" % (1 << 20, bytes(1 << 20))
 
 
 class Upstream(asyncio.Protocol):
@@ -18,8 +19,11 @@ class Upstream(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self.parser.feed_data(data)
 
+    def on_url(self, url: bytes) -> None:
+        self.answer = LARGE if url.endswith(b"/large") else ANSWER
+
     def on_message_complete(self) -> None:
-        self.transport.write(ANSWER)
+        self.transport.write(self.answer)
 
 
 async def serve(port: int) -> None:

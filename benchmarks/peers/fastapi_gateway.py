@@ -3,6 +3,7 @@
 import os
 import time
 import uuid
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import httpx
@@ -10,9 +11,9 @@ import jwt
 import maxminddb
 import redis.asyncio
 from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.responses import JSONResponse, Response, StreamingResponse
 from starlette.background import BackgroundTask
-from starlette.middleware.base import BaseHTTPMiddleware
+from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoint
 
 UPSTREAM = os.environ["PEER_UPSTREAM"]
 POLICY = os.environ.get("PEER_POLICY") == "1"
@@ -20,7 +21,7 @@ HOP_BY_HOP = {"connection", "keep-alive", "te", "trailers", "transfer-encoding",
 
 
 @asynccontextmanager
-async def lifespan(app: FastAPI):
+async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     limits = httpx.Limits(max_connections=200, max_keepalive_connections=200)
     async with httpx.AsyncClient(base_url=UPSTREAM, limits=limits, timeout=10) as client:
         app.state.client = client
@@ -33,8 +34,12 @@ async def lifespan(app: FastAPI):
 app = FastAPI(lifespan=lifespan, openapi_url=None)
 
 
+def caller(request: Request) -> str:
+    return request.client.host if request.client else ""
+
+
 class RequestId(BaseHTTPMiddleware):
-    async def dispatch(self, request, call_next):
+    async def dispatch(self, request: Request, call_next: RequestResponseEndpoint) -> Response:
         request_id = uuid.uuid4().hex
         request.state.request_id = request_id
         response = await call_next(request)
@@ -43,15 +48,15 @@ class RequestId(BaseHTTPMiddleware):
 
 
 class Country(BaseHTTPMiddleware):
-    async def dispatch(self, request, call_next):
-        found = request.app.state.countries.get(request.client.host)
+    async def dispatch(self, request: Request, call_next: RequestResponseEndpoint) -> Response:
+        found = request.app.state.countries.get(caller(request))
         if found and found["country"]["iso_code"] in {"KP"}:
             return JSONResponse({"detail": "Not available in your country."}, status_code=403)
         return await call_next(request)
 
 
 class Token(BaseHTTPMiddleware):
-    async def dispatch(self, request, call_next):
+    async def dispatch(self, request: Request, call_next: RequestResponseEndpoint) -> Response:
         kind, _, token = request.headers.get("authorization", "").partition(" ")
         try:
             claims = jwt.decode(token, os.environ["PEER_JWT_SECRET"], algorithms=["HS256"], audience="peer")
@@ -64,10 +69,10 @@ class Token(BaseHTTPMiddleware):
 
 
 class RateLimit(BaseHTTPMiddleware):
-    async def dispatch(self, request, call_next):
+    async def dispatch(self, request: Request, call_next: RequestResponseEndpoint) -> Response:
         window = int(time.time())
         async with request.app.state.redis.pipeline(transaction=False) as pipe:
-            for name in (request.client.host, request.state.user):
+            for name in (caller(request), request.state.user):
                 pipe.incr(f"rate:{name}:{window}")
                 pipe.expire(f"rate:{name}:{window}", 2)
             counts = await pipe.execute()
@@ -82,10 +87,10 @@ if POLICY:
 
 
 @app.api_route("/{path:path}", methods=["GET", "POST", "PUT", "PATCH", "DELETE"])
-async def forward(path: str, request: Request):
+async def forward(path: str, request: Request) -> StreamingResponse:
     client: httpx.AsyncClient = request.app.state.client
     headers = [(name, value) for name, value in request.headers.items() if name not in HOP_BY_HOP]
-    headers.append(("x-forwarded-for", request.client.host))
+    headers.append(("x-forwarded-for", caller(request)))
     has_body = "content-length" in request.headers or "transfer-encoding" in request.headers
     upstream = client.build_request(
         request.method,

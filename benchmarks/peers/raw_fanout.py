@@ -1,4 +1,5 @@
-"""The floor: plain ASGI on uvicorn. Sockets under /ws/listen/ receive every frame that comes in under /ws/send/."""
+"""The floor: plain ASGI on uvicorn. Sockets under /ws/listen/ receive every frame that comes in under /ws/send/; what
+comes in under /ws/echo/ goes back."""
 
 listeners: set = set()
 
@@ -13,6 +14,10 @@ async def app(scope, receive, send):
     await send({"type": "websocket.accept"})
     if scope["path"].startswith("/ws/listen/"):
         listeners.add(send)
+    if scope["path"].startswith("/ws/echo/"):
+        while (event := await receive())["type"] == "websocket.receive":
+            await send({"type": "websocket.send", "text": event["text"]})
+        return None
     while (event := await receive())["type"] == "websocket.receive":
         message = {"type": "websocket.send", "text": event["text"]}
         for listener in tuple(listeners):
