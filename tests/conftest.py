@@ -5,7 +5,9 @@ Databases are shared by all tests of a run and never emptied: each test makes it
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -16,6 +18,7 @@ from netaddr import IPSet
 from redis.asyncio import Redis
 from xdist.scheduler import LoadScopeScheduling
 
+from deploy.local.logs import complaints
 from deploy.local.servers import PostgresServer, ValkeyServer
 from deploy.local.stack import Stack
 from libs import migrations
@@ -34,12 +37,21 @@ os.environ["PARLEY_PORTS"] = f"{20000 + 3000 * _NUMBER}-{22999 + 3000 * _NUMBER}
 BLOCKED_COUNTRY = "KP"
 BLOCKED_NETWORK = "203.0.113.0/24"
 
+# For processes of services. Until Python 3.12 measuring coverage costs a process half as much time again as its work,
+# most of all at its start, and what services do is measured where they run in the process of the tests.
+UNMEASURED = {"COVERAGE_PROCESS_CONFIG": ""}
+
+MEASURED_CASES = 1
+_cases: Counter[str] = Counter()
+
 DatabaseUrl = Callable[[str], Awaitable[str]]
 IssueToken = Callable[..., str]
 
 
-# One stack is enough for all who use it, and `./parley up` takes its usual ports where they are free.
-COMPANIES = {"tests/e2e": "stack", "tests/security": "stack", "tests/local": "local"}
+# One stack is enough for all who use it, and `./parley up` takes its usual ports where they are free: two at once might
+# both find them so.
+LONG = ("tests/e2e/", "tests/security/", "tests/local/", "tests/chaos/", "tests/chat/test_machine.py")
+COMPANIES = {"tests/e2e": "stack", "tests/security": "stack", "tests/local": "stack"}
 
 
 class ByFile(LoadScopeScheduling):
@@ -50,8 +62,48 @@ class ByFile(LoadScopeScheduling):
         return COMPANIES.get(file.rpartition("/")[0], file)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--chaos", action="store_true", help="the long form of tests that break things at random")
+
+
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
+    # In the order of collection, not by the number of tests: the fewest take longest.
+    config.option.loadscopereorder = False
     return ByFile(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes minutes comes first, or one process would work at it while the others are done."""
+    items.sort(key=lambda item: not item.nodeid.startswith(LONG))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A journey that fails tells what the processes complained of: nobody can look at them afterwards."""
+    report = yield
+    world = getattr(item, "funcargs", {}).get("stack")
+    if report.failed and isinstance(world, Stack):
+        ended = [f"{name} has ended" for name in world.names() if not world.is_running(name)]
+        report.sections.append(("Complaints of the processes", "\n".join([*complaints(world.state.logs), *ended])))
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Measures the first cases of a test that has many, and none of those that hypothesis makes up: the others run the
+    same lines. Until Python 3.12 a process that is measured takes half as much time again. So the coverage that is
+    reported is the least that there is."""
+    name = item.nodeid.partition("[")[0]
+    _cases[name] += 1
+    measuring = sys.gettrace()
+    made_up = getattr(getattr(item, "obj", None), "is_hypothesis_test", False)
+    if measuring is None or (_cases[name] <= MEASURED_CASES and not made_up):
+        return (yield)
+    sys.settrace(None)
+    try:
+        return (yield)
+    finally:
+        sys.settrace(measuring)
 
 
 @pytest.fixture(scope="session")
@@ -129,10 +181,17 @@ def country_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-async def stack(country_database: Path) -> AsyncIterator[Stack]:
+async def stack(country_database: Path, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
     """One world for all journeys: gateway, four services, two chat processes, workers, mail."""
-    behind_a_proxy = {"PARLEY_TRUSTED_PROXIES": "127.0.0.0/8"}
-    gateway = {"GATEWAY_COUNTRY_DATABASE": str(country_database), "GATEWAY_COUNTRY_DENY": BLOCKED_COUNTRY}
+    policy = tmp_path_factory.mktemp("policy") / "policy.yaml"
+    policy.write_text(f"version: 1\ncountries: {{default: {{deny: [{BLOCKED_COUNTRY}]}}}}\n")
+    everywhere = {"PARLEY_TRUSTED_PROXIES": "127.0.0.0/8", **UNMEASURED}
+    gateway = {
+        "GATEWAY_COUNTRY_DATABASE": str(country_database),
+        "GATEWAY_POLICY_FILE": str(policy),
+        "GATEWAY_USAGE_SECONDS": "1",
+        "GATEWAY_SHED_LAG_MS": "0",  # the machine may be busy with other tests
+    }
     quick = {"NOTIFY_RETRY_BASE_SECONDS": "1"}
-    async with Stack(chats=2, extra={"*": behind_a_proxy, "gateway": gateway, "notify-worker": quick}) as world:
+    async with Stack(chats=2, extra={"*": everywhere, "gateway": gateway, "notify-worker": quick}) as world:
         yield world

@@ -1,14 +1,15 @@
 """`docs/promises.md` and the tests speak of the same promises."""
 
 import ast
+import functools
 import re
-from collections.abc import Iterator
 
 from tests.architecture.tree import ROOT
 
 ROW = re.compile(r"^\| (?P<id>[A-Z]{1,2}\d+[a-z]?) \| (?P<promise>.+?) \| (?P<tests>.+?) \|$", re.MULTILINE)
 
 
+@functools.cache
 def promised() -> dict[str, tuple[str, str]]:
     rows = list(ROW.finditer((ROOT / "docs/promises.md").read_text()))
     found = {row["id"]: (row["promise"], row["tests"]) for row in rows}
@@ -16,14 +17,17 @@ def promised() -> dict[str, tuple[str, str]]:
     return found
 
 
-def marks() -> Iterator[tuple[str, str]]:
+@functools.cache
+def marks() -> list[tuple[str, str]]:
     """(id, file) of every `pytest.mark.promise(...)`, on tests, classes, parameters and modules alike."""
+    found: list[tuple[str, str]] = []
     for path in sorted((ROOT / "tests").rglob("test_*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "promise":
                 for argument in node.args:
                     assert isinstance(argument, ast.Constant), f"{path}: a promise id must be a literal"
-                    yield str(argument.value), str(path.relative_to(ROOT / "tests"))
+                    found.append((str(argument.value), str(path.relative_to(ROOT / "tests"))))
+    return found
 
 
 def test_every_promise_has_a_test() -> None:

@@ -60,8 +60,9 @@ async def open_api(settings_for: SettingsFor) -> OpenApi:
         app, lent = waiting.pop() if waiting else (create_app(await settings_for(**changed), lent), lent)
         lent.clock = clock
         async with client(app) as http:
-            # On a busy machine too the sign-ins of a test all get their turn.
+            # On a busy machine too the calls of a test all get their turn.
             app.state.kit.hasher.wait_seconds = 60.0
+            app.state.db.engine.pool._timeout = 60.0
             yield Api(http, app, clock)
         waiting.append((app, lent))
 

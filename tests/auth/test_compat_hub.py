@@ -133,7 +133,7 @@ async def test_signs_out_whatever_else_it_brings(aging: Api, header: str) -> Non
     assert answer.json() == refusal("TOKEN_REFRESH_FAILED", "Refresh token has been revoked")
 
 
-@pytest.mark.promise("K23")
+@pytest.mark.promise("K21", "K23")
 async def test_access_lasts_a_quarter_of_an_hour(aging: Api) -> None:
     person = await member(aging, HUB)
     said = claims(person.access)
@@ -143,6 +143,7 @@ async def test_access_lasts_a_quarter_of_an_hour(aging: Api) -> None:
     assert (answer.status_code, answer.json()) == (401, refusal("TOKEN_EXPIRED", "Access token has expired"))
 
 
+@pytest.mark.promise("K21")
 @pytest.mark.parametrize(
     ("header", "code"),
     [

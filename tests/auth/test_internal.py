@@ -33,6 +33,13 @@ async def test_profiles_of_those_who_exist_are_given(api: Api) -> None:
     assert (await api.events(one.id))[0][1]["profile"] == users[str(one.id)]
 
 
+async def test_profiles_are_given_by_number_too(api: Api) -> None:
+    one, _ = [await api.register() for _ in range(2)]
+    (user,) = (await api.get(f"/internal/users?id={one.id}", headers=as_service(api))).json()["users"]
+    answer = await api.get(f"/internal/users?number={user['number']}&number={1 << 60}", headers=as_service(api))
+    assert answer.json() == {"users": [user]}
+
+
 async def test_unconfirmed_registrations_do_not_exist(strict: Api) -> None:
     email = f"{uuid4().hex}@example.com"
     await strict.post("/api/v1/auth/register", {"email": email, "password": "correct horse battery"})
@@ -42,7 +49,17 @@ async def test_unconfirmed_registrations_do_not_exist(strict: Api) -> None:
 
 
 @pytest.mark.parametrize(
-    "query", ["", "?id=x", "?id=", "?id=1&id=2", "?" + "&".join(f"id={UUID(int=n)}" for n in range(501))]
+    "query",
+    [
+        "",
+        "?id=x",
+        "?id=",
+        "?number=x",
+        "?number=0",
+        f"?number={1 << 63}",
+        "?id=1&id=2",
+        "?" + "&".join(f"id={UUID(int=n)}" for n in range(501)),
+    ],
 )
 async def test_ids_that_are_none_are_refused(api: Api, query: str) -> None:
     assert (await api.get(f"/internal/users{query}", headers=as_service(api))).status_code == 422

@@ -177,6 +177,10 @@ async def test_circles_have_bounds(api: Api, query: dict[str, int]) -> None:
 @pytest.mark.promise("K43")
 async def test_one_looks_thirty_times_a_minute(api: Api) -> None:
     made, other = await at(api, 19, 10), await at(api, 19, 20)
-    answers = await asyncio.gather(*(api.get("/api/v1/users/nearby", made.access) for _ in range(31)))
-    assert sorted(a.status_code for a in answers) == [200] * 30 + [429]
+    statuses: list[int] = []
+    # Some at once. All at once would wait for one row for longer than a request may, on a machine that is busy.
+    for several in (10, 10, 11):
+        answers = await asyncio.gather(*(api.get("/api/v1/users/nearby", made.access) for _ in range(several)))
+        statuses += [answer.status_code for answer in answers]
+    assert sorted(statuses) == [200] * 30 + [429]
     assert (await api.get("/api/v1/users/nearby", other.access)).status_code == 200

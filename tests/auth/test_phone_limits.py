@@ -158,7 +158,7 @@ async def test_flood_of_requests_is_noted_without_a_row_for_each(phone: Phone) -
     assert {str(shown(answer)) for answer in answers} == {str(shown(answers[0]))}
     assert withheld("expensive") == before + 10
     rows = await phone.api.sql("SELECT data->'attempts' AS n FROM audit WHERE action = 'text.sent' AND ip = :ip", ip=ip)
-    assert [row.n for row in rows] == [1, 10]
+    assert sorted(row.n for row in rows) == [1, 10]
 
 
 @pytest.mark.promise("A14", "L1")

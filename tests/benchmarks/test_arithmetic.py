@@ -4,9 +4,9 @@ import math
 
 import pytest
 
-from benchmarks import cpu, report
+from benchmarks import cpu, report, slow
 from benchmarks.chat import RATES, Climb
-from benchmarks.harness import Options, Sample, Subject, alternate
+from benchmarks.harness import LoadFailed, Options, Sample, Subject, alternate
 from benchmarks.report import Section, Table
 from benchmarks.stats import Goal, Outcome, Spread, pair_ratios, percentile
 
@@ -120,3 +120,32 @@ class Steady:
 )
 def test_the_highest_rate_that_holds_is_found(side, highest):
     assert Climb(side, seconds=1.0)().rate == highest
+
+
+@pytest.mark.parametrize(
+    ("seconds", "limit", "closed"), [(["0", "1", "10"], 20, 10.0), (["0"], 20, 0.0), (["0", "19"], 20, math.inf)]
+)
+def test_slow_clients_are_gone_when_the_tool_stops_early(tmp_path, seconds, limit, closed):
+    page = tmp_path / "attack.csv"
+    lines = ["Seconds,Closed,Pending,Connected,Service Available", *(f"{each},0,0,20,20" for each in seconds)]
+    page.write_text("\n".join(lines))
+    assert slow.last_open(page, limit) == closed
+
+
+def test_slow_clients_that_nobody_wrote_down_are_no_result(tmp_path):
+    page = tmp_path / "attack.csv"
+    page.write_text("Seconds,Closed,Pending,Connected,Service Available\n")
+    with pytest.raises(LoadFailed):
+        slow.last_open(page, 20)
+
+
+def test_section_of_slow_clients_compares_round_by_round():
+    def sample(p99, closed=0.0):
+        return Sample(operations=100, wall=1.0, p50=1.0, p99=p99, extra={"closed": closed})
+
+    names = [attack.name for attack in slow.ATTACKS]
+    alone = {name: [sample(2.0), sample(4.0)] for name in names}
+    beside = {name: [sample(3.0, 10.0), sample(4.0, 12.0)] for name in names}
+    made = slow.section(alone, beside, 2)
+    assert [outcome.ratios for outcome in made.outcomes] == [[1.5, 1.0]] * 4 + [[10.0, 12.0]]
+    assert "Slow clients" in made.markdown()

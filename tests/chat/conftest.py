@@ -11,6 +11,7 @@ from chat_service.settings import Settings
 from deploy.local.servers import ValkeyServer
 from libs.db import Database
 from libs.redis import connect
+from libs.testing.clock import StillClock
 from tests.chat.nodes import Node, Person, register, running
 
 SettingsFor = Callable[..., Settings]
@@ -21,10 +22,23 @@ _FAST = {
     "send_burst": 10_000,
     "conversation_send_rate": 10_000,
     "conversation_send_burst": 10_000,
+    "change_rate": 10_000,
+    "change_burst": 10_000,
+    "sync_rate": 10_000,
     "frame_rate": 10_000,
     "frame_burst": 10_000,
+    "people_rate": 10_000,
+    "people_burst": 10_000,
     "sockets_per_user": 1_000,
+    "ungreeted_per_address": 10_000,
 }
+
+
+def fast_settings(**own: Any) -> SettingsFor:
+    def make(**changed: Any) -> Settings:
+        return Settings(**{**own, **_FAST, "auth_url": "http://127.0.0.1:9", **changed})
+
+    return make
 
 
 @pytest.fixture(scope="session")
@@ -33,14 +47,24 @@ async def chat_url(database_url: Callable[[str], Awaitable[str]]) -> str:
 
 
 @pytest.fixture(scope="session")
-async def settings_for(chat_url: str, redis_url: str, key_ring_path: Path) -> SettingsFor:
+async def settings_for(
+    chat_url: str, redis_url: str, key_ring_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> SettingsFor:
     """Settings without limits on speed, with changes."""
+    files = str(tmp_path_factory.mktemp("files"))
 
     def make(**changed: Any) -> Settings:
-        own = {"database_url": chat_url, "redis_url": redis_url, "key_ring": key_ring_path, **_FAST}
-        return Settings(**{**own, "auth_url": "http://127.0.0.1:9", **changed})
+        own = {
+            "database_url": chat_url,
+            "redis_url": redis_url,
+            "key_ring": key_ring_path,
+            **_FAST,
+            "attachment_store": files,
+        }
+        return Settings(**{**own, "auth_url": "http://127.0.0.1:9", "notify_url": "http://127.0.0.1:9", **changed})
 
     return make
+    return fast_settings(database_url=chat_url, redis_url=redis_url, key_ring=key_ring_path, attachment_store=files)
 
 
 @pytest.fixture(scope="session")
@@ -52,6 +76,19 @@ async def one(settings_for: SettingsFor) -> AsyncIterator[Node]:
 @pytest.fixture(scope="session")
 async def two(settings_for: SettingsFor) -> AsyncIterator[Node]:
     async with running(settings_for()) as node:
+        yield node
+
+
+@pytest.fixture(scope="session")
+def later() -> StillClock:
+    """The clock of `aging`."""
+    return StillClock()
+
+
+@pytest.fixture(scope="session")
+async def aging(settings_for: SettingsFor, later: StillClock) -> AsyncIterator[Node]:
+    """A process whose time goes by as a test says."""
+    async with running(settings_for(), later) as node:
         yield node
 
 
@@ -68,6 +105,16 @@ async def people(database: Database, issue_token: Callable[..., str]) -> People:
 
     async def make(count: int) -> list[Person]:
         return await register(database, count, issue_token)
+
+    return make
+
+
+@pytest.fixture
+async def lasting(database: Database, issue_token: Callable[..., str]) -> People:
+    """The same with tokens that outlast the days that a test lets go by."""
+
+    async def make(count: int) -> list[Person]:
+        return await register(database, count, lambda user_id: issue_token(user_id, exp=1 << 33))
 
     return make
 

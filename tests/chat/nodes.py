@@ -24,7 +24,9 @@ from chat_service.settings import Settings
 from libs.clock import Clock
 from libs.contracts.accounts import Profile
 from libs.db import Database
-from libs.testing.chat_client import ChatClient, Position
+from libs.tls import tls_context
+from parley_client import ChatClient, Position
+from tests.conftest import UNMEASURED
 
 
 def free_socket() -> socket.socket:
@@ -50,7 +52,7 @@ class Node:
     def __init__(self, url: str, app: FastAPI | None = None) -> None:
         self.url = url
         self.app = app
-        self.http = httpx2.AsyncClient(base_url=url, timeout=30, trust_env=False)
+        self.http = httpx2.AsyncClient(base_url=url, timeout=30, verify=tls_context(), trust_env=False)
 
     @property
     def socket_url(self) -> str:
@@ -103,7 +105,6 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
     listener = free_socket()
     config = uvicorn.Config(
         app,
-        http="httptools",
         ws_ping_interval=None,
         ws_per_message_deflate=False,
         # As in production: a shorter one closes idle connections just when a test writes to them.
@@ -118,6 +119,8 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
         await asyncio.sleep(0.01)
         if task.done():
             task.result()
+    # On a busy machine too each of those who come at once gets a connection.
+    app.state.db.engine.pool._timeout = 60.0
     node = Node(f"http://127.0.0.1:{listener.getsockname()[1]}", app)
     try:
         yield node
@@ -154,18 +157,23 @@ class Process:
 
 def environment(settings: Settings, port: int = 0) -> dict[str, str]:
     return {
+        **UNMEASURED,
         "CHAT_DATABASE_URL": settings.database_url.get_secret_value(),
         "REDIS_URL": settings.redis_url,
         "PARLEY_KEY_RING": str(settings.key_ring),
         "PARLEY_AUTH_URL": settings.auth_url,
         "PARLEY_LOG_LEVEL": "error",
         "CHAT_PORT": str(port),
+        "CHAT_ATTACHMENT_STORE": settings.attachment_store,
+        "CHAT_UNGREETED_PER_ADDRESS": "10000",
         "CHAT_FRAME_RATE": "10000",
         "CHAT_FRAME_BURST": "10000",
         "CHAT_SEND_RATE": "10000",
         "CHAT_SEND_BURST": "10000",
         "CHAT_CONVERSATION_SEND_RATE": "10000",
         "CHAT_CONVERSATION_SEND_BURST": "10000",
+        "CHAT_PEOPLE_RATE": "10000",
+        "CHAT_PEOPLE_BURST": "10000",
     }
 
 
@@ -208,6 +216,11 @@ async def register(db: Database, count: int, issue_token: Any, prefix: str = "us
     return people
 
 
+def shared(message: dict[str, Any]) -> dict[str, Any]:
+    """A message without what it is to one person alone."""
+    return {k: v for k, v in message.items() if k not in ("status", "is_read", "my_reactions", "saved")}
+
+
 async def assert_gap_free(database: Database, conversation: str, messages: int) -> None:
     """Stored once each, numbered without holes, in both counts."""
     async with database.transaction() as db:
@@ -236,3 +249,11 @@ async def talk(node: Node, person: Person, conversation: str, count: int, *, pau
 def complete(conversation: str, count: int) -> Callable[[ChatClient], bool]:
     """Whether a client has so many messages of a conversation."""
     return lambda c: len([e for e in c.events(f"c:{conversation}") if e["t"] == "message.new"]) >= count
+
+
+async def with_role(database: Database, conversation: str, person: Person, role: str) -> None:
+    async with database.transaction() as db:
+        await db.execute(
+            text("UPDATE member SET role = :role WHERE conversation_id = :c AND user_id = :u"),
+            {"role": role, "c": conversation, "u": person.id},
+        )

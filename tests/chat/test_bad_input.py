@@ -1,6 +1,8 @@
 """Bad input on every route gets the error of the conventions, never a 500."""
 
 import asyncio
+import re
+from collections.abc import Iterator
 from typing import Any
 from uuid import uuid4
 
@@ -8,26 +10,26 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from chat_service.app import create_app
-from chat_service.domain import ops
-from libs.testing.chat_client import Refused
-from tests.chat.conftest import People, SettingsFor
+from chat_service.domain import ops, requests
+from parley_client import Refused
+from tests.architecture.apps import apps
+from tests.chat.conftest import People
 from tests.chat.nodes import Node
 
-ROUTES = [
-    ("POST", "/conversations"),
-    ("GET", "/conversations"),
-    ("GET", "/conversations/{c}"),
-    ("PATCH", "/conversations/{c}"),
-    ("POST", "/conversations/{c}/members"),
-    ("GET", "/conversations/{c}/members"),
-    ("DELETE", "/conversations/{c}/members/{u}"),
-    ("POST", "/conversations/{c}/messages"),
-    ("GET", "/conversations/{c}/messages"),
-    ("POST", "/conversations/{c}/read"),
-    ("GET", "/messages/{m}"),
-    ("POST", "/ws-tickets"),
-]
+_SHORT = {"conversation_id": "c", "user_id": "u", "message_id": "m"}
+# Of the existing clients there are tests with their own shapes; an event stream does not end.
+_LEFT_OUT = ("/api/chat", "/api/v1/stream", "/api/v1/chat/")
+
+
+def _routes() -> Iterator[tuple[str, str]]:
+    """Of the API, with short names for ids."""
+    for path, operations in apps()["chat"].openapi()["paths"].items():
+        if path.startswith("/api/v1") and not path.startswith(_LEFT_OUT):
+            short = re.sub(r"\{(\w+)\}", lambda m: f"{{{_SHORT.get(m[1], 'x')}}}", path.removeprefix("/api/v1"))
+            yield from ((method.upper(), short) for method in operations)
+
+
+ROUTES = sorted(_routes())
 BODIES: list[bytes] = [
     b"",
     b"null",
@@ -80,7 +82,7 @@ QUERIES = [
 
 
 def fill(path: str, **ids: str) -> str:
-    return path.format(c=ids.get("c", str(uuid4())), u=ids.get("u", str(uuid4())), m=ids.get("m", str(uuid4())))
+    return path.format(**{name: ids.get(name, str(uuid4())) for name in "cumx"})
 
 
 def assert_refused(answer: Any) -> None:
@@ -88,22 +90,6 @@ def assert_refused(answer: Any) -> None:
     if answer.status_code >= 400:
         assert answer.headers["content-type"] == "application/problem+json"
         assert answer.json()["code"]
-
-
-def test_the_list_of_routes_is_complete(settings_for: SettingsFor) -> None:
-    described = create_app(settings_for()).openapi()["paths"]
-    paths = {
-        (method.upper(), path.removeprefix("/api/v1"))
-        for path, operations in described.items()
-        for method in operations
-    }
-    names = {"{c}": "{conversation_id}", "{u}": "{user_id}", "{m}": "{message_id}"}
-    listed = set()
-    for method, path in ROUTES:
-        for short, long in names.items():
-            path = path.replace(short, long)  # noqa: PLW2901
-        listed.add((method, path))
-    assert listed == paths
 
 
 @pytest.mark.parametrize(("method", "path"), [route for route in ROUTES if route[0] in ("POST", "PATCH")])
@@ -123,9 +109,9 @@ async def test_bad_ids_queries_and_tokens(one: Node, people: People, method: str
     for bad in ("x", "%00", "%ff", "0", "..", "1" * 500, "00000000-0000-0000-0000-00000000000g"):
         if "{" in path:
             assert_refused(
-                await one.call(ann, method, fill(path, c=bad, u=bad, m=bad), json={"content": "x", "seq": 1})
+                await one.call(ann, method, fill(path, c=bad, u=bad, m=bad, x=bad), json={"content": "x", "seq": 1})
             )
-    for query in QUERIES:
+    for query in QUERIES if method == "GET" else ():
         assert_refused(await one.call(ann, method, f"{fill(path, c=conversation)}?{query}", json={}))
     for token in ("", "x", "Bearer", "Bearer x", "Bearer a.b.c", "Basic eDp5", f"bearer {ann.token}x", "Bearer \xff"):
         answer = await one.http.request(
@@ -158,19 +144,22 @@ def test_parser_of_frames_gives_a_request_or_says_malformed(value: object) -> No
 
     line = json.dumps(value).encode("utf-8", "surrogatepass")
     try:
-        request = ops.parse(line)
-    except ops.Malformed:
+        request = requests.parse(line)
+    except requests.Malformed:
         return
     assert isinstance(request.op, str)
     assert isinstance(request.data, dict)
 
 
-@pytest.mark.parametrize("op", ["send", "sub", "unsub", "read", "typing", "ping", "auth"])
+@pytest.mark.parametrize("op", sorted(ops.OPS))
 async def test_bad_data_of_operations_is_refused_and_the_socket_stays(one: Node, people: People, op: str) -> None:
     [ann] = await people(1)
     conversation = await one.group(ann)
     values: list[Any] = [None, 7, "", "x", [], {}, True, -1, 1 << 70, "\x00", [[]], {"a": []}]
-    fields = ("content", "client_msg_id", "reply_to", "streams", "seq", "on", "token")
+    fields = (
+        *("content", "client_msg_id", "reply_to", "streams", "seq", "on", "token", "message_id", "conversation_ids"),
+        *("emoji", "version", "user_ids", "state", "since", "thread_root_id", "mentions", "attachments", "expires_at"),
+    )
     async with one.client(ann, conversation) as client:
         for stream in (f"c:{conversation}", f"c:{uuid4()}", "c:", "n", "", None):
             for value in values:

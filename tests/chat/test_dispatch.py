@@ -12,6 +12,7 @@ from chat_service.domain import dispatch, presence
 from libs.clock import Clock
 from libs.db import Database
 from tests.chat.conftest import People
+from tests.chat.files import change, uploaded
 from tests.chat.nodes import Node
 
 
@@ -106,3 +107,67 @@ async def test_several_workers_share_the_work(one: Node, people: People, databas
     await asyncio.gather(*(worker.step() for worker in workers))
     events = await settle(database, redis, conversation)
     assert sorted(event["seq"] for event in events) == list(range(1, 101))
+
+
+async def test_a_log_that_was_cut_by_hand_holds_nobody_up(
+    one: Node, people: People, database: Database, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ann, bob = await people(2)
+    conversation = await one.group(ann, bob)
+    await settle(database, redis, conversation)
+    monkeypatch.setattr(dispatch, "_BATCH", 2)
+    for content in ("lost", "lost too", "kept"):
+        said = await one.say(ann, conversation, content)
+    async with database.transaction() as db:
+        query = "DELETE FROM event WHERE conversation_id = :c AND message_id <> :m"
+        await db.execute(text(query), {"c": conversation, "m": said["id"]})
+    [event] = await settle(database, redis, conversation)
+    assert event["excerpt"] == "kept"
+
+
+@pytest.mark.promise("C17")
+async def test_of_a_reply_in_a_thread_its_followers_are_told_and_who_is_named(
+    one: Node, people: People, database: Database, redis: Redis
+) -> None:
+    ann, bob, cid, dan = await people(4)
+    conversation = await one.group(ann, bob, cid, dan)
+    root = await one.say(ann, conversation, "root")
+    await settle(database, redis, conversation)
+    await one.say(bob, conversation, "aside", thread_root_id=root["id"], mentions={"user_ids": [str(cid.id)]})
+    await one.say(bob, conversation, "aloud", thread_root_id=root["id"], also_in_conversation=True)
+    [_, aside, aloud] = await settle(database, redis, conversation)
+    assert set(aside["away"]) == {str(ann.id), str(cid.id)}
+    assert set(aloud["away"]) == {str(ann.id), str(cid.id), str(dan.id)}
+
+
+async def test_nobody_is_told_of_what_is_deleted_before_its_turn(
+    one: Node, people: People, database: Database, redis: Redis
+) -> None:
+    ann, bob = await people(2)
+    conversation = await one.group(ann, bob)
+    said = await one.say(ann, conversation, "too fast", mentions={"all": True})
+    await change(database, "message", "id = :id", {"id": said["id"]}, deleted_at=Clock().now(), content="")
+    assert await settle(database, redis, conversation) == []
+
+
+async def test_who_has_blocked_the_sender_is_not_told(
+    one: Node, people: People, database: Database, redis: Redis
+) -> None:
+    ann, bob, cid = await people(3)
+    conversation = await one.group(ann, bob, cid)
+    async with database.transaction() as db:
+        query = text("INSERT INTO block (user_id, blocked_id, created_at) VALUES (:bob, :ann, :now)")
+        await db.execute(query, {"bob": bob.id, "ann": ann.id, "now": Clock().now()})
+    await one.say(ann, conversation, "hello", mentions={"user_ids": [str(bob.id)]})
+    [event] = await settle(database, redis, conversation)
+    assert (event["away"], event["mentioned"]) == ([str(cid.id)], [])
+
+
+async def test_of_a_message_without_words_the_file_is_named(
+    one: Node, people: People, database: Database, redis: Redis
+) -> None:
+    ann, bob = await people(2)
+    conversation = await one.group(ann, bob)
+    await one.say(ann, conversation, "", attachments=[await uploaded(database, ann, "image", name="sea.png")])
+    [event] = await settle(database, redis, conversation)
+    assert event["excerpt"] == "sea.png"

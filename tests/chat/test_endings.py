@@ -2,21 +2,23 @@
 
 import asyncio
 import contextlib
+import json
 import signal
+from urllib.parse import urlsplit
 from uuid import UUID
 
 import pytest
 from redis.asyncio import Redis
 from sqlalchemy import text
 
-from chat_service.domain import connections
+from chat_service.domain import backlog
 from chat_service.domain.dispatch import Dispatcher
 from chat_service.domain.sending import LANES, Writer
 from chat_service.settings import Settings
 from libs.clock import Clock
 from libs.db import Database
 from libs.lanes import Lanes
-from libs.testing.chat_client import ChatClient, Closed
+from parley_client import ChatClient, Closed
 from tests.chat.conftest import People
 from tests.chat.nodes import Node, assert_gap_free, complete, process, talk
 
@@ -101,6 +103,39 @@ async def test_sigterm_says_goaway_and_answers_what_was_begun(
     assert set(acknowledged) <= stored
 
 
+@pytest.mark.promise("C67", "G37")
+async def test_half_closed_socket_is_told_to_come_back(left: Node, people: People) -> None:
+    """A gateway that stops hangs up its half; the client behind it still reads."""
+    [ann] = await people(1)
+    conversation = await left.group(ann)
+    url = urlsplit(left.url)
+    reader, writer = await asyncio.open_connection(url.hostname, url.port)
+    writer.write(
+        b"GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+        b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: chat.v1\r\n\r\n"
+    )
+    await reader.readuntil(b"\r\n\r\n")
+    hello = {"op": "hello", "i": 1, "d": {"v": 1, "token": ann.token}}
+    send = {"op": "send", "i": 2, "s": f"c:{conversation}", "d": {"content": "the last word"}}
+    for frame in (hello, send):
+        text_ = json.dumps(frame).encode()
+        # A mask of zeros changes nothing.
+        writer.write(b"\x81\xfe" + len(text_).to_bytes(2, "big") + bytes(4) + text_)
+    await reader.readuntil(b"hb_ms")
+    writer.write_eof()
+    async with asyncio.timeout(20):
+        said = await reader.read()
+    writer.close()
+    assert b"goaway" in said
+    assert said.endswith((4000).to_bytes(2, "big") + b"the server restarts")
+    # What was begun is finished first.
+    page = (await left.call(ann, "GET", f"/conversations/{conversation}/messages")).json()
+    assert [message["content"] for message in page["results"]] == ["the last word"]
+    async with asyncio.timeout(20):
+        while left.context.hub.users.get(ann.id):
+            await asyncio.sleep(0.05)
+
+
 @pytest.mark.promise("C49")
 async def test_reader_that_stops_costs_bounded_memory_and_nobody_else(
     left: Node, people: People, monkeypatch: pytest.MonkeyPatch
@@ -114,7 +149,7 @@ async def test_reader_that_stops_costs_bounded_memory_and_nobody_else(
         while not session.closed:
             await left.context.writer.send(UUID(conversation), ann.id, content="x" * 9_000)
             count += 1
-            assert session.backlog_bytes <= connections.MAX_BYTES
+            assert session.backlog_bytes <= backlog.MAX_BYTES
             assert count < 5_000
         assert session.backlog_bytes == 0
         await lively.until(complete(conversation, count), patience=30)
@@ -140,7 +175,7 @@ async def test_typing_is_dropped_first_for_a_slow_reader(left: Node, people: Peo
             session.push(b"x" * 5_000)
         before = session.backlog_bytes
         session.push_ephemeral(b"typing")
-        assert session.backlog_bytes == before > connections.MAX_BYTES // 4
+        assert session.backlog_bytes == before > backlog.MAX_BYTES // 4
         client.abort()
 
 

@@ -1,5 +1,6 @@
 """Of somebody whose account is gone nothing stays but an id."""
 
+import json
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -158,3 +159,42 @@ async def test_who_was_never_seen_is_erased_without_failure(database: Database) 
     await erasure.work(database, Clock())
     async with database.transaction() as db:
         assert await db.scalar(text("SELECT count(*) FROM erasure")) == 0
+
+
+@pytest.mark.promise("C62")
+async def test_requests_blocks_and_all_that_was_ones_own_go(one: Node, people: People, database: Database) -> None:
+    ann, bob, cid = await people(3)
+    await one.call(bob, "POST", "/interests", json={"to_user": str(ann.id), "message": "a secret"})
+    await one.call(bob, "PUT", f"/blocks/{cid.id}")
+    await erase(database, bob)
+    assert (await read(one, ann, "/interests"))["results"] == []
+    async with database.transaction() as db:
+        for table, column in (("interest", "from_user_id"), ("block", "user_id"), ("thread_member", "user_id")):
+            found = text(f"SELECT count(*) FROM {table} WHERE {column} = :u")
+            assert await db.scalar(found, {"u": bob.id}) == 0, table
+
+
+@pytest.mark.promise("C62")
+async def test_reactions_go_and_those_of_others_stay(one: Node, people: People, database: Database) -> None:
+    ann, bob = await people(2)
+    conversation = await one.group(ann, bob)
+    said = await one.say(ann, conversation, "Good?")
+    async with database.transaction() as db:
+        row = "INSERT INTO reaction VALUES (:c, :m, :u, 'y', now())"
+        for person in (ann, bob):
+            await db.execute(text(row), {"c": conversation, "m": said["id"], "u": person.id})
+        counted = text(
+            """UPDATE message SET reactions = '{"y": 2}', forwarded_from = CAST(:f AS jsonb) WHERE id = :m"""
+        )
+        origin = {
+            "message_id": said["id"],
+            "conversation_id": conversation,
+            "sender": {"id": str(bob.id), "username": bob.name, "display_name": bob.name, "avatar_url": None},
+            "sent_at": "2026-01-01T00:00:00Z",
+        }
+        await db.execute(counted, {"m": said["id"], "f": json.dumps(origin)})
+    await erase(database, bob)
+    shown = await read(one, ann, f"/messages/{said['id']}")
+    assert shown["reactions"] == [{"emoji": "y", "count": 1}]
+    assert shown["forwarded_from"]["sender"]["display_name"] == "Deleted account"
+    assert bob.name not in str(shown)

@@ -7,8 +7,8 @@ from uuid import uuid4
 
 import pytest
 
-from libs.testing.chat_client import Refused
 from libs.testing.clock import FakeClock
+from parley_client import Refused
 from tests.chat.conftest import People, SettingsFor
 from tests.chat.nodes import Node, running
 
@@ -17,8 +17,9 @@ async def test_message_is_answered_as_it_is_read_later(one: Node, two: Node, peo
     ann, bob = await people(2)
     conversation = await one.group(ann, bob)
     said = await one.say(ann, conversation, "Hello, wörld ✓ 👋")
+    assert (await two.call(ann, "GET", f"/messages/{said['id']}")).json() == said
     read = (await two.call(bob, "GET", f"/messages/{said['id']}")).json()
-    assert read == said
+    assert read == {**said, "is_read": False, "status": "delivered"}
     assert (read["seq"], read["message_type"], read["reply_to"]) == (1, "text", None)
     assert read["sender"] == {
         "id": str(ann.id),
@@ -123,11 +124,17 @@ async def test_reply_quotes_a_message_of_the_same_conversation_only(one: Node, p
     conversation, other = await one.group(ann, bob), await one.group(ann, bob)
     said = await one.say(ann, conversation, "q" * 300)
     reply = await one.say(bob, conversation, "yes", reply_to=said["id"])
-    assert reply["reply_to"] == {"id": said["id"], "seq": 1, "sender_id": str(ann.id), "content": "q" * 200}
+    assert reply["reply_to"] == {
+        "id": said["id"],
+        "seq": 1,
+        "sender_id": str(ann.id),
+        "content": "q" * 200,
+        "deleted": False,
+    }
     path = f"/conversations/{other}/messages"
     answer = await one.call(bob, "POST", path, json={"content": "no", "reply_to": said["id"]})
     assert answer.status_code == 422
-    assert (await one.call(bob, "GET", f"/messages/{reply['id']}")).json() == reply
+    assert (await one.call(bob, "GET", f"/messages/{reply['id']}")).json().items() >= reply.items()
 
 
 async def test_pages_lead_through_the_history_both_ways(one: Node, people: People) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from functools import partial
 from uuid import UUID, uuid4
 
 import pytest
@@ -13,7 +14,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
+from chat_service.domain import profiles
 from chat_service.worker import HANDLERS
+from libs import calls
 from libs.clock import Clock
 from libs.contracts.accounts import Profile
 from libs.contracts.events import Event
@@ -120,3 +123,23 @@ async def test_newer_profile_replaces_an_older_one_and_never_the_reverse(databas
     assert await hear("UserUpdated", 3, "third") == "third"
     assert await hear("UserUpdated", 2, "second") == "third"
     assert await hear("UserRegistered", 1, "first") == "third"
+
+
+async def test_those_of_whom_too_little_was_kept_are_asked_for(node: Node, auth: Auth, database: Database) -> None:
+    known, unknown = auth.add(), uuid4()
+    async with database.transaction() as db:
+        for user_id in (known, unknown):
+            old = (
+                "INSERT INTO profile (user_id, number, username, display_name, version) VALUES (:u, 1, 'old', 'old', 0)"
+            )
+            await db.execute(text(old), {"u": user_id})
+    assert node.app is not None
+    ask = partial(calls.profiles, node.app.state.auth)
+    auth.asked.clear()
+    for _ in range(2):
+        await profiles.refresh(database, ask)
+    assert [sorted(ids) for ids in auth.asked] == [sorted([str(known), str(unknown)])]
+    async with database.transaction() as db:
+        query = text("SELECT username FROM profile WHERE user_id = ANY (:ids) ORDER BY user_id = :known")
+        names = (await db.scalars(query, {"ids": [known, unknown], "known": known})).all()
+    assert names == ["old", auth.profiles[str(known)].username]

@@ -138,14 +138,14 @@ async def test_what_is_noted_while_the_worker_looks_is_looked_at_next(people: Pe
     await teller.redis.zadd(presence.TO_SEE, {str(ann.id): teller.clock.ms()})
     later = teller.clock.ms() + 50_000
 
-    away = presence.away
+    states = presence.states
 
     async def noting(redis: Redis, users: Any) -> Any:
         await redis.zadd(presence.TO_SEE, {str(ann.id): later})
-        return await away(redis, users)
+        return await states(redis, users)
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(presence, "away", noting)
+        patched.setattr(presence, "states", noting)
         await teller.sightings.step()
     assert await teller.redis.zscore(presence.TO_SEE, str(ann.id)) == later
 

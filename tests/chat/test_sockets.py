@@ -14,10 +14,10 @@ from redis.asyncio import Redis
 from chat_service.domain import sessions
 from libs import revocation
 from libs.keys import KeyRing
-from libs.testing.chat_client import ChatClient, Closed, Refused
 from libs.testing.clock import FakeClock
 from libs.testing.tokens import access_claims
 from libs.tokens import Issuer
+from parley_client import ChatClient, Closed, Refused
 from tests.chat.conftest import People, SettingsFor
 from tests.chat.nodes import Node, Person, running
 
@@ -121,13 +121,6 @@ async def test_bad_token_is_refused_and_the_socket_closed(one: Node, token: Any)
         with pytest.raises(Refused):
             await client.request("hello", data={"v": 1, "token": token})
         assert (await client.until_closed()).code == 4401
-
-
-async def test_socket_without_the_subprotocol_is_told_which(one: Node) -> None:
-    async with opened(one, subprotocols=[]) as client:
-        closed = await client.until_closed()
-    assert closed.code == 4500
-    assert "chat.v1" in closed.reason
 
 
 async def test_socket_without_hello_is_closed(one: Node, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,9 +8,9 @@ from sqlalchemy import text
 
 from chat_service.domain.log import MOST
 from libs.db import Database
-from libs.testing.chat_client import Position, Refused
+from parley_client import Position, Refused
 from tests.chat.conftest import People, SettingsFor
-from tests.chat.nodes import Node, running
+from tests.chat.nodes import Node, running, shared
 
 
 def numbers(events: list[dict[str, object]]) -> list[object]:
@@ -64,7 +64,7 @@ async def test_client_resumes_on_another_process_with_exactly_what_it_missed(
         await one.say(ann, conversation, "and on")
         await client.push("message.new", content="and on")
         events = client.events(stream)
-        assert [e["d"] for e in events[:-1]] == missed
+        assert [e["d"] for e in events[:-1]] == [shared(each) for each in missed]
         assert numbers(events) == list(range(3, 34))
         assert (client.duplicates, client.gaps) == (0, [])
         latest = client.positions[stream]

@@ -12,6 +12,8 @@ from uuid import uuid4
 import httpx2
 from websockets.asyncio.client import ClientConnection, connect
 
+from libs.tls import tls_context
+
 _addresses = itertools.count(1)
 
 
@@ -30,7 +32,9 @@ class Person:
         self.id = ""
         self.token = ""
         self.refresh = ""
-        self.http = httpx2.AsyncClient(base_url=url, headers={"X-Forwarded-For": fresh_address()}, timeout=20)
+        self.http = httpx2.AsyncClient(
+            base_url=url, headers={"X-Forwarded-For": fresh_address()}, timeout=20, verify=tls_context()
+        )
 
     async def __aenter__(self) -> Self:
         return self

@@ -3,7 +3,7 @@
 import pytest
 
 from deploy.local.stack import Stack
-from libs.testing.chat_client import ChatClient, Refused
+from parley_client import ChatClient, Refused
 from tests.e2e.people import Person
 
 

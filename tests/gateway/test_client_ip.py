@@ -62,6 +62,7 @@ def test_hop_may_have_a_port_and_other_spellings(hop: str, expected: str) -> Non
         "fe80::1%eth0",
         "1.2.3.4:",
         "1.2.3.4:999999",
+        "1.2.3.4:65536",
         "1.2.3.4:x",
         "[::1",
         "[::1]x",
@@ -112,3 +113,60 @@ async def test_several_lines_of_any_spelling_are_one_chain(door: Door) -> None:
 async def test_huge_chain_is_too_large(door: Door) -> None:
     answer = await door.ask("/api/v1/messages", X_Forwarded_For="1.1.1.1," * 3000)
     assert answer.status == 431
+
+
+CLOUDFLARE = ["198.41.128.0/17", "2606:4700::/32"]
+
+
+def via_cloudflare(peer: str, forwarded: str | None, *connecting: str) -> tuple[str, bool]:
+    """Who it is, and whether nonsense was said."""
+    callers = Callers(TRUSTED, cloudflare=CLOUDFLARE)
+    chain = [] if forwarded is None else [forwarded.encode()]
+    found = callers.resolve(peer, chain, [value.encode() for value in connecting])
+    return found.text, found.garbled
+
+
+@pytest.mark.promise("G3")
+@pytest.mark.parametrize(
+    ("peer", "forwarded", "connecting", "expected"),
+    [
+        ("198.41.128.1", None, "203.0.113.9", "203.0.113.9"),
+        ("198.41.128.1", "9.9.9.9", "203.0.113.9", "203.0.113.9"),
+        ("2606:4700::1", None, "2001:DB8::9", "2001:db8::9"),
+        ("::ffff:198.41.128.1", None, "::ffff:203.0.113.9", "203.0.113.9"),
+        # Behind a proxy of ours that Cloudflare calls.
+        ("10.0.0.1", "9.9.9.9, 198.41.128.1", "203.0.113.9", "203.0.113.9"),
+        ("10.0.0.1", "9.9.9.9, 198.41.128.1, 10.0.0.2", "203.0.113.9", "203.0.113.9"),
+        # From anywhere else it is somebody's invention.
+        ("192.0.2.1", None, "203.0.113.9", "192.0.2.1"),
+        ("192.0.2.1", "198.41.128.1", "203.0.113.9", "192.0.2.1"),
+        ("10.0.0.1", None, "203.0.113.9", "10.0.0.1"),
+        ("10.0.0.1", "192.0.2.1", "203.0.113.9", "192.0.2.1"),
+        ("10.0.0.1", "198.41.128.1, 192.0.2.1", "203.0.113.9", "192.0.2.1"),
+        ("198.41.128.1", "9.9.9.9", None, "198.41.128.1"),
+    ],
+)
+def test_word_of_cloudflare_counts_from_its_own_addresses_only(
+    peer: str, forwarded: str | None, connecting: str | None, expected: str
+) -> None:
+    assert via_cloudflare(peer, forwarded, *([connecting] if connecting else [])) == (expected, False)
+
+
+@pytest.mark.promise("G3")
+@pytest.mark.parametrize(
+    "connecting",
+    [[""], ["unknown"], ["203.0.113.9, 203.0.113.10"], ["203.0.113.9:1"], ["203.0.113.9", "203.0.113.10"], ["0x7f.1"]],
+)
+def test_nonsense_of_cloudflare_leaves_the_other_rule(connecting: list[str]) -> None:
+    assert via_cloudflare("10.0.0.1", "9.9.9.9, 198.41.128.1", *connecting) == ("198.41.128.1", True)
+    assert via_cloudflare("198.41.128.1", "9.9.9.9", *connecting) == ("198.41.128.1", True)
+    assert via_cloudflare("192.0.2.1", None, *connecting) == ("192.0.2.1", False)
+
+
+@pytest.mark.promise("G3")
+async def test_field_of_cloudflare_is_read_where_it_is_configured_and_passes_nowhere(open_door: Start) -> None:
+    for networks, expected in (([], "127.0.0.1"), (["127.0.0.1/32"], "203.0.113.9")):
+        door = await open_door(trusted_proxies=[], cloudflare_networks=networks)
+        await door.ask("/api/v1/messages", CF_Connecting_IP="203.0.113.9")
+        assert door.service.last.get("x-forwarded-for") == expected
+        assert "cf-connecting-ip" not in door.service.last.names()

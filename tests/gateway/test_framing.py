@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from tests.gateway.conftest import Door, Start
-from tests.gateway.wire import OK, Seen, Service
+from tests.gateway.wire import OK, Counts, Seen, Service
 
 HOST = b"Host: api.example.com\r\n"
 TARGET = b"/api/v1/messages"
@@ -220,15 +220,7 @@ async def test_declared_body_over_the_limit_is_refused_before_it_is_sent(door: D
 @pytest.mark.promise("W8")
 async def test_chunks_over_the_limit_never_reach_the_service(open_door: Start) -> None:
     door = await open_door(max_body_bytes=100_000)
-    got = 0
-
-    async def count(_: Service, seen: Seen, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-        nonlocal got
-        while data := await reader.read(1 << 16):
-            got += len(data)
-        return False
-
-    door.service.behave = count
+    door.service.behave = counts = Counts()
     client = await door.connect()
     await client.send(post(CHUNKED))
     for _ in range(30):
@@ -236,7 +228,7 @@ async def test_chunks_over_the_limit_never_reach_the_service(open_door: Start) -
     answer = await client.answer()
     assert (answer.status, answer["connection"]) == (413, "close")
     assert await client.closed()
-    assert got <= 102_000
+    assert counts.got <= 102_000
 
 
 @pytest.mark.promise("W8")

@@ -1,13 +1,16 @@
-"""The gateway's own pages: the description of the whole API, and the health of the whole."""
+"""The gateway's own pages and answers: the description of the whole API, and what every answer carries."""
 
+import asyncio
 import json
 import re
 
 import pytest
+from prometheus_client import REGISTRY
 
 from gateway.domain.documents import merge
 from tests.gateway.conftest import Door, Start
-from tests.gateway.wire import Service, answers
+from tests.gateway.test_health import service_with
+from tests.gateway.wire import Answer, answers
 
 
 def document(service: str, **schemas: object) -> bytes:
@@ -35,11 +38,6 @@ def document(service: str, **schemas: object) -> bytes:
             },
         }
     ).encode()
-
-
-async def service_with(body: bytes, status: str = "200 OK") -> Service:
-    head = f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-    return await Service(behave=answers(head.encode() + body)).start()
 
 
 async def test_documents_of_the_services_become_one(open_door: Start) -> None:
@@ -90,6 +88,7 @@ async def test_service_with_a_broken_document_is_unavailable(open_door: Start, b
     await broken.stop()
 
 
+@pytest.mark.promise("K34", "K44")
 @pytest.mark.parametrize("path", ["/api/v1/docs", "/api/v1/docs/", "/swagger", "/swagger/", "/api/v1/redoc"])
 async def test_page_loads_nothing_from_elsewhere(door: Door, path: str) -> None:
     answer = await door.ask(path)
@@ -122,95 +121,66 @@ async def test_own_page_keeps_the_connection_and_the_id(door: Door) -> None:
         assert (answer.status, answer["x-request-id"]) == (200, "made-by-proxy")
 
 
-@pytest.mark.promise("G28")
-@pytest.mark.parametrize("path", ["/api/v1/health", "/api/v1/health/"])
-async def test_whole_is_healthy_when_every_service_is(open_door: Start, path: str) -> None:
-    door = await open_door()
+TIMES = ("x-request-duration", "x-query-time")
+
+
+def assert_complete(answer: Answer) -> None:
+    """What every answer on `/api/v1` carries."""
+    for name in TIMES:
+        assert re.fullmatch(r"\d+\.\d{3}s", answer[name]), name
+        assert len(answer.all(name)) == 1
+    assert answer["x-database-queries"].isdecimal()
+    assert "default-src 'self'" in answer["content-security-policy"]
+    assert (answer["x-xss-protection"], answer["x-content-type-options"]) == ("1; mode=block", "nosniff")
+    assert answer["x-frame-options"] == "DENY"
+    assert answer["referrer-policy"] == "strict-origin-when-cross-origin"
+
+
+@pytest.mark.promise("K34")
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [("/api/v1/docs/", 200), ("/api/v1/health/", 200), ("/api/v1/nothing/", 404), ("/api/v1/messages//", 400)],
+)
+async def test_own_answers_have_times_and_security_headers(door: Door, path: str, status: int) -> None:
     answer = await door.ask(path)
-    body = json.loads(answer.body)
-    assert answer.status == 200
-    assert body["status"] == "healthy"
-    assert body["services"] == {"auth": "healthy", "chat": "healthy", "notify": "healthy"}
-    assert body["timestamp"].endswith("Z")
-    assert {seen.target for seen in door.service.seen} == {"/health/ready"}
+    assert answer.status == status
+    assert_complete(answer)
 
 
-@pytest.mark.promise("G28")
-async def test_whole_is_unhealthy_when_one_service_is_not(open_door: Start) -> None:
-    unready = await service_with(b"{}", "503 Service Unavailable")
-    door = await open_door(chat_urls=[unready.url], notify_urls=["http://127.0.0.1:9"])
-    answer = await door.ask("/api/v1/health")
-    body = json.loads(answer.body)
-    assert (answer.status, body["status"]) == (503, "unhealthy")
-    assert body["services"] == {"auth": "healthy", "chat": "unhealthy", "notify": "unhealthy"}
-    await unready.stop()
+@pytest.mark.promise("K34")
+async def test_refusal_says_how_long_it_took(open_door: Start) -> None:
+    async def never(*_: object) -> bool:
+        await asyncio.Event().wait()
+        return False
+
+    door = await open_door(answer_seconds=0.2)
+    door.service.behave = never
+    answer = await door.ask("/api/v1/messages")
+    assert answer.status == 504
+    assert_complete(answer)
+    assert float(answer["x-request-duration"].rstrip("s")) >= 0.2
 
 
-def ready(database: str) -> bytes:
-    return json.dumps({"status": "ready", "checks": {"database": database}}).encode()
+@pytest.mark.promise("K34")
+async def test_times_of_a_service_are_passed_on(door: Door) -> None:
+    measured = b"X-Request-Duration: 0.123s\r\nX-Database-Queries: 5\r\nX-Query-Time: 0.045s\r\n"
+    door.service.behave = answers(b"HTTP/1.1 200 OK\r\n%sContent-Length: 0\r\n\r\n" % measured)
+    answer = await door.ask("/api/v1/messages/")
+    assert_complete(answer)
+    assert [answer[name] for name in (*TIMES, "x-database-queries")] == ["0.123s", "0.045s", "5"]
 
 
-@pytest.mark.promise("K22")
-async def test_health_for_the_hub(open_door: Start) -> None:
-    answer = await (await open_door()).ask("/health")
-    services = {"database": "connected", "redis": "connected"}
-    assert (answer.status, json.loads(answer.body)) == (200, {"status": "ok", "services": services})
+async def test_answers_and_the_time_of_services_are_counted(door: Door) -> None:
+    def counted() -> list[float]:
+        answered = {"route": "/api/v1/messages", "status": "200"}
+        samples = (
+            REGISTRY.get_sample_value("parley_gateway_requests_total", answered),
+            REGISTRY.get_sample_value("parley_gateway_upstream_seconds_count", {"owner": "chat"}),
+            REGISTRY.get_sample_value("parley_gateway_upstream_seconds_bucket", {"owner": "chat", "le": "+Inf"}),
+        )
+        return [sample or 0.0 for sample in samples]
 
-
-@pytest.mark.promise("K22")
-async def test_health_for_the_hub_without_a_database(open_door: Start) -> None:
-    unready = await service_with(ready("down"), "503 Service Unavailable")
-    answer = await (await open_door(chat_urls=[unready.url])).ask("/health")
-    services = {"database": "disconnected", "redis": "connected"}
-    body = {"status": "error", "error": "Service unavailable", "details": "database", "services": services}
-    assert (answer.status, json.loads(answer.body)) == (503, body)
-    await unready.stop()
-
-
-@pytest.mark.promise("K22")
-async def test_health_for_the_hub_names_a_service_that_is_away(open_door: Start) -> None:
-    answer = await (await open_door(chat_urls=["http://127.0.0.1:9"])).ask("/health")
-    assert (answer.status, json.loads(answer.body)["details"]) == (503, "chat")
-
-
-@pytest.mark.promise("K51")
-async def test_health_for_rooms(open_door: Start) -> None:
-    door = await open_door()
-    answer = await door.ask("/health/")
-    assert (answer.status, json.loads(answer.body)) == (200, {"status": "healthy", "database": True, "redis": True})
-    answer = await door.ask("/health/", Accept="text/plain")
-    assert (answer.status, answer.body) == (200, b"OK")
-
-
-@pytest.mark.promise("K51")
-async def test_health_for_rooms_without_a_database(open_door: Start) -> None:
-    unready = await service_with(ready("down"), "503 Service Unavailable")
-    answer = await (await open_door(auth_urls=[unready.url])).ask("/health/", Accept="text/plain")
-    body = {"status": "unhealthy", "database": False, "redis": True}
-    assert (answer.status, json.loads(answer.body)) == (503, body)
-    await unready.stop()
-
-
-async def test_flood_of_health_checks_does_not_reach_the_services(open_door: Start) -> None:
-    door = await open_door()
-    for _ in range(10):
-        await door.ask("/health")
-    assert len(door.service.seen) <= 6
-
-
-@pytest.mark.promise("G28")
-async def test_gateway_is_ready_with_redis_and_a_service(open_door: Start) -> None:
-    door = await open_door(notify_urls=["http://127.0.0.1:9"])
-    assert (await door.ask("/health/ready")).status == 200
-    alone = await open_door(**{name: ["http://127.0.0.1:9"] for name in ("auth_urls", "chat_urls", "notify_urls")})
-    answer = await alone.ask("/health/ready")
-    assert answer.status == 503
-    assert json.loads(answer.body)["checks"] == {"redis": "up", "upstreams": "down"}
-    assert (await alone.ask("/health/live")).status == 200
-
-
-@pytest.mark.promise("G18")
-async def test_gateway_without_redis_says_so(open_door: Start) -> None:
-    door = await open_door(redis_url="redis://127.0.0.1:9/0", wait=False)
-    assert json.loads((await door.ask("/health/ready")).body)["checks"]["redis"] == "down"
-    assert (await door.ask("/api/v1/messages")).status == 200
+    before = counted()
+    for _ in range(3):
+        assert (await door.ask("/api/v1/messages")).status == 200
+    assert counted() == [count + 3 for count in before]

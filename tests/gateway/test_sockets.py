@@ -1,12 +1,17 @@
 """Sockets: judged before the upgrade, bytes afterwards."""
 
 import asyncio
+from uuid import uuid4
 
 import pytest
+from redis.asyncio import Redis
 from websockets.asyncio.client import connect
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
+from gateway.routes import socket
+from libs import revocation
+from tests.conftest import IssueToken
 from tests.gateway.conftest import Door, Start
 from tests.gateway.wire import Client, Seen, Service
 
@@ -108,6 +113,42 @@ async def test_what_the_client_sends_early_is_not_lost(door: Door) -> None:
     await client.send(upgrade() + b"early")
     await client.head()
     assert await client.reader.readexactly(10) == b"helloearly"
+
+
+@pytest.mark.promise("G23")
+@pytest.mark.parametrize("place", ["query", "header", "protocol", "cookie"])
+async def test_socket_of_an_ended_session_is_cut_where_the_service_did_not_close_it(
+    open_door: Start, issue_token: IssueToken, redis: Redis, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    monkeypatch.setattr(socket, "_REVOKED_SECONDS", 1.0)
+    door = await open_door(cors_origins=[GOOD])
+    session = str(uuid4())
+
+    async def opened(token: str) -> Client:
+        carried = {
+            "query": (f"/ws/?a=b&token={token}", ""),
+            "header": ("/ws/", f"Authorization: Bearer {token}\r\n"),
+            "protocol": ("/ws/", f"Sec-WebSocket-Protocol: chat.v1, bearer, {token}\r\n"),
+            "cookie": ("/ws/", f"Origin: {GOOD}\r\nCookie: __Host-at={token}\r\n"),
+        }
+        client = await door.connect()
+        await client.send(upgrade(*carried[place]))
+        assert (await client.head())[0] == 101
+        assert await client.reader.readexactly(5) == b"hello"
+        return client
+
+    door.service.behave = echo
+    revoked, other = await opened(issue_token(sid=session)), await opened(issue_token())
+    await revocation.publish_session(redis, session)
+    async with asyncio.timeout(30):
+        while not door.core.revocations.ended(session):
+            await asyncio.sleep(0.01)
+    # The service has its time to say why.
+    revoked.writer.write(b"4504")
+    assert await revoked.reader.readexactly(4) == b"4504"
+    assert await revoked.closed()
+    other.writer.write(b"still here")
+    assert await other.reader.readexactly(10) == b"still here"
 
 
 async def test_half_closed_tunnel_delivers_the_rest(door: Door) -> None:
@@ -212,24 +253,3 @@ async def test_new_sockets_of_one_address_are_limited(open_door: Start, caller: 
         await client.send(upgrade(fields=f"X-Forwarded-For: {caller}\r\n"))
         found.append((await client.head())[0])
     assert found == [101, 101, 429]
-
-
-@pytest.mark.promise("G37")
-async def test_stopping_gateway_ends_tunnels_and_finishes_answers(open_door: Start) -> None:
-    door = await open_door()
-    tunnel = await joined(door)
-    asked = asyncio.Event()
-
-    async def slow(_: Service, seen: Seen, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-        asked.set()
-        await asyncio.sleep(0.3)
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ndone")
-        return True
-
-    door.service.behave = slow
-    running = asyncio.create_task(door.ask("/api/v1/messages"))
-    await asked.wait()
-    door.server.should_exit = True
-    answer = await running
-    assert (answer.body, answer["connection"]) == (b"done", "close")
-    assert await tunnel.closed()

@@ -1,6 +1,7 @@
 """Tokens at the edge: a bad one goes no further, and one that was revoked is refused at the very next request."""
 
 import asyncio
+import time
 from uuid import uuid4
 
 import pytest
@@ -41,6 +42,15 @@ async def test_bad_token_is_refused_at_the_door(
     assert code in answer.body
     assert answer["www-authenticate"] == "Bearer"
     assert door.service.seen == []
+
+
+@pytest.mark.promise("G20", "W13")
+@pytest.mark.parametrize("claim", ["iat", "nbf"])
+async def test_clock_that_is_a_little_ahead_keeps_nobody_out(door: Door, issue_token: IssueToken, claim: str) -> None:
+    now = int(time.time())
+    assert await ask(door, issue_token(**{claim: now + 20})) == 200
+    # Far beyond what clocks of one deployment may differ by.
+    assert await ask(door, issue_token(**{claim: now + 120})) == 401
 
 
 @pytest.mark.promise("L10")
@@ -116,7 +126,7 @@ async def test_bad_cookie_is_for_the_service_to_judge(door: Door, issue_token: I
 
 @pytest.mark.promise("A61")
 async def test_api_token_counts_by_itself_and_by_address(open_door: Start) -> None:
-    door = await open_door(limit_user="3/h")
+    door = await open_door(limit_user="3/h by account")
     one, two = "pat_" + "a" * 43, "pat_" + "b" * 43
     assert [await ask(door, one) for _ in range(4)] == [200, 200, 200, 429]
     assert await ask(door, two) == 200
@@ -124,7 +134,7 @@ async def test_api_token_counts_by_itself_and_by_address(open_door: Start) -> No
 
 @pytest.mark.promise("A48")
 async def test_browser_and_program_of_one_user_share_a_limit(open_door: Start, issue_token: IssueToken) -> None:
-    door = await open_door(limit_user="2/h")
+    door = await open_door(limit_user="2/h by account")
     token = issue_token()
     assert (await door.ask(ANSWER, Cookie=f"__Host-at={token}")).status == 200
     assert await ask(door, token) == 200
@@ -174,13 +184,13 @@ async def test_ended_session_stays_ended_without_redis(open_door: Start, issue_t
         door = await open_door(redis_url=server.url)
         other = Redis.from_url(server.url)
         await revocation.publish_session(other, session)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while session not in door.core.revocations._sessions:
                 await asyncio.sleep(0.01)
         await other.flushall()
         await other.aclose()
         assert await ask(door, token) == 401
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while door.core.pipe.connected:
             await asyncio.sleep(0.01)
     assert await ask(door, token) == 401

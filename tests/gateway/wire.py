@@ -111,6 +111,32 @@ def answers(raw: bytes, *, close: bool = False) -> Behaviour:
     return behave
 
 
+def begins(raw: bytes) -> Behaviour:
+    """These bytes, and then nothing more, for as long as anybody waits."""
+
+    async def behave(_: "Service", seen: Seen, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        seen.body = await read_body(seen, reader)
+        writer.write(raw)
+        await reader.read()
+        return False
+
+    return behave
+
+
+@dataclass
+class Counts:
+    """A behaviour: reads whatever comes, counts its bytes and says nothing."""
+
+    got: int = 0
+
+    async def __call__(
+        self, _service: "Service", _seen: Seen, reader: asyncio.StreamReader, _writer: asyncio.StreamWriter
+    ) -> bool:
+        while data := await reader.read(1 << 16):
+            self.got += len(data)
+        return False
+
+
 @dataclass
 class Service:
     """An HTTP server that believes everything, as a service behind a gateway may."""

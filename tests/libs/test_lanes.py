@@ -68,3 +68,34 @@ async def test_a_connection_that_died_before_is_no_matter(lanes: Lanes) -> None:
     async with lanes.transaction() as fetch:
         await fetch("INSERT INTO lane_notes VALUES ($1)", "one")
     assert await notes(lanes) == ["one"]
+
+
+async def test_who_waits_too_long_for_a_connection_is_told_so(
+    database_url: Callable[[str], Awaitable[str]],
+) -> None:
+    lanes = Lanes("auth", await database_url("auth"), 1, wait_seconds=0.1)
+    busy = asyncio.create_task(lanes.fetch("SELECT pg_sleep(0.5)"))
+    await asyncio.sleep(0)
+    refused = await asyncio.gather(*(lanes.fetch("SELECT 1") for _ in range(5)), return_exceptions=True)
+    assert [type(error) for error in refused] == [Unavailable] * 5
+    with pytest.raises(Unavailable):
+        await write(lanes, "SELECT 1")
+    await busy
+    assert (await lanes.fetch("SELECT 2 AS two"))[0]["two"] == 2
+    await lanes.close()
+
+
+async def test_plans_are_made_anew_while_tables_grow(lanes: Lanes) -> None:
+    """A function that is called immutable and is not is called when a statement is planned, and never else."""
+    await lanes.fetch("CREATE SEQUENCE plans")
+    await lanes.fetch(
+        "CREATE FUNCTION planned() RETURNS bigint IMMUTABLE LANGUAGE plpgsql"
+        " AS $$ BEGIN RETURN nextval('plans'); END $$"
+    )
+    try:
+        made = [(await lanes.fetch("SELECT planned() AS n"))[0]["n"] for _ in range(70)]
+        assert made[0] < made[-1]
+        assert len(set(made)) == 4  # the first, and those of runs 16, 32 and 64 of the connection
+    finally:
+        await lanes.fetch("DROP FUNCTION planned")
+        await lanes.fetch("DROP SEQUENCE plans")

@@ -1,6 +1,7 @@
 """What an operator sees: traces where a collector is named, slow statements, metrics on their own port."""
 
 import asyncio
+import socket
 import sys
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from sqlalchemy import text
 from structlog.testing import capture_logs
 
 from deploy.local.ports import free_port
+from libs import metrics
 from libs.db import Database
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -92,3 +94,19 @@ async def test_metrics_have_a_port_of_their_own() -> None:
     finally:
         process.kill()
         await process.wait()
+
+
+@pytest.mark.promise("G37", "O7")
+async def test_successor_takes_the_port_of_metrics_when_it_is_free() -> None:
+    port = free_port()
+    taken = socket.create_server(("127.0.0.1", port))
+    metrics.expose("127.0.0.1", port, patient=True)
+    taken.close()
+    async with httpx2.AsyncClient() as http, asyncio.timeout(30):
+        while True:
+            try:
+                answer = await http.get(f"http://127.0.0.1:{port}/metrics")
+                break
+            except httpx2.TransportError:
+                await asyncio.sleep(0.05)
+    assert "parley_http_requests_total" in answer.text

@@ -159,6 +159,9 @@ def test_token_errors_in_the_words_of_each_family() -> None:
 def test_limits_and_bad_json_in_the_words_of_each_family() -> None:
     status, body = shape(Family.HUB, RateLimited(7))
     assert (status, body["error"]["retryable"], body["error"]["details"]["retryAfter"]) == (429, True, 7)
+    known = RateLimited(7, allowed=(20, 60))
+    assert shape(Family.HUB, known)[1]["error"]["details"] == {"limit": 20, "windowMs": 60_000, "retryAfter": 7}
+    assert shape(Family.CANONICAL, known)[1]["details"] == {"limit": 20, "window_seconds": 60, "retry_after": 7}
     assert shape(Family.SENDER, RateLimited(7))[1]["code"] == "throttled"
     assert shape(Family.SENDER, MalformedBody())[1]["error"] == "JSON parse error"
     assert shape(Family.HUB, MalformedBody())[1]["message"] == "Request body is not valid JSON"

@@ -73,6 +73,26 @@ async def test_same_answers_as_without_it(method: str, path: str) -> None:
     assert await ask(_app(directory=True)) == await ask(_app(directory=False))
 
 
+async def test_a_name_is_no_id() -> None:
+    names = APIRouter()
+
+    @names.get("/messages/saved")
+    async def read_saved() -> str:
+        return "saved"
+
+    @names.delete("/messages/{message}")
+    async def delete_message(message: str) -> str:
+        return f"deleted {message}"
+
+    app = FastAPI()
+    app.router.routes.extend(names.routes)
+    app.router.middleware_stack = Directory(app.router)
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://test") as client:
+        refused = await client.delete("/messages/saved")
+        assert (refused.status_code, refused.headers["allow"]) == (405, "GET")
+        assert (await client.delete("/messages/other")).json() == "deleted other"
+
+
 async def test_finds_it_without_the_search(monkeypatch: pytest.MonkeyPatch) -> None:
     app = _app(directory=True)
 

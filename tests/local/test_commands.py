@@ -68,6 +68,12 @@ async def test_clean_refuses_while_a_launcher_runs(tmp_path: Path) -> None:
     assert state.folder.exists()
 
 
+def test_restart_without_a_stack_says_so(tmp_path: Path) -> None:
+    finished = parley(tmp_path / "state", "restart")
+    assert finished.returncode == 1
+    assert "Parley does not run" in finished.stderr
+
+
 def test_clean_asks_first(tmp_path: Path) -> None:
     state = State(tmp_path / "state")
     assert parley(state.folder, "clean").stdout == "There is nothing to remove.\n"
@@ -92,7 +98,7 @@ def test_help_needs_the_standard_library_alone() -> None:
         check=False,
     )
     assert finished.returncode == 0, finished.stderr
-    for command in ("up", "test", "bench", "migrate", "logs", "clean", "auth chat notify gateway"):
+    for command in ("up", "restart", "test", "bench", "migrate", "logs", "clean", "auth chat notify gateway"):
         assert command in finished.stdout
 
 

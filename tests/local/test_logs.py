@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from deploy.local.errors import LocalError
-from deploy.local.logs import Follower, Painter, show, time_of
+from deploy.local.logs import Follower, Painter, complaints, show, time_of
 
 
 def entry(time: str, event: str, **fields: object) -> str:
@@ -96,3 +96,13 @@ def test_colours_only_on_a_terminal_that_wants_them(monkeypatch: pytest.MonkeyPa
 )
 def test_lines_without_a_time_have_none(line: str) -> None:
     assert time_of(line) is None
+
+
+def test_complaints_are_warnings_and_lines_of_others(tmp_path: Path) -> None:
+    lines = [
+        entry("14:04:29.000001", "fine"),
+        entry("14:04:30.000001", "failed", level="error", exception="Traceback\n  in work\nValueError: 1"),
+        "Killed",
+    ]
+    (tmp_path / "chat.log").write_text("\n".join(lines) + "\n")
+    assert complaints(tmp_path) == ["chat | 14:04:30.000 error   failed ValueError: 1", "chat | Killed"]

@@ -1,11 +1,13 @@
 import asyncio
 import os
 import signal
+import socket
 import sys
 from pathlib import Path
 
 import pytest
 
+from deploy.local import ports
 from deploy.local.errors import ProcessError
 from deploy.local.processes import Process
 
@@ -150,3 +152,119 @@ async def test_the_program_ends_when_its_supervisor_is_killed(tmp_path: Path) ->
     os.kill(process._supervisor.pid, signal.SIGKILL)
     assert await gone(process.pid)
     await process.stop()
+
+
+INHERITING = """
+import os, select, signal, socket, sys, time
+told = []
+signal.signal(signal.SIGTERM, lambda *_: told.append(True))
+listener = socket.socket(fileno=int(os.environ["PARLEY_LISTEN_FD"]))
+listener.setblocking(False)
+if "PARLEY_READY_FD" in os.environ:
+    STARTING
+    os.write(int(os.environ["PARLEY_READY_FD"]), b"ready")
+while not told:
+    if select.select([listener], [], [], 0.05)[0]:
+        try:
+            connection, _ = listener.accept()
+        except BlockingIOError:
+            continue
+        connection.sendall(str(os.getpid()).encode())
+        connection.close()
+listener.close()
+time.sleep(LEAVING)
+"""
+
+
+def inheriting(folder: Path, port: int, *, starting: str = "pass", leaving: float = 0.0) -> Process:
+    script = INHERITING.replace("STARTING", starting).replace("LEAVING", str(leaving))
+    return python(script, folder, listen=(ports.HOST, port))
+
+
+async def who(port: int) -> int:
+    """The pid of whoever answers. Raises where nobody does."""
+    reader, writer = await asyncio.open_connection(ports.HOST, port)
+    async with asyncio.timeout(20):
+        said = await reader.read()
+    writer.close()
+    return int(said)
+
+
+@pytest.mark.promise("G37")
+async def test_successor_takes_over_and_no_connection_is_refused(tmp_path: Path) -> None:
+    port = ports.free_port()
+    process = inheriting(tmp_path, port)
+    await process.start()
+    answered, stop = [], asyncio.Event()
+
+    async def knock() -> None:
+        while not stop.is_set():
+            answered.append(await who(port))
+
+    knocking = [asyncio.create_task(knock()) for _ in range(3)]
+    pids = [process.pid]
+    for _ in range(3):
+        await process.replace()
+        pids.append(process.pid)
+    assert await gone(*(pid for pid in pids[:3] if pid))
+    before = len(answered)
+    async with asyncio.timeout(20):
+        while len(answered) < before + 10:
+            await asyncio.sleep(0.01)
+    stop.set()
+    await asyncio.gather(*knocking)
+    assert len(set(pids)) == 4
+    assert set(answered) <= set(pids)
+    assert answered[-1] == process.pid
+    await process.stop()
+    with pytest.raises(ConnectionRefusedError):
+        await who(port)
+
+
+@pytest.mark.promise("G37")
+@pytest.mark.parametrize("starting", ["sys.exit(3)", "time.sleep(600)"])
+async def test_successor_that_does_not_come_up_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, starting: str
+) -> None:
+    monkeypatch.setattr("deploy.local.processes._READY_SECONDS", 2.0)
+    port = ports.free_port()
+    process = inheriting(tmp_path, port, starting=starting)
+    await process.start()
+    pid = process.pid
+    for _ in range(2):
+        with pytest.raises(ProcessError, match="program was not replaced"):
+            await process.replace()
+    assert (process.pid, await who(port)) == (pid, pid)
+    await process.stop()
+
+
+async def test_stop_waits_for_what_was_replaced(tmp_path: Path) -> None:
+    process = inheriting(tmp_path, ports.free_port(), leaving=0.5)
+    await process.start()
+    first = process.pid
+    await process.replace()
+    assert first
+    await process.stop()
+    assert not alive(first)
+
+
+async def test_port_of_a_program_that_was_killed_is_closed(tmp_path: Path) -> None:
+    port = ports.free_port()
+    process = inheriting(tmp_path, port)
+    await process.start()
+    await process.replace()
+    process.kill()
+    with pytest.raises(ConnectionRefusedError):
+        await who(port)
+
+
+async def test_taken_port_is_told(tmp_path: Path) -> None:
+    with socket.create_server((ports.HOST, 0)) as other:
+        process = inheriting(tmp_path, other.getsockname()[1])
+        with pytest.raises(ProcessError, match=r"could not be started.*in use"):
+            await process.start()
+
+
+async def test_program_that_does_not_run_is_not_replaced(tmp_path: Path) -> None:
+    with pytest.raises(ProcessError, match="does not run"):
+        await inheriting(tmp_path, ports.free_port()).replace()

@@ -18,7 +18,7 @@ from tests.local.test_processes import gone
 NAMES = ["sandbox", "auth", "chat", "chat-2", "notify", "auth-worker", "chat-worker", "notify-worker", "gateway"]
 
 STAND_IN = """
-import http.server, json, os, sys
+import http.server, json, os, socket, sys
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.send_response(200)
@@ -31,8 +31,14 @@ if sys.argv[1:2] == ["fail"]:
     sys.exit("it cannot be done")
 if sys.argv[1:2] == ["hello"]:
     sys.exit(print("hello from", prefix, os.environ.get(prefix + "_DATABASE_URL", "")[:13]))
+inherited = os.environ.get("PARLEY_LISTEN_FD")
 port = int(os.environ[prefix + "_PORT"]) or int(os.environ[prefix + "_METRICS_PORT"])
-http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler).serve_forever()
+server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler, bind_and_activate=not inherited)
+if inherited:
+    server.socket = socket.socket(fileno=int(inherited))
+if "PARLEY_READY_FD" in os.environ:
+    os.write(int(os.environ["PARLEY_READY_FD"]), b"ready")
+server.serve_forever()
 """
 
 
@@ -106,6 +112,18 @@ async def test_killed_process_comes_back_at_its_address(stack: Stack) -> None:
     assert stack.address("chat-2") == address
     assert stack.process("chat-2").pid != pid
     assert told(stack, "chat-2")["CHAT_MARK"] == "second"
+
+
+@pytest.mark.promise("G37")
+@pytest.mark.parametrize("name", ["gateway", "chat-2", "chat-worker", "sandbox"])
+async def test_process_is_renewed_where_it_is(stack: Stack, name: str) -> None:
+    pid = stack.process(name).pid
+    await stack.renew(name)
+    assert stack.is_running(name)
+    assert stack.process(name).pid != pid
+    assert await gone(pid or 0)
+    if name in stack.addresses.requests:
+        told(stack, name)
 
 
 async def test_killed_server_comes_back(stack: Stack) -> None:

@@ -89,6 +89,35 @@ def test_commands_of_a_service_run_beside_it(up: Up) -> None:
     assert finished.returncode == 0, finished.stderr
 
 
+def restarted(up: Up, *names: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "deploy.local", "restart", *names],
+        cwd=CHECKOUT,
+        env=environment(up.state),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.mark.promise("G37")
+def test_restart_renews_what_is_named_and_its_address_stays(up: Up) -> None:
+    url = json.loads((up.state / "running.json").read_text())["url"]
+    finished = restarted(up, "gateway", "notify-worker")
+    assert (finished.returncode, finished.stderr) == (0, "")
+    assert finished.stdout.splitlines() == ["gateway runs anew", "notify-worker runs anew"]
+    with urllib.request.urlopen(f"{url}/health", timeout=10) as answer:
+        assert answer.status == 200
+
+
+def test_restart_of_what_is_not_there_says_what_is(up: Up) -> None:
+    finished = restarted(up, "gatway")
+    assert finished.returncode == 1
+    assert "There is no process gatway. There are: " in finished.stderr
+    assert "gateway" in finished.stderr
+
+
 @pytest.mark.promise("O12")
 async def test_ctrl_c_leaves_nothing_and_the_data_stays(up: Up) -> None:
     running = json.loads((up.state / "running.json").read_text())

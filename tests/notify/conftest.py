@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -19,9 +20,14 @@ from libs.redis import connect
 from libs.testing.clients import client
 from libs.testing.clock import FakeClock
 from notify_service.app import create_app
+from tests.notify.asking import TOKEN, MakeBot, Person
+from tests.notify.chats import Outside
 from tests.notify.world import SMTP_PASSWORD, SMTP_USER, Producer, World
 
-AsUser = Callable[..., "Person"]
+_people = count(500_001)
+_bots = count(1)
+
+AsUser = Callable[..., Person]
 OpenWorld = Callable[..., AbstractAsyncContextManager[World]]
 
 
@@ -63,6 +69,18 @@ async def own_world(open_world: OpenWorld, postgres: PostgresServer) -> AsyncIte
 
 
 @pytest.fixture(scope="session")
+async def sandbox() -> AsyncIterator[Sandbox]:
+    """The providers alone, for tests of channels."""
+    async with Sandbox(Options(smtp=SmtpOptions(SMTP_USER, SMTP_PASSWORD), http_port=0, smtp_port=0)) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def sandbox_url(sandbox: Sandbox) -> str:
+    return f"http://127.0.0.1:{sandbox.http_port}"
+
+
+@pytest.fixture(scope="session")
 async def api(world: World) -> AsyncIterator[httpx2.AsyncClient]:
     async with client(create_app(world.settings())) as http:
         yield http
@@ -80,31 +98,51 @@ def clock() -> FakeClock:
 
 
 @pytest.fixture
-async def aging(world: World, clock: FakeClock, issue_token: Callable[..., str]) -> AsyncIterator["Person"]:
+async def aging(world: World, clock: FakeClock, issue_token: Callable[..., str]) -> AsyncIterator[Person]:
     """Somebody whose calls go to an app with a clock to set, with a token for the week."""
     async with client(create_app(world.settings(), clock)) as http:
         yield Person(http, issue_token(exp=int(clock.seconds()) + 7 * 86_400))
 
 
-class Person:
-    def __init__(self, http: httpx2.AsyncClient, token: str) -> None:
-        self._http = http
-        self._headers = {"Authorization": f"Bearer {token}"}
+@pytest.fixture(scope="session")
+async def telegram(world: World) -> AsyncIterator[Outside]:
+    url = f"http://127.0.0.1:{world.sandbox.http_port}"
+    async with httpx2.AsyncClient(base_url=url, trust_env=False) as http:
+        yield Outside(http, "telegram")
 
-    async def call(self, method: str, path: str, **options: Any) -> httpx2.Response:
-        headers = {**self._headers, **options.pop("headers", {})}
-        return await self._http.request(method, f"/api/v1{path}", headers=headers, **options)
 
-    async def get(self, path: str, **params: Any) -> Any:
-        answer = await self.call("GET", path, params=params)
-        assert answer.status_code == 200, answer.text
-        return answer.json()
+@pytest.fixture
+def admin(as_user: Any) -> Person:
+    person: Person = as_user(roles=["admin"])
+    return person
 
-    async def notify(self, title: str = "Done", **body: Any) -> Any:
-        given = {"title": title, "message": "It is done.", **body}
-        answer = await self.call("POST", "/notifications", json=given)
+
+@pytest.fixture
+def make_bot(world: World, telegram: Outside, admin: Person) -> MakeBot:
+    """`await make_bot(daily_limit=2)`: an account of its own; returns its name."""
+
+    async def make(**given: Any) -> str:
+        number = next(_bots)
+        body = {
+            "name": f"bot-{number}",
+            "provider": "telegram",
+            "config": {"base_url": f"http://127.0.0.1:{world.sandbox.http_port}/telegram"},
+            "secrets": {"token": TOKEN},
+            **given,
+        }
+        answer = await admin.call("POST", "/accounts", json=body)
         assert answer.status_code == 201, answer.text
-        return answer.json()
+        return f"bot-{number}"
 
-    async def unread(self) -> int:
-        return int((await self.get("/notifications/unread_count"))["unread_count"])
+    return make
+
+
+@pytest.fixture
+async def bot(make_bot: MakeBot) -> str:
+    return await make_bot()
+
+
+@pytest.fixture
+async def chat(telegram: Outside) -> str:
+    """Somebody who has pressed Start."""
+    return str((await telegram.order("chats", id=next(_people)))["id"])

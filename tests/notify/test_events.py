@@ -163,3 +163,25 @@ async def test_open_socket_hears_of_a_message_while_its_owner_was_away(world: Wo
         await world.say(ada)
         heard = await eventually(lambda: live.get_message(timeout=1))
     assert b'"unread_count":2' in heard["data"]
+
+
+async def test_a_mention_is_a_kind_of_its_own_told_once(world: World, as_user: Any) -> None:
+    ada, grace = await world.register(), await world.register()
+    said = await world.say(ada, grace, conversation_type="group", conversation_name="Tea", mentioned=[ada.user_id])
+    await world.chat.emit(said)
+    await world.ended(ada)
+    await world.ended(grace)
+    assert [n["category"] for n in await inbox(as_user, world, ada)] == ["mention", "account"]
+    assert [n["category"] for n in await inbox(as_user, world, grace)] == ["message", "account"]
+    assert [mail.subject for mail in world.mails(ada)] == ["Grace Hopper mentioned you in Tea"]
+    assert [mail.subject for mail in world.mails(grace)] == ["New message from Grace Hopper in Tea"]
+
+
+async def test_mails_of_messages_can_be_off_and_those_of_mentions_on(world: World, as_user: Any) -> None:
+    ada = await world.register()
+    me = as_user(ada.user_id)
+    await me.call("PATCH", "/preferences", json={"email": {"categories": {"message": False}}})
+    await world.say(ada, excerpt="plain")
+    await world.say(ada, excerpt="named", mentioned=[ada.user_id])
+    rows = await world.ended(ada, 2)
+    assert sorted((row["category"], row["state"]) for row in rows) == [("mention", "sent"), ("message", "suppressed")]

@@ -5,9 +5,13 @@ import pytest
 
 async def test_everything_is_on_until_switched_off(as_user: Any) -> None:
     await as_user().call("PATCH", "/preferences", json={"email": {"enabled": False}})
-    assert await as_user().get("/preferences") == {
-        "email": {"enabled": True, "categories": {"account": True, "message": True}, "always_sent": ["security"]}
+    on = {
+        "enabled": True,
+        "categories": {"account": True, "mention": True, "message": True},
+        "always_sent": ["security"],
     }
+    channels = ("email", "push", "sms", "telegram", "webpush", "whatsapp")
+    assert await as_user().get("/preferences") == {**dict.fromkeys(channels, on), "quiet_hours": None}
 
 
 @pytest.mark.promise("N55")
@@ -19,7 +23,7 @@ async def test_switches_change_alone_and_stay(as_user: Any) -> None:
     assert changed.status_code == 200
     assert (await me.get("/preferences"))["email"] == {
         "enabled": False,
-        "categories": {"account": True, "build": True, "message": False},
+        "categories": {"account": True, "build": True, "mention": True, "message": False},
         "always_sent": ["security"],
     }
 
@@ -33,7 +37,7 @@ async def test_security_mails_cannot_be_switched_off(as_user: Any) -> None:
 
 async def test_number_of_categories_is_bounded(as_user: Any) -> None:
     me = as_user()
-    many = {f"category_{n}": False for n in range(47)}
+    many = {f"category_{n}": False for n in range(46)}
     assert (await me.call("PATCH", "/preferences", json={"email": {"categories": many}})).status_code == 200
     more = {"email": {"categories": {"one_too_many": True}}}
     assert (await me.call("PATCH", "/preferences", json=more)).status_code == 422
@@ -44,7 +48,7 @@ async def test_number_of_categories_is_bounded(as_user: Any) -> None:
     [
         {"email": {"enabled": "perhaps"}}, {"email": {"categories": {"*": False}}},
         {"email": {"categories": {"A b": True}}},
-        {"email": {"categories": ["message"]}}, {"sms": {"enabled": False}}, {"email": None}, [],
+        {"email": {"categories": ["message"]}}, {"slack": {"enabled": False}}, {"email": None}, [],
         {"email": {"categories": {f"c{n}": True for n in range(51)}}},
     ],
 )  # fmt: skip

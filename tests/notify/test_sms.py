@@ -7,11 +7,17 @@ from uuid import uuid4
 
 import httpx2
 import pytest
+from pydantic import ValidationError
 
 from deploy.local import ports
-from notify_service.domain.channels import CannotRender, ErrorClass, Message
-from notify_service.domain.channels.sms import Account, Nowhere, Seat, Sms, classify, judge
+from deploy.sandbox.server import Sandbox
+from notify_service.domain.channels import CannotRender, Channel, ErrorClass, Message
+from notify_service.domain.channels.http import Answer, Call, unanswered
+from notify_service.domain.channels.sms import PROVIDER, Account, Nowhere, Sms, judge, problems
+from notify_service.domain.content import Content
 from notify_service.settings import Settings
+from tests.notify.offering import message as offered
+from tests.notify.offering import opened, send
 from tests.notify.world import SMS_TOKEN, World
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -108,7 +114,7 @@ async def test_without_a_provider_a_text_fails_and_says_why(own_world: World, ph
     ],
 )  # fmt: skip
 def test_status_has_its_meaning(status: int, headers: dict[str, str], meaning: ErrorClass, pause: Any) -> None:
-    outcome = judge(httpx2.Response(status, headers=headers, text="the prose of +491511234567"))
+    outcome = judge(Answer(status, httpx2.Headers(headers), b"the prose of +491511234567"))
     assert (outcome.error, outcome.code, outcome.pause_seconds) == (meaning, str(status), pause)
 
 
@@ -122,26 +128,28 @@ def test_status_has_its_meaning(status: int, headers: dict[str, str], meaning: E
     ],
 )  # fmt: skip
 def test_silence_is_ambiguous_once_the_message_was_written(error: httpx2.HTTPError, meaning: ErrorClass) -> None:
-    assert classify(error).error is meaning
+    assert unanswered(error).error is meaning
 
 
 @pytest.mark.parametrize("body", ["", "[]", '{"id": 7}', '{"id": "a\\u0000b"}', "\ufffd"])
 def test_answer_without_an_id_is_an_answer(body: str) -> None:
-    outcome = judge(httpx2.Response(200, text=body))
+    outcome = judge(Answer(200, {}, body.encode()))
     assert (outcome.error, outcome.provider_id) == (None, None)
 
 
 async def test_provider_that_is_not_there_blames_the_account(world: World) -> None:
-    seat = Seat(Account(f"http://127.0.0.1:{ports.free_port()}/", SMS_TOKEN, "Parley"))
-    assert (await seat.send("", b"{}")).error is ErrorClass.UNREACHABLE
-    await seat.close()
+    line = Sms(Account(f"http://127.0.0.1:{ports.free_port()}/", SMS_TOKEN, "Parley")).line()
+    assert (
+        await line.send("", [Call(f"http://127.0.0.1:{ports.free_port()}/", b"{}")])
+    ).error is ErrorClass.UNREACHABLE
+    await line.close()
 
 
 async def test_wrong_token_blames_the_account(world: World) -> None:
     account = Account(f"http://127.0.0.1:{world.sandbox.http_port}/sms/messages", "wrong", "Parley")
-    seat = Seat(account)
-    assert (await seat.send("", b"{}")).error is ErrorClass.AUTH
-    await seat.close()
+    line = Sms(account).line()
+    assert (await line.send("", [Call(account.url, b"{}")])).error is ErrorClass.AUTH
+    await line.close()
     assert "wrong" not in repr(account)
 
 
@@ -160,3 +168,40 @@ def test_nothing_is_rendered_for_nobody() -> None:
 def test_provider_that_is_no_address_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match="sms_url"):
         Settings(sms_url=url, environment="development")
+
+
+def gateway(url: str, **changed: Any) -> Channel:
+    config = {"url": f"{url}/sms/messages", "sender": "Parley", **changed}
+    return opened(PROVIDER, config, {"token": SMS_TOKEN})
+
+
+@pytest.mark.promise("N23")
+async def test_content_is_texted_once_however_often_it_is_offered(
+    sandbox: Sandbox, sandbox_url: str, phone: str
+) -> None:
+    delivery = uuid4()
+    channel = gateway(sandbox_url)
+    for _ in range(2):
+        outcome = await send(channel, phone, delivery=delivery, html="<p>Grüße</p>", subject="Hello")
+        assert (outcome.error, outcome.provider_id) == (None, f"sms-{delivery}")
+    assert [text.text for text in sandbox.texts.newest_first(phone)] == ["Hello\n\nGrüße"]
+    assert (channel.capability.idempotency, channel.capability.interchangeable) == ("native", True)
+
+
+@pytest.mark.promise("N23")
+def test_text_of_more_than_so_many_segments_is_refused(sandbox_url: str, phone: str) -> None:
+    with pytest.raises(CannotRender, match="too_long"):
+        gateway(sandbox_url, most_segments=2).render(offered(phone, Content(text="a" * 307)))
+    gateway(sandbox_url, most_segments=2).render(offered(phone, Content(text="a" * 306)))
+    with pytest.raises(CannotRender, match="no_text"):
+        gateway(sandbox_url).render(offered(phone, Content(reaction={"message_id": "m", "emoji": ""})))
+    assert [each.field for each in problems(Content(media={"kind": "image", "url": "https://a.test/a.png"}))] == [
+        "content.text"
+    ]
+
+
+def test_token_is_not_shown_where_it_is_wrong() -> None:
+    for wrong in ({"token": ["s3cret"]}, {"tokken": "s3cret"}):
+        with pytest.raises(ValidationError) as refused:
+            PROVIDER.secrets.model_validate(wrong)
+        assert "s3cret" not in str(refused.value)

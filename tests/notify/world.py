@@ -167,6 +167,7 @@ class World:
             "sms_url": f"http://127.0.0.1:{self.sandbox.http_port}/sms/messages",
             "sms_token": SMS_TOKEN,
             "mail_from": "Parley <parley@example.test>",
+            "private_networks": True,
             "smtp_timeout_seconds": 10,
             "retry_base_seconds": 0.05,
             "retry_cap_seconds": 0.2,
