@@ -86,7 +86,9 @@ def _message(copy: LocalCopy, data: Data) -> None:
 def _grow(root: Data, seq: int, at: str) -> None:
     """A reply says how long its thread is."""
     if seq > ((root.get("thread") or {}).get("last_seq") or 0):
-        root["thread"] = {"root_id": root["id"], "seq": None, "last_seq": seq, "last_reply_at": at}
+        # Of a message that began one, the rest is the same for all.
+        mine = {"root_id": root["id"], "seq": None, "also_in_conversation": False}
+        root["thread"] = {**mine, "last_seq": seq, "last_reply_at": at}
 
 
 def _requote(copy: LocalCopy, data: Data) -> None:

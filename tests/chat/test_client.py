@@ -56,6 +56,19 @@ async def test_copy_follows_what_others_write(one: Node, two: Node, people: Peop
         assert chat.user_id == str(ann.id)
 
 
+@pytest.mark.promise("C42")
+async def test_copy_knows_how_long_threads_are(one: Node, two: Node, people: People) -> None:
+    ann, bob = await people(2)
+    conversation_id = await one.group(ann, bob)
+    root = await one.say(bob, conversation_id, "who is in?")
+    async with chatting(one, ann) as chat:
+        conversation = await chat.follow(conversation_id)
+        for shown in (False, True):
+            more = {"thread_root_id": root["id"], "also_in_conversation": shown}
+            await two.say(bob, conversation_id, "in a thread", **more)
+            await same(conversation, chat)
+
+
 async def test_copy_follows_members_and_names(one: Node, people: People) -> None:
     ann, bob, carol = await people(3)
     conversation_id = await one.group(ann, bob)

@@ -55,7 +55,7 @@ async def auth(key_ring: KeyRing) -> AsyncIterator[Auth]:
     listener = free_socket()
     stub.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     app = Starlette(routes=[Route("/internal/users", stub.users)])
-    server = uvicorn.Server(uvicorn.Config(app, log_config=None, ws="none", lifespan="off"))
+    server = uvicorn.Server(uvicorn.Config(app, log_config=None, ws="none", lifespan="off", timeout_keep_alive=75))
     task = asyncio.create_task(server._serve(sockets=[listener]))
     yield stub
     server.should_exit = True
