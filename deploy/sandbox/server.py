@@ -93,6 +93,8 @@ class Sandbox:
             http="httptools",
             ws="none",
             lifespan="off",
+            # Longer than clients rest: otherwise one may write to a connection at the moment it is closed.
+            timeout_keep_alive=75,
             log_config=None,
             access_log=False,
             server_header=False,

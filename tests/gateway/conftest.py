@@ -108,6 +108,7 @@ async def running(
             app,
             http=protocol(settings.proxy_protocol),
             ws="none",
+            timeout_keep_alive=75,
             log_config=None,
             server_header=False,
             timeout_graceful_shutdown=5,

@@ -96,7 +96,8 @@ class Producer:
         )
         listener = listen("127.0.0.1", 0)
         self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        server = _Server(uvicorn.Config(app, log_config=None, lifespan="off", ws="none"))
+        # As in production: a shorter one closes idle connections just when notify writes to them.
+        server = _Server(uvicorn.Config(app, log_config=None, lifespan="off", ws="none", timeout_keep_alive=75))
         serving = asyncio.create_task(server.serve([listener]))
         try:
             yield self

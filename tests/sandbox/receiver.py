@@ -35,7 +35,7 @@ async def receiving() -> AsyncIterator[Receiver]:
     receiver = Receiver()
     listener = listen("127.0.0.1", 0)
     app = Starlette(routes=[Route("/", receiver.hear, methods=["POST"])])
-    server = _Server(uvicorn.Config(app, log_config=None, lifespan="off", ws="none"))
+    server = _Server(uvicorn.Config(app, log_config=None, lifespan="off", ws="none", timeout_keep_alive=75))
     receiver.url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
     serving = asyncio.create_task(server.serve([listener]))
     try:

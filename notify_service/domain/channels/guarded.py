@@ -8,7 +8,7 @@ import httpx2
 
 from libs.outside import Guarded, look_up
 from libs.tls import tls_context
-from notify_service.domain.channels.http import Transport
+from notify_service.domain.channels.http import KEPT, Transport
 
 _MOST_HOSTS = 16
 _REMEMBERED_SECONDS = 30.0
@@ -34,7 +34,7 @@ class _ByHost(httpx2.AsyncBaseTransport):
                 _, oldest = self._hosts.popitem(last=False)
                 await oldest.aclose()
             self._hosts[origin] = Guarded(
-                httpx2.AsyncHTTPTransport(verify=tls_context(), trust_env=False),
+                httpx2.AsyncHTTPTransport(verify=tls_context(), limits=KEPT, trust_env=False),
                 private_networks=self._private_networks,
                 resolve=_Recent(),
             )

@@ -18,6 +18,8 @@ _LONGEST_PAUSE = 3600.0
 _LONGEST_WAIT, _MOST_WAITS = 60.0, 5
 # An answer says whether the message was taken; nobody needs a megabyte for that.
 _MOST_BYTES = 256 * 1024
+# Many servers close a connection that has rested for five seconds. A message written at that moment would be in doubt.
+KEPT = httpx2.Limits(keepalive_expiry=4.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,7 @@ class Seat:
                 verify=tls_context(),
                 # A connection that is not there by half-time never was: the message did not go out.
                 timeout=httpx2.Timeout(self._timeout, connect=self._timeout / 2),
+                limits=KEPT,
                 transport=self._transport() if self._transport else None,
                 follow_redirects=False,
                 trust_env=False,
