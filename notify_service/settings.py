@@ -72,6 +72,17 @@ class Settings(ServiceSettings):
         10, ge=1, le=15, description="How long after the death of a worker another one takes over its deliveries."
     )
 
+    delivery_keep_days: int = Field(
+        90,
+        ge=0,
+        le=10_000,
+        description="How many days after its end a delivery is kept, with its attempts and what was to be sent. 0 keeps"
+        " all. What still waits stays, however old.",
+    )
+    inbound_keep_days: int = Field(
+        90, ge=0, le=10_000, description="How many days what people wrote to accounts is kept. 0 keeps all."
+    )
+
     mails_a_day: int = Field(
         100, ge=0, description="Mails that one user may send to others, in a sliding day, over `/api/communications`."
     )

@@ -78,6 +78,14 @@ async def cancel_batch(db: AsyncSession, owner: str, batch_id: UUID) -> int:
     return await _cancel(db, Delivery.batch_id == batch_id)
 
 
+async def resume_batch(db: AsyncSession, owner: str, batch_id: UUID) -> None:
+    """Lets a batch go on that a provider's word has put on hold; what somebody has put on hold stays so."""
+    await batch(db, owner, batch_id)
+    mine = update(Batch).where(Batch.id == batch_id, Batch.hold_reason.is_not(None))
+    released = mine.values(held=False, hold_reason=None).execution_options(synchronize_session="fetch")
+    await db.execute(released)
+
+
 async def _cancel(db: AsyncSession, which: ColumnElement[bool]) -> int:
     statement = update(Delivery).where(which, _WAITING).values(_CANCELLED).returning(Delivery.id)
     return len((await db.scalars(statement.execution_options(synchronize_session=False))).all())

@@ -22,6 +22,8 @@ class Batch(Base):
     """What comes after the first channel, when that has not brought the message to its reader in time."""
     held: Mapped[bool] = mapped_column(server_default=text("false"))
     """Nothing of it leaves: it is paused, cancelled, or its content is refused."""
+    hold_reason: Mapped[str | None]
+    """Why nobody but a provider put it on hold: `refused` or `template`. None: somebody did, or it is not held."""
     created_at: Mapped[datetime]
 
     __table_args__ = (Index("ix_batch_owner", "owner", "id"),)
@@ -118,6 +120,7 @@ class Delivery(Base):
             "created_at",
             postgresql_where=text("dedupe_key IS NOT NULL"),
         ),
+        Index("ix_delivery_dead", "updated_at", "id", postgresql_where=text("state IN ('dead', 'failed', 'unknown')")),
         Index("ix_delivery_leased", "lease_until", postgresql_where=text("state IN ('claimed', 'sending')")),
         Index("ix_delivery_user", "user_id", "id", postgresql_where=text("user_id IS NOT NULL")),
         Index("ix_delivery_notification", "notification_id", postgresql_where=text("notification_id IS NOT NULL")),

@@ -51,10 +51,7 @@ async def create_deliveries(
 @router.get("/batches/{batch_id:uuid}")
 async def read_batch(batch_id: UUID, db: Db, me: MaySend) -> BatchStanding:
     """How many of its deliveries are in which state."""
-    found, states = await sent.batch(db, str(me.user_id), batch_id)
-    return BatchStanding.model_validate(
-        {"id": found.id, "created_at": found.created_at, "held": found.held, "states": states}
-    )
+    return await _standing(db, str(me.user_id), batch_id)
 
 
 @router.get("/batches/{batch_id:uuid}/deliveries", response_model=Page[SentDelivery])
@@ -71,6 +68,14 @@ async def cancel_batch(batch_id: UUID, db: Db, me: MaySend) -> Cancelled:
     return Cancelled(cancelled=await sent.cancel_batch(db, str(me.user_id), batch_id))
 
 
+@router.post("/batches/{batch_id:uuid}/resume")
+async def resume_batch(batch_id: UUID, db: Db, me: MaySend, outside: Outside) -> BatchStanding:
+    """Lets it go on after its provider has refused its content, once you have put that right."""
+    await sent.resume_batch(db, str(me.user_id), batch_id)
+    outside.signals.wake(db)
+    return await _standing(db, str(me.user_id), batch_id)
+
+
 @router.get("/{delivery_id:uuid}")
 async def read_delivery(delivery_id: UUID, db: Db, me: CurrentUser) -> OneDelivery:
     """One that was sent to you, or that you sent; in that case with each attempt."""
@@ -83,6 +88,13 @@ async def read_delivery(delivery_id: UUID, db: Db, me: CurrentUser) -> OneDelive
 async def cancel_delivery(delivery_id: UUID, db: Db, me: MaySend) -> None:
     """Takes it back, if it has not left; otherwise 409 `too_late`."""
     await sent.cancel(db, str(me.user_id), delivery_id)
+
+
+async def _standing(db: Db, owner: str, batch_id: UUID) -> BatchStanding:
+    found, states = await sent.batch(db, owner, batch_id)
+    return BatchStanding(
+        id=found.id, created_at=found.created_at, held=found.held, hold_reason=found.hold_reason, states=states
+    )
 
 
 def _request(owner: str, body: DeliveryCreate) -> Request:

@@ -108,9 +108,12 @@ class Batch(BaseModel):
 
 
 class BatchStanding(BaseModel):
+    """`hold_reason`: `refused` or `template` where a provider's word, and not yours, has put it on hold."""
+
     id: UUID
     created_at: Moment
     held: bool
+    hold_reason: str | None
     states: dict[State, int]
 
 
