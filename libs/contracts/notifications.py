@@ -34,6 +34,16 @@ class InboundMessage(EventData):
     peer: str
 
 
+class AccountChanged(EventData):
+    """The provider of a sending account refuses it, and somebody has to look; or not any more. `fault` is its word."""
+
+    type: ClassVar[str] = "AccountChanged"
+    account: str
+    channel: str
+    refused: bool
+    fault: str | None = None
+
+
 class ReadAsked(BaseModel):
     """Body of `POST /internal/notifications/read`: the user has read it, on a socket."""
 

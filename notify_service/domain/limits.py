@@ -5,6 +5,7 @@ nothing saved up, because it cannot know what the last one has just sent.
 """
 
 from collections.abc import Callable, Iterable
+from math import floor
 
 from notify_service.domain.channels import Rate
 
@@ -34,6 +35,10 @@ class Pace:
         """How long until the next message, where the last one has left `due`."""
         return max(0.0, due - self.slack - now)
 
+    def room(self, due: float, now: float) -> int:
+        """How many may go at once."""
+        return max(0, floor((self.slack - max(0.0, due - now)) / self.gap) + 1)
+
     def after(self, due: float, now: float) -> float:
         return max(due, now) + self.gap
 
@@ -59,6 +64,15 @@ class Limits:
         now = self._monotonic()
         closed = max(0.0, self._closed_until - now)
         return max(closed, *(pace.wait(due, now) for pace, due in zip(self._account, self._due, strict=True)), 0.0)
+
+    @property
+    def tokens(self) -> int | None:
+        """How many messages the account may send at this moment; None: as many as it likes."""
+        now = self._monotonic()
+        if self._closed_until > now:
+            return 0
+        pairs = zip(self._account, self._due, strict=True)
+        return min((pace.room(due, now) for pace, due in pairs), default=None)
 
     def wait_for(self, address: str) -> float:
         """Seconds until this recipient may get one."""

@@ -1,11 +1,12 @@
 """One worker at a time per sending account, so that its connections and limits are that worker's own affair."""
 
 import asyncio
+from collections.abc import Sequence
 
 import structlog
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from libs.db import Database
 
@@ -13,8 +14,22 @@ _CHECK_SECONDS = 1.0
 _TAKE = text("SELECT pg_try_advisory_lock(hashtextextended(:account, 5071882))")
 _FREE = text("SELECT pg_advisory_unlock(hashtextextended(:account, 5071882))")
 _CHECK = text("SELECT 1")
+# PostgreSQL shows the key of a lock as its two halves.
+_OWNED = text(
+    """
+    SELECT asked.account FROM unnest(CAST(:accounts AS text[])) AS asked(account)
+    JOIN pg_locks AS held ON held.locktype = 'advisory' AND held.objsubid = 1 AND held.granted
+        AND held.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+        AND (held.classid::bigint << 32 | held.objid::bigint) = hashtextextended(asked.account, 5071882)
+    """
+)
 
 log = structlog.get_logger()
+
+
+async def owned(db: AsyncSession, accounts: Sequence[str]) -> set[str]:
+    """Those of which some worker is the owner."""
+    return set(await db.scalars(_OWNED, {"accounts": list(accounts)}))
 
 
 class Locks:

@@ -50,6 +50,7 @@ _IDLE_LOOK_SECONDS = 5.0
 _GRACE_SECONDS = 8.0
 
 DELIVERIES = Counter("parley_deliveries_total", "Attempts to deliver, by the state they led to.", ["channel", "state"])
+ATTEMPTS = Counter("parley_delivery_attempts_total", "Attempts to deliver, by how they ended.", ["channel", "class"])
 
 T = TypeVar("T")
 log = structlog.get_logger()
@@ -93,6 +94,11 @@ class Sender:
         self._turn = asyncio.Lock()
         self._work = asyncio.Event()
         self._claims = Claims(db, lease=policy.lease, quota=self._quota, on_room=self._refill)
+
+    @property
+    def tokens(self) -> int | None:
+        """How many messages its rates let go at this moment; None: as many as there are."""
+        return self._limits.tokens
 
     def wake(self) -> None:
         """Says that rows are waiting."""
@@ -192,6 +198,7 @@ class Sender:
         except CannotRender as error:
             log.warning("delivery_died", delivery_id=str(row.id), template=row.template, reason=error.reason)
             state = "failed" if error.reason == windows.REASON else "dead"
+            DELIVERIES.labels(self._channel.capability.channel, state).inc()
             self._claims.settle(Verdict(id=row.id, fence=row.fence, state=state, tried=False, reason=error.reason))
             return
         self._ready.put_nowait(Item(row.lane, next(self._numbers), row, payload))
@@ -273,6 +280,7 @@ class Sender:
             effect=outcome.effect,
         )
         DELIVERIES.labels(self._channel.capability.channel, decision.state).inc()
+        ATTEMPTS.labels(self._channel.capability.channel, outcome.error or "taken").inc()
         self._claims.settle(verdict)
 
     def _learn(self, item: Item, outcome: Outcome) -> None:

@@ -34,6 +34,13 @@ class Senders:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._work = asyncio.Event()
 
+    def tokens(self) -> Mapping[tuple[str, ...], float]:
+        """Of each account of ours, by channel and name, how many messages its rates let go at this moment."""
+        ours = (each for name, each in self._senders.items() if self._tools.locks.holds(name))
+        return {
+            (each.account.channel, each.account.name): tokens for each in ours if (tokens := each.tokens) is not None
+        }
+
     def wake(self) -> None:
         """Says that there may be something to send; without it that is found within a second."""
         self._work.set()

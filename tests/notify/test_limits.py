@@ -69,6 +69,23 @@ def test_owner_may_ask_for_less_than_the_provider_takes() -> None:
     assert len(sent_in(limits, watch, 30)) in range(58, 62)
 
 
+@given(st.floats(0.5, 200), st.floats(0.1, 60), st.integers(1, 20), st.floats(0, 100))
+def test_messages_that_may_go_at_this_moment_are_counted(
+    limit: float, seconds: float, burst: int, later: float
+) -> None:
+    watch = Watch()
+    limits = Limits([Rate("account", limit, seconds, burst)], watch)
+    watch.now += later
+    may, taken = limits.tokens or 0, 0
+    while limits.wait == 0:
+        limits.take("somebody")
+        taken += 1
+    # The last one's time is come, or nearly: so much rounding makes of it.
+    assert taken in (may - 1, may, may + 1)
+    assert limits.tokens in (0, taken - may)
+    assert Limits([], watch).tokens is None
+
+
 @pytest.mark.promise("N43")
 def test_limit_of_one_recipient_holds_nobody_else_up() -> None:
     watch = Watch()
