@@ -17,11 +17,14 @@ from notify_service.domain.told import Keeper
 from notify_service.routes import (
     accounts,
     compat_sender,
+    dead_letters,
     deliveries,
     hooks,
     internal,
     notifications,
     preferences,
+    provider_templates,
+    queues,
     suppressions,
 )
 from notify_service.settings import Settings
@@ -56,7 +59,10 @@ def create_app(settings: Settings, clock: Clock | None = None) -> FastAPI:
             notifications.router,
             preferences.router,
             deliveries.router,
+            dead_letters.router,
             accounts.router,
+            provider_templates.router,
+            queues.router,
             suppressions.router,
             compat_sender.router,
             hooks.router,

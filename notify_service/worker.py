@@ -25,11 +25,14 @@ from notify_service.domain import (
     deliveries,
     erasure,
     fallbacks,
+    gauges,
     notifications,
     orders,
     preferences,
     profiles,
+    provider_templates,
     quotas,
+    retention,
     templates,
     told,
 )
@@ -59,6 +62,7 @@ _RETRY_SECONDS, _RETRY_CAP_SECONDS = 2.0, 900.0
 _TEXT_RETRY_CAP_SECONDS = 30.0
 _ERASE_SECONDS = 2.0
 _HEAR_SECONDS = 0.2
+_LOOK_SECONDS = 5.0
 # Providers tell for seven days what was not taken.
 _TOLD_FOR = timedelta(days=8)
 _HOUR = timedelta(hours=1).total_seconds()
@@ -93,14 +97,26 @@ async def main(settings: Settings, clock: Clock | None = None) -> None:
                 listen(runtime.redis, senders),
                 every(1, partial(reap, runtime.db, policy)),
                 every(1, partial(fallbacks.work, runtime.db, partial(calls.profiles, runtime.auth), runtime.clock)),
+                every(_LOOK_SECONDS, partial(gauges.work, runtime.db, runtime.clock, senders.tokens)),
                 every(_HEAR_SECONDS, Hearing(runtime.db, runtime.clock).work),
+                every(1, partial(provider_templates.work, runtime.db, runtime.cipher)),
                 every(_ERASE_SECONDS, partial(erasure.work, runtime.db, runtime.clock)),
                 every(_HOUR, relay.forget),
                 every(_HOUR, partial(forget, runtime)),
+                every(_HOUR, partial(accounts.warn, runtime.db, runtime.clock)),
+                every(_HOUR, partial(retention.work, runtime.db, runtime.clock, **kept(settings))),
                 every(_HOUR, partial(idempotency.forget, runtime.db, runtime.clock)),
             )
         finally:
             await chat.close()
+
+
+def kept(settings: Settings) -> dict[str, timedelta]:
+    """How long what has ended stays."""
+    return {
+        "deliveries": timedelta(days=settings.delivery_keep_days),
+        "inbound": timedelta(days=settings.inbound_keep_days),
+    }
 
 
 def policy_of(settings: Settings) -> Policy:

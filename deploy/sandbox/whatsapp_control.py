@@ -33,6 +33,11 @@ class NumberChange(Order):
     callbacks: Manners | None = None
 
 
+class Notice(Order):
+    event: Annotated[str, Field(pattern=r"^[A-Z_]{1,60}$")]
+    """As `DISABLED_UPDATE` of a business account, `FLAGGED` of a number."""
+
+
 class PersonChange(Order):
     name: Annotated[str, Field(max_length=100)] | None = None
     username: Annotated[str, Field(max_length=35)] | None = None
@@ -103,6 +108,26 @@ async def change_number(request: Request) -> Response:
     return JSONResponse({"id": number.id, "business": business.id})
 
 
+async def tell_account(request: Request) -> Response:
+    """The webhook says that something became of the business account."""
+    whatsapp = whatsapp_of(request)
+    business = whatsapp.businesses.get(request.path_params["business"])
+    if business is None:
+        raise HTTPException(404, "There is no such business.")
+    notice = Notice.model_validate_json(await request.body())
+    business.callbacks.add(hooks.account(business, notice.event, whatsapp.clock.seconds()))
+    return Response(status_code=204)
+
+
+async def tell_number(request: Request) -> Response:
+    """The webhook says that something became of a number's quality."""
+    whatsapp = whatsapp_of(request)
+    business, number = whatsapp.number(request.path_params["number"])
+    notice = Notice.model_validate_json(await request.body())
+    business.callbacks.add(hooks.quality(business, number, notice.event, whatsapp.clock.seconds()))
+    return Response(status_code=204)
+
+
 async def change_person(request: Request) -> Response:
     """Somebody's name, whom they block, and what becomes of messages to them."""
     whatsapp = whatsapp_of(request)
@@ -160,6 +185,8 @@ def routes() -> Sequence[Route]:
         Route("/whatsapp/faults", delete_faults, methods=["DELETE"]),
         Route("/whatsapp/clock", move_clock, methods=["POST"]),
         Route("/whatsapp/numbers/{number}", change_number, methods=["PUT"]),
+        Route("/whatsapp/numbers/{number}/notices", tell_number, methods=["POST"]),
+        Route("/whatsapp/businesses/{business}/notices", tell_account, methods=["POST"]),
         Route(person, change_person, methods=["PUT"]),
         Route(f"{person}/messages", write, methods=["POST"]),
         Route(f"{person}/read", read, methods=["POST"]),

@@ -1,8 +1,9 @@
 """What WhatsApp tells a business, in the shapes of its webhooks.
 
-Facts: Meta's pages on webhooks (messages of 2026-06-17, statuses and capabilities of 2026-05-21, templates of
-2025-11-14), and on business-scoped user ids (of 2026-03-31): a phone is left out where its owner has a user name,
-unless the business wrote to the phone; failed statuses have no contacts. Bodies are signed with the app's secret.
+Facts: Meta's pages on webhooks (messages of 2026-06-17, statuses and capabilities of 2026-05-21, templates, quality
+and accounts of 2025-11-14), and on business-scoped user ids (of 2026-03-31): a phone is left out where its owner has a
+user name, unless the business wrote to the phone; failed statuses have no contacts. Bodies are signed with the app's
+secret.
 """
 
 import hashlib
@@ -128,6 +129,20 @@ def capability(business: Business, at: float) -> Item:
     limit = -1 if business.tier is None else business.tier
     value = {"max_daily_conversations_per_business": limit, "max_phone_numbers_per_waba": 25}
     return _item(business, at, "business_capability_update", value)
+
+
+def quality(business: Business, number: Number, event: str, at: float) -> Item:
+    """`FLAGGED`, `UNFLAGGED` and others, with the limit that holds from now on."""
+    limit = "TIER_UNLIMITED" if business.tier is None else f"TIER_{business.tier}"
+    limit = limit.replace("000", "K")
+    value = {"display_phone_number": number.display, "event": event, "max_daily_conversations_per_business": limit}
+    return _item(business, at, "phone_number_quality_update", value)
+
+
+def account(business: Business, event: str, at: float) -> Item:
+    """What became of a business account: `DISABLED_UPDATE`, `VERIFIED_ACCOUNT` and others."""
+    bans = {"DISABLED_UPDATE": {"ban_info": {"waba_ban_state": "DISABLE", "waba_ban_date": "November 22, 2026"}}}
+    return _item(business, at, "account_update", {"event": event, **bans.get(event, {})})
 
 
 def _item(business: Business, at: float, name: str, value: dict[str, Any]) -> Item:

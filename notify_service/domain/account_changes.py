@@ -7,20 +7,18 @@ from typing import Any
 from uuid import UUID
 
 from pydantic import BaseModel, ValidationError
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from libs import audits
 from libs.crypto import CannotDecrypt, FieldCipher
 from libs.errors import FieldError, Invalid, NotFound
-from notify_service.domain import accounts, quotas
+from notify_service.domain import accounts, provider_templates, queues, quotas
 from notify_service.domain.channels import Provider, keep_nothing
 from notify_service.domain.channels.registry import PROVIDERS
 from notify_service.domain.quotas import Standing
 from notify_service.errors import AccountExists, AccountInUse, AccountIsFixed
-from notify_service.models import Account, Delivery
-
-_WAITING = ("queued", "retry", "claimed", "sending")
+from notify_service.models import Account
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +76,7 @@ async def create(db: AsyncSession, by: By, wanted: Wanted, *, name: str, provide
     _set_up(account, kind, wanted, by)
     db.add(account)
     await db.flush()
+    await provider_templates.schedule(db, account)
     await audits.tell(db, "account.created", by.user_id, now=by.now, account=name, provider=provider)
     return await shown(db, account, by.now)
 
@@ -97,9 +96,12 @@ async def change(db: AsyncSession, by: By, wanted: Wanted, *, name: str) -> Show
     for field, value in wanted.limits.items():
         setattr(account, field, value)
     account.version += 1
-    account.fault = None
+    if account.fault is not None:
+        account.fault = None
+        await accounts.tell(db, account, None, by.now)
     account.updated_at = by.now
     await db.flush()
+    await provider_templates.schedule(db, account)
     await audits.tell(db, "account.changed", by.user_id, now=by.now, account=name, fields=wanted.fields)
     return await shown(db, account, by.now)
 
@@ -111,7 +113,7 @@ async def remove(db: AsyncSession, by: By, name: str) -> None:
         raise NotFound
     if account.source == accounts.SETTINGS:
         raise AccountIsFixed
-    if await _waiting(db, name):
+    if await queues.waiting(db, name):
         raise AccountInUse
     await db.execute(delete(Account).where(Account.name == name))
     await audits.tell(db, "account.removed", by.user_id, now=by.now, account=name)
@@ -136,20 +138,13 @@ async def shown(db: AsyncSession, account: Account, now: datetime) -> Shown:
     standing = None
     if limit is not None:
         standing = await quotas.standing(db, account.name, limit=limit[0], hours=limit[1], now=now)
-    return Shown(account, _state(account, now), standing, limit[1] if limit else 0, await _waiting(db, account.name))
-
-
-def _state(account: Account, now: datetime) -> str:
-    if not account.enabled:
-        return "off"
-    if account.fault is not None:
-        return "refused"
-    return "down" if account.down_until is not None and account.down_until > now else "ok"
-
-
-async def _waiting(db: AsyncSession, name: str) -> int:
-    query = select(func.count()).select_from(Delivery).where(Delivery.account == name, Delivery.state.in_(_WAITING))
-    return await db.scalar(query) or 0
+    return Shown(
+        account,
+        accounts.state_of(account, now),
+        standing,
+        limit[1] if limit else 0,
+        await queues.waiting(db, account.name),
+    )
 
 
 def _set_up(account: Account, kind: Provider, wanted: Wanted, by: By) -> None:

@@ -3,15 +3,20 @@
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
+import structlog
 from pydantic import BaseModel, SecretStr
 from sqlalchemy import case, func, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from libs import outbox
+from libs.clock import Clock
+from libs.contracts.notifications import AccountChanged
 from libs.crypto import CannotDecrypt, FieldCipher
+from libs.db import Database
 from notify_service.domain.channels import Capability, Channel, Keep, Provider, Setup
 from notify_service.domain.channels.registry import PROVIDERS
 from notify_service.models import Account
@@ -19,6 +24,17 @@ from notify_service.models import Account
 SETTINGS, API = "settings", "api"
 BAD_SETUP = "bad_setup"
 _MOVED = 1000
+_SOON = timedelta(days=7)
+_REPORTED = text(
+    """
+    WITH old AS (SELECT name, fault FROM account WHERE name = :name AND version = :version FOR UPDATE)
+    UPDATE account SET fault = :fault, updated_at = now(),
+        down_until = CASE WHEN :down > 0 THEN now() + make_interval(secs => :down) END
+    FROM old WHERE account.name = old.name
+    RETURNING old.fault AS former, account.updated_at
+    """
+)
+log = structlog.get_logger()
 
 
 class CannotSetUp(Exception):
@@ -77,6 +93,21 @@ async def choose(db: AsyncSession, channel: str, now: datetime) -> Account | Non
     return found
 
 
+def state_of(account: Account, now: datetime) -> str:
+    """`ok`, `off`, `refused` or `down`."""
+    if not account.enabled:
+        return "off"
+    if account.fault is not None:
+        return "refused"
+    return "down" if account.down_until is not None and account.down_until > now else "ok"
+
+
+def expires_at(account: Account) -> datetime | None:
+    """When credentials end that only somebody can renew, where the account's config says so."""
+    given = account.config.get("token_expires_at")
+    return datetime.fromisoformat(given) if isinstance(given, str) else None
+
+
 def open_channel(account: Account, cipher: FieldCipher, keep: Keep, *, private_networks: bool) -> Channel:
     """Raises CannotSetUp."""
     provider = PROVIDERS.get(account.provider)
@@ -119,16 +150,38 @@ async def report(db: AsyncSession, account: Account, *, down_seconds: float, fau
     """What its owner has learned, unless the account was changed meanwhile. While it is down or refused, who can stands
     in for what waits."""
     values = {"name": account.name, "version": account.version, "down": down_seconds, "fault": fault}
-    await db.execute(
-        text(
-            """
-            UPDATE account SET fault = :fault, updated_at = now(),
-                down_until = CASE WHEN :down > 0 THEN now() + make_interval(secs => :down) END
-            WHERE name = :name AND version = :version
-            """
-        ),
-        values,
-    )
+    row = (await db.execute(_REPORTED, values)).first()
+    if row is not None and row.former != fault:
+        await tell(db, account, fault, row.updated_at)
+
+
+async def refuse(db: AsyncSession, name: str, fault: str, now: datetime) -> None:
+    """What its provider has told of an account of its own accord. The worker that sends for it stops."""
+    account = await db.get(Account, name, with_for_update=True)
+    if account is not None and account.fault != fault:
+        account.fault = fault
+        account.updated_at = now
+        await db.flush()
+        await tell(db, account, fault, now)
+
+
+async def warn(database: Database, clock: Clock) -> None:
+    """One turn of the worker: names, in the log, the accounts whose credentials somebody has to renew soon."""
+    async with database.transaction() as db:
+        found = (
+            await db.scalars(select(Account).where(Account.enabled, Account.config.has_key("token_expires_at")))
+        ).all()
+    for account in found:
+        ends = expires_at(account)
+        if ends is not None and ends - clock.now() < _SOON:
+            log.warning("account_token_ends", account=account.name, at=ends.isoformat())
+
+
+async def tell(db: AsyncSession, account: Account, fault: str | None, now: datetime) -> None:
+    """Says to whoever listens that an account is refused, or is well again."""
+    log.warning("account_refused" if fault else "account_back", account=account.name, code=fault)
+    event = AccountChanged(account=account.name, channel=account.channel, refused=fault is not None, fault=fault)
+    await outbox.add(db, event, now)
 
 
 async def stand_in(db: AsyncSession, name: str, now: datetime) -> str | None:

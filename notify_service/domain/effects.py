@@ -1,6 +1,6 @@
 """What a provider's refusal says beyond the message that it was given for."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from uuid import UUID
 
 from sqlalchemy import text
@@ -21,13 +21,21 @@ _SUPPRESS = text(
 _ASKED = text(
     """
     INSERT INTO suppression (channel, address, category, reason, created_at)
-    SELECT channel, :address, :category, 'unsubscribe', now() FROM account WHERE name = :account
+    SELECT channel, :address, :category, :reason, now() FROM account WHERE name = :account
     ON CONFLICT (channel, address, category) DO UPDATE SET until = NULL
+    """
+)
+# What somebody has asked for elsewhere, or staff has set, is not the provider's to take back.
+_LIFT = text(
+    """
+    DELETE FROM suppression USING account
+    WHERE account.name = :account AND suppression.channel = account.channel AND address = ANY(:addresses)
+        AND category = :category AND reason = 'provider'
     """
 )
 _HOLD = text(
     """
-    UPDATE batch SET held = true WHERE NOT held AND id IN (
+    UPDATE batch SET held = true, hold_reason = 'refused' WHERE NOT held AND id IN (
         SELECT batch_id FROM delivery WHERE id = ANY(:ids) AND batch_id IS NOT NULL)
     """
 )
@@ -47,7 +55,18 @@ async def apply(db: AsyncSession, found: Iterable[tuple[UUID, Effect]]) -> None:
             await db.execute(statement, {**values, "ids": ids})
 
 
-async def suppress(db: AsyncSession, account: str, address: str, effect: Effect) -> None:
+async def suppress(
+    db: AsyncSession, account: str, address: str, effect: Effect, *, reason: str = "unsubscribe"
+) -> None:
     """For somebody who has told an account that they want no more of it, or no marketing."""
-    values = {"account": account, "address": address, "category": ALL if effect is Effect.SUPPRESS else MARKETING}
+    values = {"account": account, "address": address, "category": _category(effect), "reason": reason}
     await db.execute(_ASKED, values)
+
+
+async def lift(db: AsyncSession, account: str, addresses: Sequence[str], effect: Effect) -> None:
+    """For somebody who is back: takes away what the provider itself had told."""
+    await db.execute(_LIFT, {"account": account, "addresses": list(addresses), "category": _category(effect)})
+
+
+def _category(effect: Effect) -> str:
+    return ALL if effect is Effect.SUPPRESS else MARKETING

@@ -14,7 +14,7 @@ from libs.clock import Clock
 from libs.contracts.notifications import InboundMessage
 from libs.db import Database
 from libs.ids import uuid7
-from notify_service.domain import effects, matching, told
+from notify_service.domain import account_events, effects, matching, told
 from notify_service.domain.channels import Effect
 from notify_service.domain.channels.inbound import MESSAGE, RECEIPT, Event
 from notify_service.domain.matching import Heard
@@ -89,8 +89,7 @@ class Hearing:
                 elif event.kind == MESSAGE:
                     outcomes[row.id] = await self._message(db, row.account, event)
                 else:
-                    log.info("account_told", account=row.account, code=event.code)
-                    outcomes[row.id] = "noted"
+                    outcomes[row.id] = await account_events.apply(db, row.account, event, self._clock.now())
             outcomes |= await matching.apply(db, receipts, self._clock.now())
             await _end(db, rows, outcomes)
         return len(rows)

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from libs.errors import FieldError, Invalid
 from libs.ids import uuid7
-from notify_service.domain import accounts, orders, profiles
+from notify_service.domain import accounts, orders, profiles, provider_templates
 from notify_service.domain.adaptation import problems
 from notify_service.domain.channels import Provider
 from notify_service.domain.channels.registry import CHANNELS, PROVIDERS
@@ -80,14 +80,12 @@ class Taken:
 async def accept(db: AsyncSession, request: Request, *, ask: Ask, now: datetime) -> Taken:
     """Writes the batch and its deliveries. Raises Invalid, with the path of every field that is wrong."""
     account, provider = await sender_of(db, request.channel, request.account, now)
-    errors = [FieldError(problem.field, problem.message) for problem in problems_of(request.content, provider)]
+    errors = await _wrong(db, account, request.content)
     others: dict[str, Provider] = {}
     for index, step in enumerate(request.steps):
         path = f"fallback.{index}"
-        _, other = await sender_of(db, step.channel, step.account, now, field=path)
-        others[step.channel] = other
-        content = step.content or request.content
-        errors += (FieldError(f"{path}.{problem.field}", problem.message) for problem in problems_of(content, other))
+        another, others[step.channel] = await sender_of(db, step.channel, step.account, now, field=path)
+        errors += await _wrong(db, another, step.content or request.content, f"{path}.")
     known = await profiles.find(db, [to.user_id for to in request.to if to.user_id], ask)
     recipients, wrong = _addressed(request, provider, others, known)
     errors += wrong
@@ -134,6 +132,14 @@ def address_in(channel: str, address: str) -> str:
 def problems_of(content: Content, provider: Provider) -> list[Any]:
     found = list(problems(content, provider.capability))
     return [*found, *(provider.check_content(content) if provider.check_content else ())]
+
+
+async def _wrong(db: AsyncSession, account: Account, content: Content, path: str = "") -> list[FieldError]:
+    found = [
+        *problems_of(content, PROVIDERS[account.provider]),
+        *await provider_templates.problems(db, account, content),
+    ]
+    return [FieldError(f"{path}{problem.field}", problem.message) for problem in found]
 
 
 def _addressed(

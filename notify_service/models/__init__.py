@@ -7,6 +7,7 @@ from notify_service.models.deliveries import Batch, Delivery, DeliveryAttempt
 from notify_service.models.inbound import InboundMessage, Thread, Told
 from notify_service.models.inbox import Notification
 from notify_service.models.people import Erasure, IdempotencyKey, Preference, Profile, QuietHours
+from notify_service.models.provider_templates import ProviderTemplate, TemplateSync
 
 __all__ = [
     "Account",
@@ -20,9 +21,11 @@ __all__ = [
     "Notification",
     "Preference",
     "Profile",
+    "ProviderTemplate",
     "QuietHours",
     "QuotaUse",
     "Suppression",
+    "TemplateSync",
     "Thread",
     "Told",
 ]

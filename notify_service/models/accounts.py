@@ -32,6 +32,8 @@ class Account(Base):
     """Messages a second, where it shall be less than the provider takes."""
     daily_limit: Mapped[int | None]
     """Messages in a sliding day; none: the provider's own."""
+    told: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
+    """What the provider has told of it, by subject, with `at`."""
     version: Mapped[int] = mapped_column(server_default="1")
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]

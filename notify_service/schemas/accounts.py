@@ -81,7 +81,8 @@ class Account(BaseModel):
     rate: float | None
     daily_limit: int | None
     quota: Quota | None
-    waiting: int
+    waiting: int = Field(description="Counted to a hundred thousand.")
+    told: dict[str, Any] = Field(description="What the provider has told of it: its `limit`, and what became of it.")
     created_at: Moment
     updated_at: Moment
 

@@ -18,6 +18,7 @@ from notify_service.domain.content import Content
 
 if TYPE_CHECKING:
     from notify_service.domain.channels.inbound import Inbound
+    from notify_service.domain.channels.whatsapp_templates import Template
 
 
 class ErrorClass(StrEnum):
@@ -251,5 +252,7 @@ class Provider:
     """What this provider takes beyond its capability. Pure."""
     inbound: "Inbound | None" = None
     """How what it tells us is read, where it tells anything."""
+    templates: "Callable[[Setup], Awaitable[Sequence[Template]]] | None" = None
+    """All templates that it keeps for an account. Raises `http.Refused`."""
     complete: Callable[[dict[str, Any], dict[str, Any]], None] | None = None
     """Adds to a new account's config and secrets, before they are checked, what is ours to make: keys."""

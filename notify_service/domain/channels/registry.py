@@ -17,6 +17,7 @@ from notify_service.domain.channels import (
     webpush,
     whatsapp,
     whatsapp_inbound,
+    whatsapp_templates,
 )
 
 _ALL: tuple[Provider, ...] = (
@@ -24,7 +25,7 @@ _ALL: tuple[Provider, ...] = (
     sms.PROVIDER,
     twilio.PROVIDER,
     replace(telegram.PROVIDER, inbound=telegram_inbound.INBOUND),
-    replace(whatsapp.PROVIDER, inbound=whatsapp_inbound.INBOUND),
+    replace(whatsapp.PROVIDER, inbound=whatsapp_inbound.INBOUND, templates=whatsapp_templates.fetch_templates),
     slack.PROVIDER,
     discord.PROVIDER,
     webpush.PROVIDER,

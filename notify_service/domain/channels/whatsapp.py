@@ -10,7 +10,7 @@ import re
 from dataclasses import replace
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, SecretStr
 
 from notify_service.domain.channels import (
     Capability,
@@ -75,6 +75,8 @@ class Config(BaseModel):
     """The portfolio's messaging limit: people who are written to first, in a sliding day. None: unlimited."""
     per_second: Annotated[float, Field(gt=0, le=1000)] = 80
     """The number's throughput, in messages: 80, 20 where it is used with the app as well, 1,000 after an upgrade."""
+    token_expires_at: AwareDatetime | None = None
+    """When the token ends, where it does: nobody but you can make another one."""
     link_previews: bool = True
     lines: Annotated[int, Field(ge=1, le=200)] = 24
     timeout: Annotated[float, Field(gt=0, le=120)] = 15.0

@@ -190,7 +190,8 @@ def _limit(value: Given, entry: Given) -> Iterator[Event]:
 def _account(value: Given, entry: Given) -> Iterator[Event]:
     event = text_of(value.get("event"), 100)
     if event is not None:
-        lost = ErrorClass.AUTH if event in _LOST else None
+        back = _of(value, "ban_info").get("waba_ban_state") == "REINSTATE"
+        lost = ErrorClass.AUTH if event in _LOST and not back else None
         yield _of_account(entry, "account", {"event": event}, error=lost)
 
 
