@@ -4,8 +4,10 @@ import base64
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Generic, TypeVar
+from datetime import UTC, datetime
+from typing import Annotated, Any, Generic, TypeVar
 from urllib.parse import urlencode
+from uuid import UUID
 
 from fastapi import Depends, Query, Request
 from pydantic import BaseModel
@@ -14,6 +16,7 @@ from libs.errors import FieldError, Invalid
 
 Row = TypeVar("Row")
 Shape = TypeVar("Shape")
+Key = tuple[str | int | UUID | datetime, ...]
 # Before a cursor that leads back; base64 has no such character.
 _BACK = "~"
 
@@ -38,18 +41,28 @@ class PageRequest:
     nearest first."""
 
     limit: int
-    after: tuple[str | int, ...]
+    after: tuple[Any, ...]
     path: str
     query: tuple[tuple[str, str], ...]
     backward: bool = False
 
-    def page(self, rows: Sequence[Row], key: Callable[[Row], tuple[str | int, ...]]) -> Page[Row]:
+    @property
+    def last(self) -> Any:
+        """The key of the last row seen, where it has one part; None for the first page."""
+        return self.after[0] if self.after else None
+
+    @property
+    def key(self) -> Any:
+        """The same where it has several."""
+        return self.after or None
+
+    def page(self, rows: Sequence[Row], key: Callable[[Row], Key]) -> Page[Row]:
         """`rows` holds one row more than `limit` when there is a next page."""
         shown = list(rows[: self.limit])
         following = self._address(key(shown[-1])) if len(rows) > self.limit else None
         return Page.model_construct(results=shown, next=following, previous=None)
 
-    def page_both_ways(self, rows: Sequence[Row], key: Callable[[Row], tuple[str | int, ...]]) -> Page[Row]:
+    def page_both_ways(self, rows: Sequence[Row], key: Callable[[Row], Key]) -> Page[Row]:
         """The same for lists that also lead back."""
         shown = list(rows[: self.limit])
         more = len(rows) > self.limit
@@ -62,30 +75,55 @@ class PageRequest:
             previous=self._address(key(shown[0]), _BACK) if shown and before else None,
         )
 
-    def _address(self, key: tuple[str | int, ...], way: str = "") -> str:
+    def _address(self, key: Key, way: str = "") -> str:
         query = [(k, v) for k, v in self.query if k != "cursor"] + [("cursor", way + encode_cursor(key))]
         return f"{self.path}?{urlencode(query)}"
 
 
-def encode_cursor(key: tuple[str | int, ...]) -> str:
-    return base64.urlsafe_b64encode(json.dumps(key, separators=(",", ":")).encode()).decode().rstrip("=")
+def encode_cursor(key: Key) -> str:
+    said = json.dumps(key, separators=(",", ":"), default=str)
+    return base64.urlsafe_b64encode(said.encode()).decode().rstrip("=")
 
 
-def decode_cursor(cursor: str, *types: type) -> tuple[str | int, ...]:
+def decode_cursor(cursor: str, *types: type) -> tuple[Any, ...]:
     """The key in a cursor, or Invalid when it was not made by `encode_cursor` for these types."""
     try:
         raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
         values = json.loads(raw)
-    except (ValueError, RecursionError):
-        values = None
-    if not isinstance(values, list) or [type(v) for v in values] != list(types) or _out_of_range(values):
-        raise Invalid(errors=[FieldError("cursor", "This cursor is not valid.")])
-    return tuple(values)
+        parts = values if isinstance(values, list) else []
+        return tuple(_READ[kind](part) for kind, part in zip(types, parts, strict=True))
+    except (ValueError, RecursionError, OverflowError):
+        raise Invalid(errors=[FieldError("cursor", "This cursor is not valid.")]) from None
 
 
-def _out_of_range(values: list[str | int]) -> bool:
-    """Numbers beyond bigint and texts with NUL would only fail in the database."""
-    return any(abs(v) >= 1 << 63 if isinstance(v, int) else "\x00" in v for v in values)
+def _number(value: Any) -> int:
+    if type(value) is not int or abs(value) >= 1 << 63:
+        raise ValueError
+    return value
+
+
+def _text(value: Any) -> str:
+    """What PostgreSQL can hold as one: without NUL, and in UTF-8, which half of a surrogate pair is not."""
+    if not isinstance(value, str) or "\x00" in value:
+        raise ValueError
+    value.encode()
+    return value
+
+
+def _moment(value: Any) -> datetime:
+    found = datetime.fromisoformat(_text(value))
+    if found.tzinfo is None:
+        raise ValueError
+    return found.astimezone(UTC)
+
+
+# Whatever else would only fail in the database.
+_READ: dict[type, Callable[[Any], Any]] = {
+    int: _number,
+    str: _text,
+    UUID: lambda value: UUID(_text(value)),
+    datetime: _moment,
+}
 
 
 def keyset(*types: type, both_ways: bool = False) -> Callable[..., PageRequest]:

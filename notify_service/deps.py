@@ -5,7 +5,7 @@ from uuid import UUID
 from fastapi import Depends, Request
 
 from libs.auth import Caller, CurrentUser
-from libs.errors import FieldError, Forbidden, Invalid
+from libs.errors import Forbidden
 from libs.paging import PageRequest, keyset
 from notify_service.domain.profiles import Ask
 from notify_service.domain.signals import Signals
@@ -27,12 +27,9 @@ class Links:
 class Before:
     """The page asked for, and the id that it lies behind."""
 
-    def __init__(self, paging: Annotated[PageRequest, keyset(str)]) -> None:
+    def __init__(self, paging: Annotated[PageRequest, keyset(UUID)]) -> None:
         self.paging = paging
-        try:
-            self.id = UUID(str(paging.after[0])) if paging.after else None
-        except ValueError:
-            raise Invalid(errors=[FieldError("cursor", "This cursor is not valid.")]) from None
+        self.id: UUID | None = paging.last
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,20 +24,12 @@ from auth_service.schemas.admin import (
 from auth_service.schemas.countries import Countries
 from auth_service.schemas.fields import Instant
 from libs.deps import Db, Now
-from libs.errors import FieldError, Invalid
 from libs.paging import Page, PageRequest, keyset
 
 router = APIRouter(prefix="/api/v1/admin/auth", tags=["admin"])
-Paging = Annotated[PageRequest, keyset(str)]
+Paging = Annotated[PageRequest, keyset(UUID)]
 Reader = Annotated[Staff, Depends(Permitted("users.read"))]
 _CONFLICT: dict[int | str, dict[str, Any]] = {409: {"description": "The account's state does not allow it."}}
-
-
-def _before(paging: PageRequest) -> UUID | None:
-    try:
-        return UUID(str(paging.after[0])) if paging.after else None
-    except ValueError:
-        raise Invalid(errors=[FieldError("cursor", "This cursor is not valid.")]) from None
 
 
 @router.get("/users")
@@ -52,9 +44,9 @@ async def search_accounts(
 ) -> Page[Account]:
     """Accounts by what identifies them, the newest first."""
     wanted = Wanted(**filters.model_dump(), since=since, until=until)
-    rows = await directory.search(db, wanted, before=_before(paging), limit=paging.limit)
+    rows = await directory.search(db, wanted, before=paging.last, limit=paging.limit)
     shown = [Account.model_validate(row) for row in rows]
-    return paging.page(shown, key=lambda account: (str(account.id),))
+    return paging.page(shown, key=lambda account: (account.id,))
 
 
 @router.get("/users/{user_id}")

@@ -23,7 +23,7 @@ Position = Annotated[int, Query(ge=0, lt=1 << 62)]
 
 
 def _before(paging: PageRequest) -> int | None:
-    return int(paging.after[0]) if paging.after else None
+    return paging.last
 
 
 async def _anchor(

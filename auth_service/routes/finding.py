@@ -14,19 +14,11 @@ from auth_service.schemas.accounts import VerificationSent
 from auth_service.schemas.finding import Found, NewUser, UserFilters, UserSearch
 from auth_service.schemas.users import User
 from libs.deps import Db, Now
-from libs.errors import FieldError, Invalid
 from libs.paging import CountedPage, Page, PageRequest, keyset
 
 router = APIRouter(prefix="/api/v1/users", tags=["users"])
-Paging = Annotated[PageRequest, keyset(str, both_ways=True)]
+Paging = Annotated[PageRequest, keyset(UUID, both_ways=True)]
 _ACCOUNTS_AN_HOUR = 20
-
-
-def _start(paging: PageRequest) -> UUID | None:
-    try:
-        return UUID(str(paging.after[0])) if paging.after else None
-    except ValueError:
-        raise Invalid(errors=[FieldError("cursor", "This cursor is not valid.")]) from None
 
 
 @router.get("")
@@ -40,9 +32,8 @@ async def list_users(
 ) -> CountedPage[User] | Page[User]:
     """People, the newest first. Filters are combined; a value that is hidden from the caller never matches."""
     wanted = filters.read()
-    start = _start(paging)
-    found = await finding.listed(db, me, wanted, limit=paging.limit, start=start, backward=paging.backward)
-    page = paging.page_both_ways([User.model_validate(p) for p in found], key=lambda user: (str(user.id),))
+    found = await finding.listed(db, me, wanted, limit=paging.limit, start=paging.last, backward=paging.backward)
+    page = paging.page_both_ways([User.model_validate(p) for p in found], key=lambda user: (user.id,))
     if not count:
         return page
     counted = await finding.count(db, me, wanted)

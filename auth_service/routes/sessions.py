@@ -13,11 +13,10 @@ from auth_service.routes.cookies import Cookies
 from auth_service.schemas.sessions import SessionShown, SignedOut, SignedOutEverywhere, SignOut
 from libs.auth import CurrentUser
 from libs.deps import Db, Now
-from libs.errors import FieldError, Invalid
 from libs.paging import Page, PageRequest, keyset
 
 router = APIRouter(prefix="/api/v1/auth", tags=["sessions"])
-Paging = Annotated[PageRequest, keyset(str)]
+Paging = Annotated[PageRequest, keyset(UUID)]
 
 
 def _shown(session: Session, current: UUID) -> SessionShown:
@@ -37,13 +36,6 @@ def _shown(session: Session, current: UUID) -> SessionShown:
         last_seen_at=session.last_seen_at,
         expires_at=min(session.idle_expires_at, session.expires_at),
     )
-
-
-def _before(paging: PageRequest) -> UUID | None:
-    try:
-        return UUID(str(paging.after[0])) if paging.after else None
-    except ValueError:
-        raise Invalid(errors=[FieldError("cursor", "This cursor is not valid.")]) from None
 
 
 @router.post("/logout")
@@ -77,8 +69,8 @@ async def sign_out_elsewhere(me: CurrentUser, db: Db, kit: Tools, device: Device
 @router.get("/sessions")
 async def list_sessions(me: CurrentUser, db: Db, clock: Now, paging: Paging) -> Page[SessionShown]:
     """Where one is signed in, the latest sign-in first."""
-    rows = await sessions.running(db, me.user_id, before=_before(paging), limit=paging.limit, now=clock.now())
-    return paging.page([_shown(row, me.session_id) for row in rows], key=lambda shown: (str(shown.id),))
+    rows = await sessions.running(db, me.user_id, before=paging.last, limit=paging.limit, now=clock.now())
+    return paging.page([_shown(row, me.session_id) for row in rows], key=lambda shown: (shown.id,))
 
 
 @router.delete("/sessions/{session_id}", status_code=status.HTTP_204_NO_CONTENT)

@@ -1,6 +1,6 @@
 """How often the API was called: by oneself, and, for staff, by somebody."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
@@ -19,7 +19,7 @@ from libs.paging import Page, PageRequest, keyset
 from libs.shapes import Text
 
 router = APIRouter(tags=["usage"])
-Paging = Annotated[PageRequest, keyset(int, str)]
+Paging = Annotated[PageRequest, keyset(datetime, str)]
 
 
 async def _wanted(
@@ -64,17 +64,6 @@ async def read_account_usage(
 
 
 async def _page(db: Db, user_id: UUID, paging: PageRequest, wanted: Wanted) -> Page[UsageShown]:
-    rows = await usage.of_user(db, user_id, wanted, after=_after(paging), limit=paging.limit)
+    rows = await usage.of_user(db, user_id, wanted, after=paging.key, limit=paging.limit)
     shown = [UsageShown.of(row) for row in rows]
-    return paging.page(shown, key=lambda row: (int(row.hour.timestamp()), row.route))
-
-
-def _after(paging: PageRequest) -> tuple[datetime, str] | None:
-    if not paging.after:
-        return None
-    hour, route = paging.after
-    try:
-        # Half of a surrogate pair, which JSON can escape, is no text for PostgreSQL.
-        return datetime.fromtimestamp(int(hour), UTC), str(route).encode().decode()
-    except (ValueError, OverflowError, OSError):
-        raise Invalid(errors=[FieldError("cursor", "This cursor is not valid.")]) from None
+    return paging.page(shown, key=lambda row: (row.hour, row.route))

@@ -10,7 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from chat_service.domain import visibility
-from chat_service.errors import NoAttachment, QuotaExceeded, invalid
+from chat_service.errors import NoAttachment, QuotaExceeded
 from libs.ids import uuid7
 from libs.lanes import Lanes
 
@@ -143,13 +143,6 @@ async def unused(db: AsyncSession, me: UUID, *, before: UUID | None, limit: int)
     """What no message shows yet, newest first."""
     values = {"user": me, "before": before or UUID(int=(1 << 128) - 1), "limit": limit}
     return (await db.execute(text(_UNUSED), values)).mappings().all()
-
-
-def after(cursor: str) -> UUID:
-    try:
-        return UUID(cursor)
-    except ValueError:
-        raise invalid("cursor", "This cursor is not valid.") from None
 
 
 async def usage(db: AsyncSession, me: UUID, quota: int) -> Usage:

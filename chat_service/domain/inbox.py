@@ -1,14 +1,12 @@
 """One's own conversations in one list, newest activity first. Two statements whose text never changes: what every
 client asks first must be cheap."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
 from chat_service.domain import conversations
-from chat_service.domain.cursors import from_us, us
 from libs.lanes import Lanes
 
 _PAGE = (
@@ -25,6 +23,8 @@ _PAGE = (
 """
 )
 _PEOPLE = conversations.PEOPLE.replace("CAST(:ids AS uuid[])", "$1::uuid[]").replace(":shown", "$2")
+# When it was last active, and its number.
+Key = tuple[datetime, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +48,10 @@ EVERYTHING = Filters()
 
 
 async def listed(
-    lanes: Lanes, me: UUID, *, limit: int, after: Sequence[str | int] = (), filters: Filters = EVERYTHING
+    lanes: Lanes, me: UUID, *, limit: int, after: Key | None = None, filters: Filters = EVERYTHING
 ) -> list[dict[str, Any]]:
     """`after` is the `key` of the last one seen."""
-    at, number = (from_us(int(after[0])), int(after[1])) if after else (None, None)
+    at, number = after or (None, None)
     rows = await lanes.fetch(_PAGE, me, at, number, limit, *filters.values())
     ids = [row["conversation"] for row in rows]
     people = await lanes.fetch(_PEOPLE, ids, conversations.SHOWN_IN_LIST) if rows else []
@@ -63,5 +63,5 @@ def _plain(one: dict[str, Any]) -> dict[str, Any]:
     return {**one, "id": UUID(str(one["id"])), "created_by": UUID(str(one["created_by"]))}
 
 
-def key(one: dict[str, Any]) -> tuple[str | int, ...]:
-    return us(one["last_active_at"]), one["number"]
+def key(one: dict[str, Any]) -> Key:
+    return one["last_active_at"], one["number"]

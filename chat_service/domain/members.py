@@ -182,13 +182,6 @@ def _shape(row: messages.Row) -> dict[str, Any]:
     }
 
 
-def after(cursor: str) -> UUID:
-    try:
-        return UUID(cursor)
-    except ValueError:
-        raise invalid("cursor", "This cursor is not valid.") from None
-
-
 async def let_in(
     db: AsyncSession, conversation_id: UUID, user_ids: Sequence[UUID], *, role: str, now: datetime
 ) -> list[UUID]:

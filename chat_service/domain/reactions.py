@@ -4,7 +4,6 @@ Two statements of one transaction: the first locks the conversation, so the seco
 counts right, however many react at once.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -12,7 +11,6 @@ from uuid import UUID
 
 from chat_service.domain import frames, messages, rights, visibility
 from chat_service.domain.context import Context
-from chat_service.domain.cursors import uuid_in
 from chat_service.domain.emoji import is_emoji
 from chat_service.domain.messages import Row, moment_ms
 from chat_service.domain.streams import Run
@@ -162,16 +160,11 @@ def _refusal_after(rows: list[Row], *, on: bool) -> ServiceError | None:
     return TooManyReactions() if on and rows[0]["fits"] is False else None
 
 
-def after(cursor: Sequence[str | int]) -> tuple[UUID, str]:
-    """Whose reaction was the last one seen, from a cursor. Raises Invalid."""
-    return (uuid_in(str(cursor[0])), str(cursor[1])) if cursor else (UUID(int=0), "")
-
-
 async def listed(
-    context: Context, me: UUID, message_id: UUID, *, emoji: str | None, after: tuple[UUID, str], limit: int
+    context: Context, me: UUID, message_id: UUID, *, emoji: str | None, after: tuple[UUID, str] | None, limit: int
 ) -> list[dict[str, Any]]:
     """By person. The caller has made sure that the message is visible."""
-    rows = await context.lanes.fetch(_LISTED, message_id, me, emoji, *after, limit)
+    rows = await context.lanes.fetch(_LISTED, message_id, me, emoji, *(after or (UUID(int=0), "")), limit)
     return [
         {"user": messages.person(row["user_id"], row), "emoji": row["emoji"], "created_at": row["created_at"]}
         for row in rows

@@ -1,6 +1,5 @@
 """Messages that somebody has saved, for nobody else to know."""
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -10,7 +9,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from chat_service.domain import messages, targets, visibility
 from chat_service.domain.context import Context
-from chat_service.domain.cursors import from_us, us, uuid_in
 
 _SAVE = """
 INSERT INTO saved_message (user_id, message_id, conversation_id, saved_at) VALUES (:me, :id, :conversation, :now)
@@ -24,15 +22,6 @@ WHERE s.user_id = $1 AND m.deleted_at IS NULL
     AND ($2::timestamptz IS NULL OR (s.saved_at, s.message_id) < ($2::timestamptz, $3::uuid))
 ORDER BY s.saved_at DESC, s.message_id DESC LIMIT $4
 """  # noqa: S608  -- constants
-
-
-def before(cursor: Sequence[str | int]) -> tuple[datetime, UUID] | None:
-    """When and what the last one seen was, from a cursor. Raises Invalid."""
-    return (from_us(int(cursor[0])), uuid_in(str(cursor[1]))) if cursor else None
-
-
-def key(row: dict[str, Any]) -> tuple[str | int, ...]:
-    return us(row["saved_at"]), row["message"]["id"]
 
 
 async def save(db: AsyncSession, me: UUID, message_id: UUID, *, now: datetime) -> None:

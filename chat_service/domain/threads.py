@@ -6,15 +6,15 @@ then on, and so does who is named in one, and whoever wrote the message that it 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, NamedTuple
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from chat_service.domain import messages, unread, visibility
-from chat_service.errors import NoMessage, invalid
+from chat_service.errors import NoMessage
 
 if TYPE_CHECKING:
     from chat_service.domain.context import Context
@@ -79,6 +79,10 @@ _FOLLOWED = f"""
 """
 
 
+# When a thread was last replied to, and its id: where a list goes on.
+Key = tuple[datetime, UUID]
+
+
 @dataclass(frozen=True, slots=True)
 class State:
     """What a thread is to one user."""
@@ -97,21 +101,6 @@ class State:
         # asyncpg has a class of its own for them, which JSON does not know.
         ids = {name: UUID(bytes=row[name].bytes) for name in ("root_id", "conversation_id")}
         return cls(**{**found, **ids})
-
-
-class Key(NamedTuple):
-    """Where a list of threads goes on."""
-
-    replied_at: datetime
-    root_id: UUID
-
-    @classmethod
-    def of(cls, replied_us: int, root_id: str) -> "Key":
-        """Raises Invalid."""
-        try:
-            return cls(datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=replied_us), UUID(root_id))
-        except (OverflowError, ValueError):
-            raise invalid("cursor", "This cursor is not valid.") from None
 
 
 async def state(db: AsyncSession, me: UUID, message_id: UUID) -> State:
@@ -166,6 +155,6 @@ async def followed(db: AsyncSession, me: UUID, *, limit: int, before: Key | None
 async def _listed(db: AsyncSession, threads: str, values: dict[str, Any], before: Key | None) -> list[dict[str, Any]]:
     if before is not None:
         threads += _BEFORE
-        values |= {"at": before.replied_at, "id": before.root_id}
+        values |= {"at": before[0], "id": before[1]}
     rows = (await db.execute(text(_LIST.format(threads=threads)), values)).mappings()
     return [{"root": messages.shape(row), **{name: row[name] for name in State.__slots__}} for row in rows]

@@ -79,13 +79,12 @@ async def upload_attachment(
 
 @router.get("/attachments")
 async def list_unused_attachments(
-    me: CurrentUser, db: Db, context: Context, wanted: Annotated[PageRequest, keyset(str)]
+    me: CurrentUser, db: Db, context: Context, wanted: Annotated[PageRequest, keyset(UUID)]
 ) -> Uploads:
     """Own files that no message shows yet, newest first, and how much room all of one's files take up."""
-    before = _before(wanted.after)
-    rows = await attachments.unused(db, me.user_id, before=before, limit=wanted.limit + 1)
+    rows = await attachments.unused(db, me.user_id, before=wanted.last, limit=wanted.limit + 1)
     usage = await attachments.usage(db, me.user_id, context.files.limits.quota)
-    page = wanted.page(rows, lambda row: (str(row["id"]),))
+    page = wanted.page(rows, lambda row: (row["id"],))
     results = [_upload(row, context.files) for row in page.results]
     return Uploads(results=results, next=page.next, used_bytes=usage.used, quota_bytes=usage.quota)
 
@@ -170,7 +169,3 @@ def _lost(which: object) -> NoAttachment:
 def _upload(row: attachments.Row, files: uploads.Files) -> Upload:
     until = row["created_at"] + timedelta(hours=files.limits.unused_hours)
     return Upload(**attachments.shown(row), created_at=row["created_at"], expires_at=until)
-
-
-def _before(key: tuple[str | int, ...]) -> UUID | None:
-    return attachments.after(str(key[0])) if key else None

@@ -6,7 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter
 
 from chat_service.deps import Hub, Outside, limited
-from chat_service.domain import blocks, members
+from chat_service.domain import blocks
 from chat_service.schemas.blocks import Block
 from libs.auth import CurrentUser
 from libs.deps import Db, Now
@@ -29,9 +29,8 @@ async def unblock_user(user_id: UUID, me: CurrentUser, db: Db, *, clock: Now, hu
 
 
 @router.get("")
-async def list_blocks(me: CurrentUser, db: Db, paging: Annotated[PageRequest, keyset(str)]) -> Page[Block]:
+async def list_blocks(me: CurrentUser, db: Db, paging: Annotated[PageRequest, keyset(UUID)]) -> Page[Block]:
     """Whom the caller has blocked."""
-    after = members.after(str(paging.after[0])) if paging.after else None
-    rows = await blocks.listed(db, me.user_id, limit=paging.limit + 1, after=after)
+    rows = await blocks.listed(db, me.user_id, limit=paging.limit + 1, after=paging.last)
     page = paging.page(rows, lambda row: (row["user"]["id"],))
     return Page[Block](results=[Block.model_validate(row) for row in page.results], next=page.next)

@@ -1,10 +1,11 @@
 """Contacts."""
 
 from typing import Annotated
+from uuid import UUID
 
 from fastapi import APIRouter
 
-from chat_service.domain import contacts, members
+from chat_service.domain import contacts
 from chat_service.schemas.contacts import Contact
 from libs.auth import CurrentUser
 from libs.deps import Db
@@ -14,9 +15,8 @@ router = APIRouter(prefix="/api/v1/contacts", tags=["contacts"])
 
 
 @router.get("")
-async def list_contacts(me: CurrentUser, db: Db, paging: Annotated[PageRequest, keyset(str)]) -> Page[Contact]:
+async def list_contacts(me: CurrentUser, db: Db, paging: Annotated[PageRequest, keyset(UUID)]) -> Page[Contact]:
     """The people with whom a request was accepted."""
-    after = members.after(str(paging.after[0])) if paging.after else None
-    rows = await contacts.listed(db, me.user_id, limit=paging.limit + 1, after=after)
-    page = paging.page(rows, lambda row: (str(row["interest_id"]),))
+    rows = await contacts.listed(db, me.user_id, limit=paging.limit + 1, after=paging.last)
+    page = paging.page(rows, lambda row: (row["interest_id"],))
     return Page[Contact](results=[Contact.model_validate(row) for row in page.results], next=page.next)

@@ -1,5 +1,6 @@
 """Conversations of the caller."""
 
+from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
@@ -61,7 +62,7 @@ async def list_conversations(
     me: CurrentUser,
     context: Context,
     *,
-    paging: Annotated[PageRequest, keyset(int, int)],
+    paging: Annotated[PageRequest, keyset(datetime, int)],
     given: Annotated[Filters, Query()],
 ) -> Response:
     """One's own conversations, newest activity first, filtered."""
@@ -75,7 +76,7 @@ async def list_conversations(
         active_since=given.last_message_at__gte,
         active_until=given.last_message_at__lte,
     )
-    rows = await inbox.listed(context.lanes, me.user_id, limit=paging.limit + 1, after=paging.after, filters=filters)
+    rows = await inbox.listed(context.lanes, me.user_id, limit=paging.limit + 1, after=paging.key, filters=filters)
     page = paging.page(rows, inbox.key)
     # Checking twenty conversations with all that is in them costs more than reading them.
     body = frames.dump({"results": page.results, "next": page.next, "previous": None})

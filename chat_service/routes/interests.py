@@ -6,7 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Response
 
 from chat_service.deps import Hub, Outside, limited
-from chat_service.domain import interests, members
+from chat_service.domain import interests
 from chat_service.schemas.interests import Direction, Interest, InterestCreate, InterestStatus
 from libs.auth import CurrentUser
 from libs.deps import Db, Now
@@ -50,14 +50,13 @@ async def list_interests(
     me: CurrentUser,
     db: Db,
     clock: Now,
-    paging: Annotated[PageRequest, keyset(str)],
+    paging: Annotated[PageRequest, keyset(UUID)],
     *,
     direction: Direction = "all",
     status: Annotated[InterestStatus | None, Query()] = None,
 ) -> Page[Interest]:
     """Requests that one made and got, newest first."""
-    after = members.after(str(paging.after[0])) if paging.after else None
-    wanted = interests.Wanted(paging.limit + 1, direction, status, after)
+    wanted = interests.Wanted(paging.limit + 1, direction, status, paging.last)
     rows = await interests.listed(db, me.user_id, wanted, now=clock.now())
     page = paging.page(rows, lambda row: (row["id"],))
     return Page[Interest](results=[Interest.model_validate(row) for row in page.results], next=page.next)

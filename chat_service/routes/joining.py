@@ -24,8 +24,7 @@ async def list_public_conversations(
     search: Annotated[Name, Query(description="How the name begins.")] = "",
 ) -> Page[Public]:
     """Groups and channels that anybody may join, newest first."""
-    before = int(paging.after[0]) if paging.after else None
-    rows = await joining.listed(db, prefix=search, limit=paging.limit + 1, before=before)
+    rows = await joining.listed(db, prefix=search, limit=paging.limit + 1, before=paging.last)
     page = paging.page(rows, lambda row: (row.number,))
     return Page[Public](results=[Public.model_validate(row) for row in page.results], next=page.next)
 

@@ -32,11 +32,10 @@ async def add_members(
 
 @router.get("")
 async def list_members(
-    conversation_id: UUID, me: CurrentUser, db: Db, paging: Annotated[PageRequest, keyset(str)]
+    conversation_id: UUID, me: CurrentUser, db: Db, paging: Annotated[PageRequest, keyset(UUID)]
 ) -> Page[Member]:
     """Everybody in the conversation."""
-    after = members.after(str(paging.after[0])) if paging.after else None
-    rows = await members.listed(db, me.user_id, conversation_id, limit=paging.limit + 1, after=after)
+    rows = await members.listed(db, me.user_id, conversation_id, limit=paging.limit + 1, after=paging.last)
     page = paging.page(rows, lambda row: (row["user"]["id"],))
     return Page[Member](results=[Member.model_validate(row) for row in page.results], next=page.next)
 

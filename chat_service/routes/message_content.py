@@ -73,7 +73,7 @@ async def list_revisions(
     message_id: UUID, me: CurrentUser, db: Db, *, paging: Annotated[PageRequest, keyset(int)]
 ) -> Page[Revision]:
     """What a message says and said before, newest first; of a deleted one nothing."""
-    below = int(paging.after[0]) if paging.after else _NEWEST
+    below = _NEWEST if paging.last is None else paging.last
     rows = await edits.revisions(db, me.user_id, message_id, below=below, limit=paging.limit + 1)
     page = paging.page(rows, lambda row: (row["version"],))
     return Page[Revision](results=[Revision.model_validate(row) for row in page.results], next=page.next)

@@ -7,7 +7,6 @@ from fastapi import APIRouter, Query
 
 from chat_service.deps import Context
 from chat_service.domain import messages, overview
-from chat_service.domain.cursors import uuid_in
 from chat_service.schemas.overview import MessageFilters, SeenMessage
 from libs.auth import CurrentUser
 from libs.deps import Db
@@ -21,7 +20,7 @@ async def list_all_messages(
     me: CurrentUser,
     context: Context,
     *,
-    paging: Annotated[PageRequest, keyset(str, both_ways=True)],
+    paging: Annotated[PageRequest, keyset(UUID, both_ways=True)],
     given: Annotated[MessageFilters, Query()],
 ) -> CountedPage[SeenMessage] | Page[SeenMessage]:
     """Messages of one's own conversations, newest first, filtered."""
@@ -36,8 +35,7 @@ async def list_all_messages(
         conversation=given.conversation,
         conversation_type=given.conversation__conversation_type,
     )
-    edge = uuid_in(str(paging.after[0])) if paging.after else None
-    part = overview.Part(paging.limit + 1, edge, paging.backward)
+    part = overview.Part(paging.limit + 1, paging.last, paging.backward)
     rows = await overview.page(context, me.user_id, filters, part)
     page = paging.page_both_ways(rows, lambda row: (row["id"],))
     shown = {

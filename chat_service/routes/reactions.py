@@ -43,12 +43,13 @@ async def list_reactions(
     db: Db,
     context: Context,
     *,
-    paging: Annotated[PageRequest, keyset(str, str)],
+    paging: Annotated[PageRequest, keyset(UUID, str)],
     emoji: Annotated[Text | None, Query(max_length=64, description="Only these.")] = None,
 ) -> Page[Reaction]:
     """Who has reacted with what."""
-    after = reactions.after(paging.after)
     await messages.read(db, me.user_id, message_id)
-    rows = await reactions.listed(context, me.user_id, message_id, emoji=emoji, after=after, limit=paging.limit + 1)
+    rows = await reactions.listed(
+        context, me.user_id, message_id, emoji=emoji, after=paging.key, limit=paging.limit + 1
+    )
     page = paging.page(rows, lambda row: (row["user"]["id"], row["emoji"]))
     return Page[Reaction](results=[Reaction.model_validate(row) for row in page.results], next=page.next)

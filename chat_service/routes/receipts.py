@@ -6,7 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter
 
 from chat_service.deps import Context
-from chat_service.domain import members, receipts, unread
+from chat_service.domain import receipts, unread
 from chat_service.schemas.people import Person
 from chat_service.schemas.receipts import Delivered, MessageReceipts, Read, Unread, UnreadTotal, Watermark
 from libs.auth import CurrentUser
@@ -42,11 +42,10 @@ async def mark_delivered(conversation_id: UUID, body: Delivered, me: CurrentUser
 
 @router.get("/messages/{message_id}/receipts")
 async def list_receipts(
-    message_id: UUID, me: CurrentUser, context: Context, paging: Annotated[PageRequest, keyset(str)]
+    message_id: UUID, me: CurrentUser, context: Context, paging: Annotated[PageRequest, keyset(UUID)]
 ) -> MessageReceipts:
     """Who has read a message, of those who were members when it was sent; in conversations of any size."""
-    after = members.after(str(paging.after[0])) if paging.after else None
-    found = await receipts.of_message(context, me.user_id, message_id, limit=paging.limit + 1, after=after)
+    found = await receipts.of_message(context, me.user_id, message_id, limit=paging.limit + 1, after=paging.last)
     page = paging.page(found["readers"], lambda person: (person["id"],))
     readers = [Person.model_validate(person) for person in page.results]
     return MessageReceipts.model_validate({**found, "readers": readers, "next": page.next})

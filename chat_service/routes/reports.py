@@ -6,7 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Query, Response
 
 from chat_service.deps import Context, Staff, limited
-from chat_service.domain import members, reports
+from chat_service.domain import reports
 from chat_service.schemas.reports import Report, ReportCreate, ReportedMessage, ReportStatus, Resolution
 from libs.auth import CurrentUser
 from libs.deps import Db, Now
@@ -17,11 +17,10 @@ _STAFF: dict[int | str, dict[str, Any]] = {403: {"description": "Not one of staf
 
 
 async def _wanted(
-    paging: Annotated[PageRequest, keyset(str)],
+    paging: Annotated[PageRequest, keyset(UUID)],
     status: Annotated[ReportStatus, Query()] = "open",
 ) -> reports.Wanted:
-    after = members.after(str(paging.after[0])) if paging.after else None
-    return reports.Wanted(paging.limit + 1, status, after)
+    return reports.Wanted(paging.limit + 1, status, paging.last)
 
 
 Wanted = Annotated[reports.Wanted, Depends(_wanted)]
@@ -48,7 +47,7 @@ async def report_message(
 
 @router.get("/conversations/{conversation_id}/reports", responses={403: {"description": "Not a moderator."}})
 async def list_conversation_reports(
-    conversation_id: UUID, me: CurrentUser, db: Db, *, wanted: Wanted, paging: Annotated[PageRequest, keyset(str)]
+    conversation_id: UUID, me: CurrentUser, db: Db, *, wanted: Wanted, paging: Annotated[PageRequest, keyset(UUID)]
 ) -> Page[ReportedMessage]:
     """What was reported here, oldest first; for moderators of the conversation, who are not told by whom."""
     return _page(await reports.of_conversation(db, me.user_id, conversation_id, wanted), paging)
@@ -56,7 +55,7 @@ async def list_conversation_reports(
 
 @router.get("/admin/chat/reports", responses=_STAFF)
 async def list_reports(
-    _staff: Staff, db: Db, wanted: Wanted, paging: Annotated[PageRequest, keyset(str)]
+    _staff: Staff, db: Db, wanted: Wanted, paging: Annotated[PageRequest, keyset(UUID)]
 ) -> Page[ReportedMessage]:
     """What was reported anywhere, oldest first. Of its conversation staff sees the reported message alone."""
     return _page(await reports.queue(db, wanted), paging)
@@ -76,5 +75,5 @@ async def resolve_report(
 
 
 def _page(rows: list[dict[str, Any]], paging: PageRequest) -> Page[ReportedMessage]:
-    page = paging.page(rows, lambda row: (str(row["id"]),))
+    page = paging.page(rows, lambda row: (row["id"],))
     return Page[ReportedMessage](results=[ReportedMessage.model_validate(row) for row in page.results], next=page.next)

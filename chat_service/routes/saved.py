@@ -1,5 +1,6 @@
 """Messages that the caller has saved."""
 
+from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
@@ -17,12 +18,11 @@ router = APIRouter(prefix="/api/v1/messages", tags=["messages"])
 
 @router.get("/saved")
 async def list_saved_messages(
-    me: CurrentUser, context: Context, paging: Annotated[PageRequest, keyset(int, str)]
+    me: CurrentUser, context: Context, paging: Annotated[PageRequest, keyset(datetime, UUID)]
 ) -> Page[Saved]:
     """What one has saved and may still see, the last saved first."""
-    before = saved.before(paging.after)
-    rows = await saved.listed(context, me.user_id, before=before, limit=paging.limit + 1)
-    page = paging.page(rows, saved.key)
+    rows = await saved.listed(context, me.user_id, before=paging.key, limit=paging.limit + 1)
+    page = paging.page(rows, lambda row: (row["saved_at"], row["message"]["id"]))
     return Page[Saved](results=[Saved.model_validate(row) for row in page.results], next=page.next)
 
 

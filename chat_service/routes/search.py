@@ -1,6 +1,6 @@
 """Finding messages."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Annotated
 from uuid import UUID
 
@@ -8,7 +8,6 @@ from fastapi import APIRouter, Query
 
 from chat_service.deps import Context
 from chat_service.domain import search
-from chat_service.errors import invalid
 from chat_service.schemas.messages import Message
 from chat_service.schemas.search import Filters
 from libs.auth import CurrentUser
@@ -26,7 +25,7 @@ async def search_messages(
     context: Context,
     *,
     filters: Annotated[Filters, Query()],
-    paging: Annotated[PageRequest, keyset(int, str)],
+    paging: Annotated[PageRequest, keyset(datetime, UUID)],
 ) -> Page[Message]:
     """One's messages with all of the words, newest first. "Words in quotes" must stand like that.
 
@@ -40,15 +39,6 @@ async def search_messages(
         before=filters.before,
         after=filters.after,
     )
-    found = await search.find(context, db, me.user_id, wanted, limit=paging.limit + 1, edge=_edge(paging))
+    found = await search.find(context, db, me.user_id, wanted, limit=paging.limit + 1, edge=paging.key)
     rows = [Message.model_validate(row) for row in found]
-    return paging.page(rows, lambda m: (round((m.created_at - _EPOCH) / timedelta(microseconds=1)), str(m.id)))
-
-
-def _edge(paging: PageRequest) -> tuple[datetime, UUID] | None:
-    if not paging.after:
-        return None
-    try:
-        return _EPOCH + timedelta(microseconds=int(paging.after[0])), UUID(str(paging.after[1]))
-    except (ValueError, OverflowError):
-        raise invalid("cursor", "This cursor is not valid.") from None
+    return paging.page(rows, lambda m: (m.created_at, m.id))

@@ -1,5 +1,6 @@
 """Threads: the replies to one message."""
 
+from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -14,19 +15,19 @@ from libs.deps import Db
 from libs.paging import Page, PageRequest, keyset
 
 router = APIRouter(prefix="/api/v1", tags=["threads"])
-Listing = Annotated[PageRequest, keyset(int, str)]
+Listing = Annotated[PageRequest, keyset(datetime, UUID)]
 
 
 @router.get("/messages/threads")
 async def list_followed_threads(me: CurrentUser, db: Db, paging: Listing) -> Page[ListedThread]:
     """The threads that the caller follows, in all conversations, the last replied to first."""
-    return _page(paging, await threads.followed(db, me.user_id, limit=paging.limit + 1, before=_key(paging)))
+    return _page(paging, await threads.followed(db, me.user_id, limit=paging.limit + 1, before=paging.key))
 
 
 @router.get("/conversations/{conversation_id}/threads")
 async def list_threads(conversation_id: UUID, me: CurrentUser, db: Db, paging: Listing) -> Page[ListedThread]:
     """All threads of a conversation, followed or not, the last replied to first."""
-    rows = await threads.of_conversation(db, me.user_id, conversation_id, limit=paging.limit + 1, before=_key(paging))
+    rows = await threads.of_conversation(db, me.user_id, conversation_id, limit=paging.limit + 1, before=paging.key)
     return _page(paging, rows)
 
 
@@ -74,13 +75,5 @@ async def mark_thread_read(message_id: UUID, body: ThreadRead, me: CurrentUser, 
 
 
 def _page(paging: PageRequest, rows: list[dict[str, Any]]) -> Page[ListedThread]:
-    page = paging.page(rows, _place)
+    page = paging.page(rows, lambda row: (row["root"]["thread"]["last_reply_at"], row["root_id"]))
     return Page[ListedThread](results=[ListedThread.model_validate(row) for row in page.results], next=page.next)
-
-
-def _place(row: dict[str, Any]) -> tuple[int, str]:
-    return round(row["root"]["thread"]["last_reply_at"].timestamp() * 1_000_000), str(row["root_id"])
-
-
-def _key(paging: PageRequest) -> threads.Key | None:
-    return threads.Key.of(int(paging.after[0]), str(paging.after[1])) if paging.after else None

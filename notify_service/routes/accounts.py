@@ -6,7 +6,6 @@ from fastapi import APIRouter, Path, Request
 
 from libs.auth import CurrentUser
 from libs.deps import Db, Now
-from libs.errors import FieldError, Invalid
 from libs.paging import Page, PageRequest, keyset
 from notify_service.deps import Admin
 from notify_service.domain import account_changes, threads
@@ -24,7 +23,7 @@ from notify_service.schemas.accounts import (
 )
 
 router = APIRouter(tags=["accounts"])
-Paging = Annotated[PageRequest, keyset(str, str)]
+Paging = Annotated[PageRequest, keyset(datetime, str)]
 Name = Annotated[str, Path(max_length=40)]
 
 
@@ -98,8 +97,8 @@ def _by(me: Admin, clock: Now, request: Request) -> By:
 @router.get("/api/v1/accounts/{name}/threads", response_model=Page[Thread])
 async def list_threads(name: Name, db: Db, _me: Admin, *, clock: Now, paging: Paging) -> Page[Any]:
     """Who has written to the account, the last one first, and until when free text may answer."""
-    rows = await threads.page(db, name, before=_key(paging), limit=paging.limit, now=clock.now())
-    shown = paging.page(rows, lambda row: (row.thread.last_inbound_at.isoformat(), row.thread.peer))
+    rows = await threads.page(db, name, before=paging.key, limit=paging.limit, now=clock.now())
+    shown = paging.page(rows, lambda row: (row.thread.last_inbound_at, row.thread.peer))
     return Page(results=[_thread(each) for each in shown.results], next=shown.next, previous=shown.previous)
 
 
@@ -113,15 +112,6 @@ def _thread(shown: threads.Shown) -> Thread:
         open=shown.is_open,
         window_closes_at=shown.closes_at,
     )
-
-
-def _key(paging: PageRequest) -> tuple[datetime, str] | None:
-    if not paging.after:
-        return None
-    try:
-        return datetime.fromisoformat(str(paging.after[0])), str(paging.after[1])
-    except ValueError:
-        raise Invalid(errors=[FieldError("cursor", "This cursor is not valid.")]) from None
 
 
 def _account(shown: Shown) -> Account:

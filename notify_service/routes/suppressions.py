@@ -6,7 +6,6 @@ from fastapi import APIRouter, Query
 
 from libs import audits
 from libs.deps import Db, Now
-from libs.errors import FieldError, Invalid
 from libs.paging import Page, PageRequest, keyset
 from libs.shapes import Text
 from notify_service.deps import Admin
@@ -15,7 +14,7 @@ from notify_service.domain.suppressions import Entry
 from notify_service.schemas.suppressions import Suppression, SuppressionCreate
 
 router = APIRouter(prefix="/api/v1/suppressions", tags=["suppressions"])
-Paging = Annotated[PageRequest, keyset(str, str)]
+Paging = Annotated[PageRequest, keyset(datetime, UUID)]
 
 
 @router.get("", response_model=Page[Suppression])
@@ -23,8 +22,8 @@ async def list_suppressions(
     db: Db, _me: Admin, *, paging: Paging, address: Annotated[Text | None, Query(max_length=4096)] = None
 ) -> Page[Any]:
     """Addresses that get nothing more, newest first; with `address`, what holds for that one."""
-    rows = await suppressions.page(db, address=address, before=_key(paging), limit=paging.limit)
-    return paging.page(rows, lambda row: (row.created_at.isoformat(), str(row.id)))
+    rows = await suppressions.page(db, address=address, before=paging.key, limit=paging.limit)
+    return paging.page(rows, lambda row: (row.created_at, row.id))
 
 
 @router.post("", status_code=204)
@@ -40,12 +39,3 @@ async def delete_suppression(suppression_id: UUID, db: Db, me: Admin, clock: Now
     """Takes it back."""
     removed = await suppressions.remove(db, suppression_id)
     await audits.tell(db, "suppression.removed", me.user_id, now=clock.now(), channel=removed.channel)
-
-
-def _key(paging: PageRequest) -> tuple[datetime, UUID] | None:
-    if not paging.after:
-        return None
-    try:
-        return datetime.fromisoformat(str(paging.after[0])), UUID(str(paging.after[1]))
-    except ValueError:
-        raise Invalid(errors=[FieldError("cursor", "This cursor is not valid.")]) from None
