@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Callable
 
-from benchmarks import auth, chat, gateway, report, slow, soak
+from benchmarks import auth, chat, gateway, notify, report, slow, soak
 from benchmarks.harness import LoadFailed, Options
 from benchmarks.report import Section
 from deploy.local.errors import LocalError
@@ -14,6 +14,7 @@ COMPARISONS: dict[str, Callable[[Options], Section]] = {
     "chat": chat.compare,
     "sockets": chat.compare_sockets,
     "auth": auth.compare,
+    "notify": notify.compare,
     "slow": slow.compare,
     "soak": soak.compare,
 }

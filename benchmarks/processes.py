@@ -63,9 +63,10 @@ class Servers(ExitStack):
         name: str,
         cores: set[int] | None = None,
         env: Mapping[str, str] | None = None,
+        cwd: Path = ROOT,
     ) -> int:
         """A program without a port: a worker."""
-        return pinned(self._started(argv, name=name, env=env, cwd=ROOT), cores)
+        return pinned(self._started(argv, name=name, env=env, cwd=cwd), cores)
 
     def _started(self, argv: Sequence[str | Path], *, name: str, env: Mapping[str, str] | None, cwd: Path) -> Process:
         log = STATE / "logs" / f"{name}.log"

@@ -133,7 +133,7 @@ def write(sections: Sequence[Section], page: Path = PAGE) -> None:
     old = page.read_text() if page.exists() else ""
     kept = dict(re.findall(r"<!-- begin (\w+) -->\n(.*?)\n<!-- end \1 -->", old, re.DOTALL))
     kept |= {section.name: section.markdown() for section in sections}
-    order = [name for name in ("gateway", "chat", "sockets", "auth", "slow", "soak") if name in kept]
+    order = [name for name in ("gateway", "chat", "sockets", "auth", "notify", "slow", "soak") if name in kept]
     blocks = [f"<!-- begin {name} -->\n{kept[name]}\n<!-- end {name} -->" for name in order]
     page.parent.mkdir(parents=True, exist_ok=True)
     page.write_text("\n\n".join([HEAD.strip(), *blocks]) + "\n")

@@ -1,0 +1,79 @@
+"""A provider that tells: signed calls, each with something new, on connections that stay."""
+
+import asyncio
+import hashlib
+import hmac
+import itertools
+import json
+import sys
+import time
+from typing import Any
+
+import uvloop
+
+from benchmarks.load.http import Connection
+from benchmarks.stats import percentile
+
+_BODY = (
+    '{"object":"whatsapp_business_account","entry":[{"id":"1","changes":[{"field":"messages","value":{'
+    '"messaging_product":"whatsapp","metadata":{"display_phone_number":"15550001111","phone_number_id":"%s"},'
+    '"statuses":[{"id":"wamid.%s","status":"delivered","timestamp":"1790000000","recipient_id":"15550002222",'
+    '"conversation":{"id":"c","origin":{"type":"utility"}},"pricing":{"billable":true,"category":"utility"}}]}}]}]}'
+)
+
+
+class Provider:
+    def __init__(self, plan: dict[str, Any]) -> None:
+        self.plan = plan
+        self.numbers = itertools.count(time.time_ns())
+        self.latencies: list[float] = []
+        self.bad = 0
+        self.counting = False
+
+    def request(self) -> bytes:
+        body = (_BODY % (self.plan["number"], next(self.numbers))).encode()
+        made = hmac.new(self.plan["secret"].encode(), body, hashlib.sha256).hexdigest()
+        head = (
+            f"POST {self.plan['path']} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+            f"Content-Length: {len(body)}\r\nX-Hub-Signature-256: sha256={made}\r\n\r\n"
+        )
+        return head.encode() + body
+
+    async def line(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            _, connection = await loop.create_connection(Connection, self.plan["host"], self.plan["port"])
+            status = 200
+            while status:
+                request = self.request()
+                began = time.perf_counter()
+                status = await connection.ask(request)
+                if not self.counting:
+                    continue
+                if 200 <= status < 300:
+                    self.latencies.append((time.perf_counter() - began) * 1000)
+                else:
+                    self.bad += 1
+
+    async def run(self) -> None:
+        lines = [asyncio.create_task(self.line()) for _ in range(self.plan["connections"])]
+        await asyncio.sleep(self.plan["warmup"])
+        print(json.dumps({"mark": "begin"}), flush=True)
+        self.counting = True
+        await asyncio.sleep(self.plan["seconds"])
+        self.counting = False
+        result = {
+            "mark": "end",
+            "operations": len(self.latencies),
+            "errors": self.bad,
+            "wall": self.plan["seconds"],
+            "p50": percentile(self.latencies, 0.5),
+            "p99": percentile(self.latencies, 0.99),
+        }
+        print(json.dumps(result), flush=True)
+        for line in lines:
+            line.cancel()
+
+
+if __name__ == "__main__":
+    uvloop.run(Provider(json.loads(sys.stdin.read())).run())

@@ -1,0 +1,3 @@
+from django_notify.celery import app
+
+__all__ = ["app"]

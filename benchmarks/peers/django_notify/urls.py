@@ -1,0 +1,5 @@
+from django.urls import path
+
+from django_notify.views import hear
+
+urlpatterns = [path("hooks/whatsapp/<str:account>", hear)]
