@@ -22,10 +22,6 @@ Auditor = Annotated[Staff, Depends(Permitted("audit.read"))]
 Position = Annotated[int, Query(ge=0, lt=1 << 62)]
 
 
-def _before(paging: PageRequest) -> int | None:
-    return paging.last
-
-
 async def _anchor(
     anchor_position: Position | None = None,
     anchor_hash: Annotated[str | None, Query(pattern="^[0-9a-f]{64}$")] = None,
@@ -57,7 +53,7 @@ async def search_audit(
         since=since,
         until=until,
     )
-    rows = await trail.search(db, wanted, before=_before(paging), limit=paging.limit)
+    rows = await trail.search(db, wanted, before=paging.last, limit=paging.limit)
     return paging.page([AuditRow.of(row) for row in rows], key=lambda row: (row.id,))
 
 
@@ -76,5 +72,5 @@ async def verify_audit(
 @router.get("/api/v1/users/me/audit")
 async def read_own_audit(me: CurrentUser, db: Db, clock: Now, paging: Paging) -> Page[OwnAuditRow]:
     """What happened to one's own account in the last 90 days, the newest first."""
-    rows = await trail.own(db, me.user_id, now=clock.now(), before=_before(paging), limit=paging.limit)
+    rows = await trail.own(db, me.user_id, now=clock.now(), before=paging.last, limit=paging.limit)
     return paging.page([OwnAuditRow.of(row, me.user_id) for row in rows], key=lambda row: (row.id,))
