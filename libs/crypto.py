@@ -13,21 +13,27 @@ class CannotDecrypt(ValueError):
     """Wrong key, changed text, or a text that belongs to another place."""
 
 
+def field_keys(text: str) -> dict[str, bytes]:
+    """By key id, from `kid:base64url-of-32-bytes`, comma separated, the current one first. Raises ValueError."""
+    found = {}
+    for entry in text.split(","):
+        kid, _, secret = entry.strip().partition(":")
+        raw = base64.urlsafe_b64decode(secret + "=" * (-len(secret) % 4))
+        if not kid or len(raw) != 32:
+            raise ValueError("A field key is `kid:base64url` of 32 bytes.")
+        found[kid] = raw
+    return found
+
+
 class FieldCipher:
     """Encrypts with the first key, decrypts with any.
 
-    `keys`: `kid:base64url-of-32-bytes`, comma separated, the current one first. The context (say `user:<id>:totp`) is
-    authenticated with the text, so a ciphertext that is moved to another row does not open there.
+    `keys` are as `field_keys` takes them. The context (say `user:<id>:totp`) is authenticated with the text, so a
+    ciphertext that is moved to another row does not open there.
     """
 
     def __init__(self, keys: str) -> None:
-        self._keys: dict[str, AESGCM] = {}
-        for entry in keys.split(","):
-            kid, _, secret = entry.strip().partition(":")
-            raw = base64.urlsafe_b64decode(secret + "=" * (-len(secret) % 4))
-            if not kid or len(raw) != 32:
-                raise ValueError("A field key is `kid:base64url` of 32 bytes.")
-            self._keys[kid] = AESGCM(raw)
+        self._keys = {kid: AESGCM(raw) for kid, raw in field_keys(keys).items()}
         self.current = next(iter(self._keys))
 
     def encrypt(self, text: str, context: str) -> str:

@@ -77,7 +77,7 @@ class Edge:
             await answer.refuse(path, error)
         except Exception as error:
             if not is_unavailable(error):
-                log.exception("request_failed", method=scope["method"], path=path)
+                log.exception("request_failed", method=scope["method"], path=_shown(scope, path))
             await answer.refuse(path, Unavailable() if is_unavailable(error) else ServerFault())
         self._record(scope, path, answer)
 
@@ -117,7 +117,7 @@ class Edge:
             log.info(
                 "request",
                 method=scope["method"],
-                path=path,
+                path=_shown(scope, path),
                 status=answer.status,
                 ms=round(seconds * 1000, 1),
                 queries=answer.queries.statements,
@@ -165,6 +165,12 @@ class _Answer:
             (b"x-database-queries", b"%d" % self.queries.statements),
             (b"x-query-time", b"%.3fs" % self.queries.seconds),
         ]
+
+
+def _shown(scope: Scope, path: str) -> str:
+    """For the log. What a route calls `token` opens something, and stays out."""
+    pattern: str = getattr(scope.get("route"), "path", "")
+    return pattern if "{token}" in pattern else path
 
 
 def _unsupported(media: bytes) -> str:

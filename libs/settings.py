@@ -98,7 +98,7 @@ class CommonSettings(BaseSettings):
         None,
         validation_alias="PARLEY_PUBLIC_URL",
         description="Where clients reach the gateway, as `https://api.example.com`. Its own pages may open sockets and"
-        " send cookies; sign-in providers send people back to it.",
+        " send cookies; sign-in providers send people back to it, and mails lead to it those who want no more of them.",
     )
     trusted_proxies: CommaList = Field(
         default_factory=list,

@@ -14,6 +14,7 @@ from notify_service.deps import allowed
 from notify_service.domain.hooks import Hooks
 from notify_service.domain.signals import Signals
 from notify_service.domain.told import Keeper
+from notify_service.domain.unsubscribe_links import UnsubscribeLinks
 from notify_service.routes import (
     accounts,
     compat_sender,
@@ -26,6 +27,7 @@ from notify_service.routes import (
     provider_templates,
     queues,
     suppressions,
+    unsubscriptions,
 )
 from notify_service.settings import Settings
 
@@ -43,6 +45,7 @@ def create_app(settings: Settings, clock: Clock | None = None) -> FastAPI:
             keeper = Keeper(runtime.db)
             app.state.hooks = Hooks(runtime.db, runtime.cipher, keeper)
             app.state.public_url = settings.public_url
+            app.state.unsubscribe_links = UnsubscribeLinks(settings.field_keys.get_secret_value(), settings.public_url)
             app.state.private_networks = settings.private_networks
             async with background(app.state.signals.run(), keeper.run()):
                 yield
@@ -66,12 +69,13 @@ def create_app(settings: Settings, clock: Clock | None = None) -> FastAPI:
             suppressions.router,
             compat_sender.router,
             hooks.router,
+            unsubscriptions.router,
             internal.router,
             shared.router,
         ],
         lifespan=lifespan,
         checks={"database": database},
-        # Providers send forms, JSON and what they call so.
-        uploads=re.compile("/hooks/.+"),
+        # Providers send forms, JSON and what they call so; mail programs forms of two kinds.
+        uploads=re.compile("/hooks/.+|/u/[^/]+"),
     )
     return app

@@ -5,10 +5,11 @@ from uuid import UUID
 from fastapi import Depends, Request
 
 from libs.auth import Caller, CurrentUser
-from libs.errors import Forbidden
+from libs.errors import Forbidden, PayloadTooLarge
 from libs.paging import PageRequest, keyset
 from notify_service.domain.profiles import Ask
 from notify_service.domain.signals import Signals
+from notify_service.domain.unsubscribe_links import UnsubscribeLinks
 from notify_service.errors import MayNotSend
 from notify_service.settings import Settings
 
@@ -66,7 +67,22 @@ async def _sender(me: CurrentUser, limits: Limits) -> Caller:
     return me
 
 
+async def _ways_out(request: Request) -> UnsubscribeLinks:
+    return cast(UnsubscribeLinks, request.app.state.unsubscribe_links)
+
+
+async def body_of(request: Request, most: int) -> bytes:
+    """Of a path that bounds its body itself. Raises PayloadTooLarge."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > most:
+            raise PayloadTooLarge
+    return bytes(body)
+
+
 Admin = Annotated[Caller, Depends(_admin)]
 MaySend = Annotated[Caller, Depends(_sender)]
 Paging = Annotated[Before, Depends()]
 Outside = Annotated[Links, Depends()]
+WaysOut = Annotated[UnsubscribeLinks, Depends(_ways_out)]

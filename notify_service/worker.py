@@ -49,6 +49,7 @@ from notify_service.domain.senders import Senders, listen
 from notify_service.domain.signals import Signals
 from notify_service.domain.templates.kinds import PAGES
 from notify_service.domain.turns import HIGH
+from notify_service.domain.unsubscribe_links import UnsubscribeLinks
 from notify_service.domain.verdicts import Policy
 from notify_service.models import Notification, Profile
 from notify_service.schemas.inbox import notification_json
@@ -78,7 +79,12 @@ async def main(settings: Settings, clock: Clock | None = None) -> None:
         templates.prepare()
         policy = policy_of(settings)
         tools = Tools(
-            Locks(runtime.db), runtime.cipher, runtime.clock, partial(policy_for, policy), settings.private_networks
+            locks=Locks(runtime.db),
+            cipher=runtime.cipher,
+            links=UnsubscribeLinks(settings.field_keys.get_secret_value(), settings.public_url),
+            clock=runtime.clock,
+            policy_of=partial(policy_for, policy),
+            private_networks=settings.private_networks,
         )
         fixed = [Fixed(MAIL_ACCOUNT, mail_channel(settings)), Fixed(SMS_ACCOUNT, text_channel(settings))]
         async with runtime.db.transaction() as session:

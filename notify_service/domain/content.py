@@ -15,6 +15,8 @@ from libs.shapes import Text
 
 _PLACEHOLDER = re.compile(r"\{\{\s*([a-z][a-z0-9_]{0,39})\s*\}\}")
 _MAX_TEXT = 65_536
+UNSUBSCRIBE_URL = "unsubscribe_url"
+"""A placeholder that we fill ourselves: with the address of its reader's own page."""
 
 
 def _well_formed(text: str) -> str:
@@ -24,7 +26,8 @@ def _well_formed(text: str) -> str:
 
 
 def _link(url: str) -> str:
-    if not url.startswith(("https://", "http://")):
+    ours = _PLACEHOLDER.fullmatch(url)
+    if not url.startswith(("https://", "http://")) and (ours is None or ours[1] != UNSUBSCRIBE_URL):
         raise ValueError("An address begins with https:// or http://.")
     return url
 
@@ -118,8 +121,13 @@ class Content(Part):
         return self
 
     def placeholders(self) -> frozenset[str]:
-        """The names of all variables that it needs."""
-        return frozenset(name for text in _texts(self.model_dump()) for name in _PLACEHOLDER.findall(text))
+        """The names of all variables that it needs to be told."""
+        return self._names() - {UNSUBSCRIBE_URL}
+
+    @property
+    def unsubscribes(self) -> bool:
+        """Whether it shows its reader the way out."""
+        return UNSUBSCRIBE_URL in self._names()
 
     def filled(self, values: Mapping[str, str]) -> Self:
         """With the values in place of their names. Raises KeyError for one that is missing."""
@@ -132,6 +140,9 @@ class Content(Part):
 
         filled: Self = _mapped(self, plain, escaped)
         return filled
+
+    def _names(self) -> frozenset[str]:
+        return frozenset(name for text in _texts(self.model_dump()) for name in _PLACEHOLDER.findall(text))
 
 
 def _mapped(part: Any, plain: Callable[[str], str], escaped: Callable[[str], str]) -> Any:

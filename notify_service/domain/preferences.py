@@ -37,7 +37,7 @@ async def of(db: AsyncSession, user_id: UUID) -> dict[str, dict[str, bool]]:
 
 
 async def switch(db: AsyncSession, user_id: UUID, channel: str, *, switches: Mapping[str, bool], now: datetime) -> None:
-    """Changes those named and no others."""
+    """Changes those named and no others. Raises NotSwitchable and TooManyCategories."""
     for category in switches:
         if category in CRITICAL:
             raise NotSwitchable(channel, category)
@@ -45,6 +45,11 @@ async def switch(db: AsyncSession, user_id: UUID, channel: str, *, switches: Map
         return
     if len({*(await of(db, user_id))[channel], *switches}) > _MOST:
         raise TooManyCategories(channel, _MOST)
+    await keep(db, user_id, channel, switches=switches, now=now)
+
+
+async def keep(db: AsyncSession, user_id: UUID, channel: str, *, switches: Mapping[str, bool], now: datetime) -> None:
+    """The same of categories that were sent to the user, however many: whoever wants no more can always say so."""
     statement = insert(Preference)
     changed = {"enabled": statement.excluded.enabled, "updated_at": now}
     keys = ["user_id", "channel", "category"]

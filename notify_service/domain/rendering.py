@@ -8,11 +8,12 @@ from sqlalchemy import Row
 
 from libs.clock import Clock
 from libs.crypto import CannotDecrypt, FieldCipher
-from notify_service.domain import windows
+from notify_service.domain import preferences, windows
 from notify_service.domain.adaptation import adapted
 from notify_service.domain.channels import CannotRender, Channel, Message
 from notify_service.domain.claims import Key
-from notify_service.domain.content import Content
+from notify_service.domain.content import UNSUBSCRIBE_URL, Content
+from notify_service.domain.unsubscribe_links import Reader, UnsubscribeLinks
 
 log = structlog.get_logger()
 
@@ -34,9 +35,10 @@ class Item:
 class Renderer:
     """For one account."""
 
-    def __init__(self, channel: Channel, cipher: FieldCipher, clock: Clock) -> None:
+    def __init__(self, channel: Channel, cipher: FieldCipher, links: UnsubscribeLinks, clock: Clock) -> None:
         self._channel = channel
         self._cipher = cipher
+        self._links = links
         self._clock = clock
 
     def render(self, row: Row[Any], content: Content | None, *, closed: bool = False) -> Any:
@@ -47,14 +49,19 @@ class Renderer:
         """
         try:
             secret = self._cipher.decrypt(row.secret, f"message:{row.id}") if row.secret else None
+            now = self._clock.now()
+            link = self._links.to(_reader(row), now)
+            own = row.template is not None
+            variables = row.variables if own or link is None else {**row.variables, UNSUBSCRIBE_URL: link}
             message = Message(
                 id=row.id,
                 address=row.address,
                 template=row.template,
-                variables=row.variables,
+                variables=variables,
                 secret=secret,
-                at=self._clock.now(),
-                content=self._ready(content, row.variables, closed=closed) if row.template is None else None,
+                at=now,
+                content=None if own else self._ready(content, variables, closed=closed),
+                unsubscribe=link,
             )
             return self._channel.render(message)
         except CannotRender:
@@ -76,3 +83,9 @@ class Renderer:
             return adapted(content.filled(variables), self._channel.capability)
         except KeyError:
             raise CannotRender("missing_variable") from None
+
+
+def _reader(row: Row[Any]) -> Reader:
+    """A user by what their preferences switch; what they do not switch ends for the address."""
+    is_switched = row.user_id is not None and row.channel in preferences.CHANNELS
+    return Reader(row.channel, row.category, row.user_id if is_switched else row.address)

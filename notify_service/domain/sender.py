@@ -36,6 +36,7 @@ from notify_service.domain.quiet import QuietHours
 from notify_service.domain.quotas import Quota
 from notify_service.domain.rendering import Item, Renderer
 from notify_service.domain.turns import HIGH, turns
+from notify_service.domain.unsubscribe_links import UnsubscribeLinks
 from notify_service.domain.verdicts import Policy, decide
 from notify_service.models import Account
 
@@ -62,6 +63,7 @@ class Tools:
 
     locks: Locks
     cipher: FieldCipher
+    links: UnsubscribeLinks
     clock: Clock
     policy_of: Callable[[str], Policy]
     """By channel: a mail may wait for hours, a text may not."""
@@ -87,7 +89,7 @@ class Sender:
         self._reported: tuple[bool, str | None] = (account.down_until is not None, account.fault)
         self._fault: str | None = None
         self._lines = capability.lines
-        self._renderer = Renderer(channel, tools.cipher, tools.clock)
+        self._renderer = Renderer(channel, tools.cipher, tools.links, tools.clock)
         self._contents = Contents()
         self._numbers = itertools.count()
         self._ready: asyncio.PriorityQueue[Item] = asyncio.PriorityQueue()

@@ -11,11 +11,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from libs.errors import FieldError, Invalid
 from libs.ids import uuid7
-from notify_service.domain import accounts, orders, profiles, provider_templates
+from notify_service.domain import accounts, orders, preferences, profiles, provider_templates
 from notify_service.domain.adaptation import problems
 from notify_service.domain.channels import Provider
 from notify_service.domain.channels.registry import CHANNELS, PROVIDERS
-from notify_service.domain.content import Content
+from notify_service.domain.content import UNSUBSCRIBE_URL, Content
 from notify_service.domain.orders import Order
 from notify_service.domain.profiles import Ask
 from notify_service.domain.turns import BULK, HIGH, NORMAL
@@ -80,7 +80,7 @@ class Taken:
 async def accept(db: AsyncSession, request: Request, *, ask: Ask, now: datetime) -> Taken:
     """Writes the batch and its deliveries. Raises Invalid, with the path of every field that is wrong."""
     account, provider = await sender_of(db, request.channel, request.account, now)
-    errors = await _wrong(db, account, request.content)
+    errors = [*await _wrong(db, account, request.content), *_false_ways_out(request)]
     others: dict[str, Provider] = {}
     for index, step in enumerate(request.steps):
         path = f"fallback.{index}"
@@ -140,6 +140,16 @@ async def _wrong(db: AsyncSession, account: Account, content: Content, path: str
         *await provider_templates.problems(db, account, content),
     ]
     return [FieldError(f"{path}{problem.field}", problem.message) for problem in found]
+
+
+def _false_ways_out(request: Request) -> list[FieldError]:
+    """Nobody can end what is always sent, so none of it may say how."""
+    if request.category not in preferences.CRITICAL:
+        return []
+    steps = ((f"fallback.{index}.content", step.content) for index, step in enumerate(request.steps) if step.content)
+    refusal = f"This category is always sent, so it has no {{{{{UNSUBSCRIBE_URL}}}}}."
+    contents = (("content", request.content), *steps)
+    return [FieldError(path, refusal) for path, content in contents if content.unsubscribes]
 
 
 def _addressed(

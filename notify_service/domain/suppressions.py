@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
-from sqlalchemy import delete, or_, select, tuple_
+from sqlalchemy import ColumnElement, delete, or_, select, tuple_
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -14,6 +14,8 @@ from notify_service.models import Suppression
 
 ALL = "*"
 REASON = "suppressed"
+UNSUBSCRIBE = "unsubscribe"
+"""Why an address is suppressed whose owner has asked for it, and may take it back."""
 
 
 class Entry(NamedTuple):
@@ -58,6 +60,27 @@ async def remove(db: AsyncSession, suppression_id: UUID) -> Suppression:
     return removed
 
 
+async def of(db: AsyncSession, channel: str, address: str, now: datetime) -> dict[str, str]:
+    """The reasons for which this address gets nothing, by category."""
+    query = select(Suppression.category, Suppression.reason).where(
+        Suppression.channel == channel, Suppression.address == address, _holding(now)
+    )
+    return {row.category: row.reason for row in await db.execute(query)}
+
+
+async def lift(db: AsyncSession, channel: str, address: str, categories: Collection[str]) -> None:
+    """Takes back what the owner of the address has asked for, and nothing that anybody else has said."""
+    if not categories:
+        return
+    query = delete(Suppression).where(
+        Suppression.channel == channel,
+        Suppression.address == address,
+        Suppression.category.in_(categories),
+        Suppression.reason == UNSUBSCRIBE,
+    )
+    await db.execute(query)
+
+
 async def among(db: AsyncSession, channel: str, addresses: Collection[str], now: datetime) -> Found:
     """Which of these addresses, and for what, for `holds`."""
     if not addresses:
@@ -66,10 +89,14 @@ async def among(db: AsyncSession, channel: str, addresses: Collection[str], now:
     query = select(Suppression.address, Suppression.category).where(
         Suppression.channel == channel,
         Suppression.address.in_(wanted),
-        or_(Suppression.until.is_(None), Suppression.until > now),
+        _holding(now),
     )
     return frozenset((address, category) for address, category in await db.execute(query))
 
 
 def holds(found: Found, address: str, category: str) -> bool:
     return (address, ALL) in found or (address, category) in found
+
+
+def _holding(now: datetime) -> ColumnElement[bool]:
+    return or_(Suppression.until.is_(None), Suppression.until > now)

@@ -4,7 +4,7 @@ from typing import cast
 
 from fastapi import APIRouter, Request, Response
 
-from libs.errors import PayloadTooLarge
+from notify_service.deps import body_of
 from notify_service.domain.channels.inbound import Hook
 from notify_service.domain.hooks import Hooks
 
@@ -30,21 +30,12 @@ async def _heard(provider: str, account: str, request: Request) -> Response:
         url=_public_url(request),
         query=dict(request.query_params),
         headers={name.decode("latin-1"): value.decode("latin-1") for name, value in request.scope["headers"]},
-        body=await _body(request),
+        body=await body_of(request, _MOST_BYTES),
     )
     reply = await cast(Hooks, request.app.state.hooks).hear(provider, account, hook)
     if reply is not None:
         return Response(reply.content, media_type=reply.media_type)
     return Response(status_code=200)
-
-
-async def _body(request: Request) -> bytes:
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > _MOST_BYTES:
-            raise PayloadTooLarge
-    return bytes(body)
 
 
 def _public_url(request: Request) -> str:

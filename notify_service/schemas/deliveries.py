@@ -1,10 +1,10 @@
 from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from libs.shapes import Body, Moment, Resource, Text
-from notify_service.domain.content import Content
+from notify_service.domain.content import UNSUBSCRIBE_URL, Content
 from notify_service.models import Delivery as DeliveryRow
 from notify_service.schemas.fields import AccountName, Category, ChannelName
 
@@ -26,9 +26,20 @@ State = Literal[
 ]
 Key = Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]{1,200}$")]
 Address = Annotated[Text, StringConstraints(min_length=1, max_length=4096)]
-Variables = dict[
-    Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,39}$")],
-    Annotated[Text, StringConstraints(max_length=10_000)],
+
+
+def _not_ours(variables: dict[str, str]) -> dict[str, str]:
+    if UNSUBSCRIBE_URL in variables:
+        raise ValueError(f"{UNSUBSCRIBE_URL} is filled by us.")
+    return variables
+
+
+Variables = Annotated[
+    dict[
+        Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,39}$")],
+        Annotated[Text, StringConstraints(max_length=10_000)],
+    ],
+    AfterValidator(_not_ours),
 ]
 
 

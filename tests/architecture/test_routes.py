@@ -60,6 +60,9 @@ PUBLIC = {
     "GET /.well-known/jwks.json": "public keys",
     "GET /hooks/{provider}/{account}": "asked by providers, whose calls prove themselves",
     "POST /hooks/{provider}/{account}": "told by providers, whose calls prove themselves",
+    "GET /u/style.css": "the looks of a page",
+    "GET /u/{token}": "the link of the mail is the credential; it changes nothing",
+    "POST /u/{token}": "the link of the mail is the credential",
     "GET /health/live": "asked by the platform",
     "GET /health/ready": "asked by the platform",
 }

@@ -34,6 +34,7 @@ from notify_service.settings import Settings
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 FIELD_KEYS = "test:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8"
+PUBLIC_URL = "https://parley.example.test"
 SMS_TOKEN = "parley"
 SMTP_USER, SMTP_PASSWORD = "postman", "correct horse"
 
@@ -149,6 +150,7 @@ class World:
             "field_keys": "PARLEY_FIELD_KEYS",
             "auth_url": "PARLEY_AUTH_URL",
             "chat_url": "PARLEY_CHAT_URL",
+            "public_url": "PARLEY_PUBLIC_URL",
         }
         values = {**self._values(), **self.changed, **changed}
         named = {fixed.get(name, f"NOTIFY_{name.upper()}"): str(value) for name, value in values.items()}
@@ -163,6 +165,7 @@ class World:
             "field_keys": FIELD_KEYS,
             "auth_url": self.auth.url,
             "chat_url": self.chat.url,
+            "public_url": PUBLIC_URL,
             "smtp_url": f"smtp://{credentials}@127.0.0.1:{self.sandbox.smtp_port}?starttls=required",
             "smtp_ca_file": self.certificate,
             "sms_url": f"http://127.0.0.1:{self.sandbox.http_port}/sms/messages",

@@ -96,7 +96,7 @@ class Message:
     at: datetime
     content: Content | None = None
     unsubscribe: str | None = None
-    """Address of the recipient's own one-click page, for bulk messages."""
+    """Address of the recipient's own one-click page, for messages that can be switched off."""
 
 
 @dataclass(frozen=True, slots=True)

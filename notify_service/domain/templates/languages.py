@@ -1,5 +1,6 @@
 """The languages in which we write: a file of words each, compiled at its first use."""
 
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from notify_service.domain.templates import paper
 from notify_service.domain.templates.kinds import ASKED_FOR, MAILS, SWITCHABLE, TEXTS
 
 _WORDS = Path(__file__).with_name("words")
+_WEIGHT = re.compile(r"q=([01](?:\.\d{0,3})?)")
+_MOST_ASKED = 20
 DEFAULT = "en"
 TAGS = frozenset(path.stem for path in _WORDS.glob("*.toml"))
 
@@ -26,30 +29,54 @@ class Written:
 
 @dataclass(frozen=True, slots=True)
 class Language:
+    tag: str
+    direction: str
     mails: Mapping[str, Written]
     texts: Mapping[str, Template]
     names: Mapping[str, str]
     """Of what auth names by a word, as a change of an account's factors."""
+    page: Mapping[str, Any]
+    """Of the page on which readers say what they want."""
 
 
 def of(tag: str | None) -> Language:
     """The language of a tag as `de-AT`: exactly that, or without its last parts, or English."""
-    parts = str(tag or "").lower().replace("_", "-").split("-")[:4]
-    candidates = ("-".join(parts[:length]) for length in range(len(parts), 0, -1))
-    return _language(next((each for each in candidates if each in TAGS), DEFAULT))
+    return _language(_nearest(tag or "") or DEFAULT)
+
+
+def liked(header: str) -> Language:
+    """The one that a browser likes best (`Accept-Language`: RFC 9110, 12.5.4), of those that we have, or English."""
+    asked = [_weighed(part) for part in header.split(",")[:_MOST_ASKED]]
+    best = sorted(asked, key=lambda each: -each[0])
+    return _language(next((found for weight, tag in best if weight > 0 and (found := _nearest(tag))), DEFAULT))
 
 
 def words(tag: str) -> dict[str, Any]:
     return tomllib.loads((_WORDS / f"{tag}.toml").read_text(encoding="utf-8"))
 
 
+def _nearest(tag: str) -> str | None:
+    parts = tag.lower().replace("_", "-").split("-")[:4]
+    candidates = ("-".join(parts[:length]) for length in range(len(parts), 0, -1))
+    return next((each for each in candidates if each in TAGS), None)
+
+
+def _weighed(part: str) -> tuple[float, str]:
+    tag, _, weight = part.partition(";")
+    found = _WEIGHT.fullmatch(weight.strip())
+    return float(found[1]) if found else 1.0 if not weight else 0.0, tag.strip()
+
+
 @cache
 def _language(tag: str) -> Language:
     own = words(tag)
     return Language(
+        tag=tag,
+        direction=own["shared"]["dir"],
         mails={kind: _written(tag, own, kind) for kind in MAILS},
         texts={kind: paper.line(own[kind]["text"]) for kind in TEXTS},
         names=own["shared"]["names"],
+        page=own["shared"]["page"],
     )
 
 

@@ -1,0 +1,358 @@
+"""The way out of messages: a link that knows its reader, and the page behind it."""
+
+import re
+import secrets
+from base64 import urlsafe_b64decode
+from collections.abc import Awaitable, Callable, Iterable
+from datetime import UTC, datetime, timedelta
+from html.parser import HTMLParser
+from typing import Any
+from uuid import uuid4
+
+import httpx2
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from structlog.testing import capture_logs
+
+from libs.errors import NotFound
+from notify_service.domain.templates import languages
+from notify_service.domain.unsubscribe_links import VALID, Reader, UnsubscribeLinks
+from tests.notify.asking import Person, ended, send
+from tests.notify.world import FIELD_KEYS, PUBLIC_URL, World
+
+ONE_CLICK = {"List-Unsubscribe": "One-Click"}
+OTHER_KEY = "next:ICEiIyQlJicoKSorLC0uLzAxMjM0NTY3ODk6Ozw9Pj8"
+LINKS = UnsubscribeLinks(FIELD_KEYS, PUBLIC_URL)
+VOID = {"meta", "link", "input"}
+Mail = Callable[..., Awaitable[Any]]
+
+
+class Page(HTMLParser):
+    """What a browser makes of it: `forms`, by the words of their button, as what pressing it sends; `boxes` with
+    whether they are ticked."""
+
+    def __init__(self, answer: httpx2.Response) -> None:
+        super().__init__()
+        assert answer.headers["content-type"] == "text/html; charset=utf-8"
+        self.status = answer.status_code
+        self.tags: list[tuple[str, dict[str, Any]]] = []
+        self.forms: dict[str, list[tuple[str, str]]] = {}
+        self.boxes: dict[str, bool] = {}
+        self.words = ""
+        self._open: list[str] = []
+        self._fields: list[tuple[str, str]] = []
+        self.feed(answer.text)
+        self.close()
+        assert self._open == []
+
+    def handle_starttag(self, tag: str, attrs: Any) -> None:
+        given = dict(attrs)
+        self.tags.append((tag, given))
+        if tag not in VOID:
+            self._open.append(tag)
+        if tag == "form":
+            self._fields = []
+        if given.get("type") == "checkbox" and "disabled" not in given:
+            self.boxes[given["value"]] = "checked" in given
+        if given.get("type") == "hidden" or "checked" in given or (tag == "button" and "name" in given):
+            self._fields.append((given["name"], given["value"]))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.words += f" {data.strip()}"
+        if self._open and self._open[-1] == "button":
+            self.forms[data.strip()] = self._fields
+
+
+def somebody() -> str:
+    return f"{uuid4().hex}@example.test"
+
+
+def link_to(channel: str, category: str, who: Any, **ago: int) -> str:
+    link = LINKS.to(Reader(channel, category, who), datetime.now(UTC) - timedelta(**ago))
+    assert link is not None
+    return link.removeprefix(PUBLIC_URL)
+
+
+def header(mail: Any, name: str) -> str | None:
+    return next((value for given, value in mail.headers if given.lower() == name), None)
+
+
+def way_out(mail: Any) -> str:
+    """As a mail program finds it."""
+    found = re.fullmatch(rf"<{re.escape(PUBLIC_URL)}(/u/[\w-]+)>", header(mail, "list-unsubscribe") or "")
+    assert found is not None
+    assert header(mail, "list-unsubscribe-post") == "List-Unsubscribe=One-Click"
+    return found[1]
+
+
+async def post(api: httpx2.AsyncClient, path: str, fields: Iterable[tuple[str, str]]) -> Page:
+    given: dict[str, list[str]] = {}
+    for name, value in fields:
+        given.setdefault(name, []).append(value)
+    return Page(await api.post(path, data=given))
+
+
+@pytest.fixture
+def mail(admin: Person) -> Mail:
+    """`await mail(address, "news")`: the delivery, once it has ended."""
+
+    async def sent(address: str, category: str, **content: Any) -> Any:
+        given = {"subject": "Hello", "text": "Much has happened.", **content}
+        made = await send(admin, "smtp", address, channel="email", category=category, content=given)
+        return await ended(admin, made["deliveries"][0])
+
+    return sent
+
+
+@pytest.mark.promise("N59", "N66")
+async def test_one_click_ends_a_category_for_an_address(
+    world: World, api: httpx2.AsyncClient, admin: Person, mail: Mail
+) -> None:
+    address = somebody()
+    postbox = world.sandbox.postbox.mailbox
+    assert (await mail(address, "news"))["state"] == "sent"
+    path = way_out(postbox.newest_first(address)[0])
+    for method in ("GET", "HEAD"):
+        assert (await api.request(method, path)).status_code == 200
+    assert (await mail(address, "news"))["state"] == "sent"
+    for _ in range(2):
+        answer = await api.post(path, data=ONE_CLICK, headers={"Authorization": "Bearer none"})
+        assert (answer.status_code, answer.headers.get("set-cookie")) == (200, None)
+    refused = await mail(address, "news")
+    assert (refused["state"], refused["reason"], refused["attempts"]) == ("suppressed", "suppressed", 0)
+    [row] = (await admin.get("/suppressions", address=address))["results"]
+    assert (row["channel"], row["category"], row["reason"]) == ("email", "news", "unsubscribe")
+    assert [(await mail(address, each))["state"] for each in ("orders", "security")] == ["sent", "sent"]
+    always, other, *_ = postbox.newest_first(address)
+    assert (header(always, "list-unsubscribe"), header(always, "list-unsubscribe-post")) == (None, None)
+    assert way_out(other) != path
+
+
+@pytest.mark.promise("N59", "N66")
+async def test_one_click_switches_a_preference_of_a_user(world: World, api: httpx2.AsyncClient, as_user: Any) -> None:
+    ada, grace = await world.register(), await world.register()
+    await world.say(ada, grace)
+    await world.ended(ada)
+    # Mail programs may send either kind of form.
+    path = way_out(world.mails(ada)[0])
+    answer = await api.post(path, files={name: (None, value) for name, value in ONE_CLICK.items()})
+    assert answer.status_code == 200
+    me = as_user(ada.user_id)
+    assert (await me.get("/preferences"))["email"]["categories"] == {"account": True, "mention": True, "message": False}
+    await world.say(ada, grace)
+    await world.ask_to_verify(ada)
+    rows = await world.ended(ada, 3)
+    assert sorted((row["category"], row["state"], row["reason"]) for row in rows) == [
+        ("message", "sent", None), ("message", "suppressed", "preference"), ("security", "sent", None),
+    ]  # fmt: skip
+    assert header(world.mails(ada)[0], "list-unsubscribe") is None
+    assert [row["state"] for row in await world.ended(grace, 2)] == ["sent", "sent"]
+
+
+@pytest.mark.promise("N59")
+async def test_whoever_is_at_fifty_categories_can_still_leave(
+    api: httpx2.AsyncClient, world: World, as_user: Any
+) -> None:
+    ada = await world.register()
+    me = as_user(ada.user_id)
+    many = {f"category_{number}": True for number in range(46)}
+    assert (await me.call("PATCH", "/preferences", json={"email": {"categories": many}})).status_code == 200
+    path = link_to("email", "one_more", ada.user_id)
+    assert (await api.post(path, data=ONE_CLICK)).status_code == 200
+    assert (await me.get("/preferences"))["email"]["categories"]["one_more"] is False
+
+
+@pytest.mark.promise("N59")
+async def test_link_that_is_none_changes_nothing(api: httpx2.AsyncClient, admin: Person) -> None:
+    address = somebody()
+    good = link_to("email", "news", address)
+    reader = Reader("email", "news", address)
+    elsewhere = UnsubscribeLinks(OTHER_KEY, PUBLIC_URL).to(reader, datetime.now(UTC)) or ""
+    swapped = good[:20] + ("x" if good[20] != "x" else "y") + good[21:]
+    paths = [
+        *(good[:-1], good[:-4], f"{good}A", good.replace("/u/", "/u/A"), swapped, elsewhere.removeprefix(PUBLIC_URL)),
+        *("/u/x", f"/u/{'A' * 5000}", "/u/%00", link_to("email", "news", address, days=VALID.days + 1)),
+        # Of a user who is not, or has gone.
+        link_to("email", "news", uuid4()),
+    ]
+    for path in paths:
+        page = Page(await api.get(path))
+        assert (page.status, page.forms) == (404, {})
+        assert "This link is not valid" in page.words
+        assert Page(await api.post(path, data=ONE_CLICK)).status == 404
+    for form in ({}, {"List-Unsubscribe": "Two-Click"}, {"on": "email.news"}):
+        assert (await api.post(good, data=form)).status_code == 400
+    assert (await api.post(good, content=b"x" * 70_000)).status_code == 413
+    assert (await api.put(good)).status_code == 405
+    assert (await admin.get("/suppressions", address=address))["results"] == []
+    assert Page(await api.get(link_to("email", "news", address, days=VALID.days))).status == 200
+
+
+@pytest.mark.promise("N59")
+async def test_page_of_an_address_changes_what_its_owner_may_change(
+    api: httpx2.AsyncClient, admin: Person, mail: Mail
+) -> None:
+    address = somebody()
+    path = link_to("email", "news", address)
+    body = {"channel": "email", "address": address, "category": "orders"}
+    assert (await admin.call("POST", "/suppressions", json=body)).status_code == 204
+    page = Page(await api.get(path))
+    assert page.boxes == {"email.*": True, "email.news": True}
+    assert "orders Switched off by those who send." in page.words
+    foreign = ("email.orders", "email.other", "telegram.*", "sms.news", "email", "")
+    page = await post(api, path, [(name, each) for name in ("shown", "on") for each in foreign])
+    assert page.boxes == {"email.*": True, "email.news": True}
+    page = await post(api, path, page.forms["No more messages at all"])
+    assert page.boxes == {"email.*": False, "email.news": True}
+    assert "You get no more messages about “news” by e-mail." in page.words
+    assert (await mail(address, "billing"))["state"] == "suppressed"
+    # The link of another category is the same reader's.
+    page = await post(api, link_to("email", "billing", address), page.forms["Undo"])
+    assert page.boxes == {"email.*": True, "email.billing": True}
+    assert (await mail(address, "billing"))["state"] == "sent"
+    assert (await mail(address, "orders"))["state"] == "suppressed"
+
+
+@pytest.mark.promise("N59")
+async def test_page_of_a_user_has_every_channel_and_category(
+    api: httpx2.AsyncClient, world: World, as_user: Any
+) -> None:
+    ada = await world.register()
+    me = as_user(ada.user_id)
+    before = await me.get("/preferences")
+    path = link_to("whatsapp", "news", ada.user_id)
+    page = Page(await api.get(path))
+    channels = ["whatsapp", "email", "push", "sms", "telegram", "webpush"]
+    categories = ["*", "account", "mention", "message", "news"]
+    assert list(page.boxes) == [f"{channel}.{each}" for channel in channels for each in categories]
+    assert await me.get("/preferences") == before
+    page = await post(api, path, page.forms["Unsubscribe"])
+    assert [name for name, is_on in page.boxes.items() if not is_on] == ["whatsapp.news"]
+    fields = [each for each in page.forms["Save"] if each != ("on", "sms.mention")]
+    page = await post(api, path, [*fields, ("on", "whatsapp.news")])
+    assert [name for name, is_on in page.boxes.items() if not is_on] == ["sms.mention"]
+    page = await post(api, path, page.forms["Undo"])
+    assert [name for name, is_on in page.boxes.items() if not is_on] == ["whatsapp.news"]
+    page = await post(api, path, page.forms["No more messages at all"])
+    changed = await me.get("/preferences")
+    assert [changed[channel]["enabled"] for channel in channels] == [False] * 6
+    assert changed["sms"]["categories"] == before["sms"]["categories"]
+    page = await post(api, path, page.forms["Undo"])
+    page = await post(api, path, page.forms["Get them again"])
+    assert "You get messages about “news” over WhatsApp." in page.words
+    assert set(page.boxes.values()) == {True}
+
+
+@pytest.mark.promise("N59")
+async def test_content_can_show_its_reader_the_way_out(
+    world: World, api: httpx2.AsyncClient, admin: Person, mail: Mail
+) -> None:
+    address, phone = somebody(), f"+49151{secrets.randbelow(10**8):08}"
+    buttons = [{"title": "No more", "url": "{{unsubscribe_url}}"}]
+    await mail(address, "news", text="Leave: {{ unsubscribe_url }} &c.", html="<p>Hello</p>", buttons=buttons)
+    found = world.sandbox.postbox.mailbox.newest_first(address)[0]
+    assert f"Leave: {PUBLIC_URL}{way_out(found)} &c." in found.text
+    assert f'<a href="{PUBLIC_URL}{way_out(found)}">No more</a>' in found.html
+    content = {"text": "News. {{unsubscribe_url}}"}
+    made = await send(admin, "sms", phone, channel="sms", category="news", content=content)
+    assert (await ended(admin, made["deliveries"][0]))["state"] == "sent"
+    [text] = world.texts(phone)
+    path = text.removeprefix(f"News. {PUBLIC_URL}")
+    assert len(path) < 64
+    assert (await api.post(path, data=ONE_CLICK)).status_code == 200
+    made = await send(admin, "sms", phone, channel="sms", category="news", content=content)
+    assert (await ended(admin, made["deliveries"][0]))["state"] == "suppressed"
+
+
+@pytest.mark.parametrize(
+    ("given", "field"),
+    [
+        ({"to": [{"address": "a@example.test", "variables": {"unsubscribe_url": "https://x.test"}}]}, "to.0.variables"),
+        ({"category": "security"}, "content"),
+        ({"category": "security", "content": {"text": "x"}, "fallback": [
+            {"channel": "sms", "content": {"text": "{{unsubscribe_url}}"}}]}, "fallback.0.content"),
+    ],
+)  # fmt: skip
+async def test_way_out_that_is_none_is_refused(admin: Person, given: dict[str, Any], field: str) -> None:
+    body = {"channel": "email", "to": [{"address": "a@example.test"}], "content": {"text": "{{unsubscribe_url}}"}}
+    answer = await admin.call("POST", "/deliveries", json={**body, **given})
+    assert (answer.status_code, [each["field"] for each in answer.json()["errors"]]) == (422, [field])
+
+
+@pytest.mark.promise("N59")
+async def test_page_speaks_its_readers_language_and_loads_nothing_from_elsewhere(
+    api: httpx2.AsyncClient, world: World
+) -> None:
+    path, ada = link_to("email", "two_words", somebody()), await world.register(language="fr")
+    german = {"Accept-Language": "xx, en;q=0.5, de-AT;q=0.9, es;q=0, *;q=0.1"}
+    page = Page(await api.get(path, headers=german))
+    assert "Sie erhalten per E-Mail Nachrichten zu „two words“." in page.words
+    for each in (page, Page(await api.get("/u/x", headers=german))):
+        assert each.tags[0] == ("html", {"lang": "de", "dir": "ltr"})
+        loaded = [
+            value for _, given_ in each.tags for name, value in given_.items() if name in ("href", "src", "action")
+        ]
+        assert loaded == ["style.css"]
+        assert {"script", "style", "iframe", "img"}.isdisjoint(tag for tag, _ in each.tags)
+        metas = [given_ for tag, given_ in each.tags if tag == "meta"]
+        said = {given_.get("name", given_.get("http-equiv")): given_.get("content") for given_ in metas}
+        assert said["Content-Security-Policy"].startswith("default-src 'none'; style-src 'self'; form-action 'self'")
+        assert (said["referrer"], said["robots"]) == ("no-referrer", "noindex, nofollow")
+    assert Page(await api.get(link_to("sms", "news", ada.user_id), headers=german)).tags[0][1]["lang"] == "fr"
+    style = await api.get("/u/style.css")
+    assert (style.headers["content-type"], "://" in style.text) == ("text/css; charset=utf-8", False)
+
+
+@pytest.mark.parametrize("tag", sorted(languages.TAGS))
+def test_page_has_all_words_in_every_language(tag: str) -> None:
+    words, english = languages.of(tag).page, languages.of("en").page
+    assert words.keys() == english.keys()
+    for name, given_ in english.items():
+        if isinstance(given_, dict):
+            assert words[name].keys() == given_.keys()
+        else:
+            assert set(re.findall(r"{\w*}", words[name])) == set(re.findall(r"{\w*}", given_))
+
+
+async def test_links_are_not_logged(api: httpx2.AsyncClient) -> None:
+    path = link_to("email", "news", somebody())
+    with capture_logs() as logs:
+        await api.get(path)
+        await api.post(path, data=ONE_CLICK)
+        await api.put(path)
+        await api.get("/u/forged-forged-forged-forged-forged")
+    assert [each["path"] for each in logs if each["event"] == "request"] == ["/u/{token}"] * 4
+    assert path.removeprefix("/u/") not in str(logs)
+
+
+NAMES = st.from_regex(r"[a-z][a-z0-9_]{0,39}", fullmatch=True)
+ADDRESSES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=150)
+MOMENTS = st.integers(0, 60_000).map(lambda days: datetime(2020, 1, 1, tzinfo=UTC) + timedelta(days=days))
+
+
+@pytest.mark.promise("N59")
+@given(NAMES, NAMES.filter(lambda each: each != "security"), ADDRESSES | st.uuids(), MOMENTS)
+def test_link_tells_us_its_reader(channel: str, category: str, who: Any, at: datetime) -> None:
+    reader = Reader(channel, category, who)
+    token = (LINKS.to(reader, at) or "").removeprefix(f"{PUBLIC_URL}/u/")
+    # Keys may change, as long as the old one is kept.
+    assert UnsubscribeLinks(f"{OTHER_KEY},{FIELD_KEYS}", None).read(token, at + VALID) == reader
+    for keys, later in ((OTHER_KEY, timedelta()), (FIELD_KEYS, VALID + timedelta(days=1))):
+        with pytest.raises(NotFound):
+            UnsubscribeLinks(keys, None).read(token, at + later)
+
+
+def test_link_tells_others_nothing() -> None:
+    sealed = urlsafe_b64decode(link_to("email", "newsletter", "ada.lovelace@example.test").removeprefix("/u/") + "==")
+    assert not any(word in sealed for word in (b"email", b"newsletter", b"lovelace", b"example"))
+
+
+def test_there_is_no_link_to_what_cannot_be_ended() -> None:
+    now = datetime.now(UTC)
+    assert LINKS.to(Reader("email", "security", "a@example.test"), now) is None
+    assert LINKS.to(Reader("webpush", "news", "x" * 4000), now) is None
+    assert UnsubscribeLinks(FIELD_KEYS, None).to(Reader("email", "news", "a@example.test"), now) is None
