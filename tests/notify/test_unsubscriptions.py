@@ -138,7 +138,10 @@ async def test_one_click_switches_a_preference_of_a_user(world: World, api: http
     await world.say(ada, grace)
     await world.ended(ada)
     # Mail programs may send either kind of form.
-    path = way_out(world.mails(ada)[0])
+    [found] = world.mails(ada)
+    path = way_out(found)
+    assert f"Unsubscribe: {PUBLIC_URL}{path}\n" in found.text
+    assert f'<a href="{PUBLIC_URL}{path}">Unsubscribe</a></p>' in found.html
     answer = await api.post(path, files={name: (None, value) for name, value in ONE_CLICK.items()})
     assert answer.status_code == 200
     me = as_user(ada.user_id)

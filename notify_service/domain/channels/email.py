@@ -78,7 +78,7 @@ class Email:
             written = self._form_letters.of(message.content).filled(message.variables)
             subject, body = written.subject, written.body
         else:
-            mail = templates.render(message.template or "", message.variables, message.secret)
+            mail = templates.render(message.template or "", message.variables, message.secret, message.unsubscribe)
             name = safe_name(str(message.variables.get("name", "")))
             subject, body = mail.subject, body_of(mail)
         headers = heading(

@@ -20,10 +20,11 @@ class Mail:
     html: str
 
 
-def render(kind: str, variables: Mapping[str, Any], secret: str | None = None) -> Mail:
+def render(kind: str, variables: Mapping[str, Any], secret: str | None = None, unsubscribe: str | None = None) -> Mail:
     """The mail in the language that `variables["language"]` names, or the nearest that we have. Raises CannotRender.
 
     `variables["page"]` is the page of the client that takes the secret; without one the mail shows the secret itself.
+    `unsubscribe` is the page on which its reader can end such mails.
     """
     given = dict(variables)
     language, page = given.pop("language", None), given.pop("page", None)
@@ -34,6 +35,7 @@ def render(kind: str, variables: Mapping[str, Any], secret: str | None = None) -
         raise CannotRender("unknown_template")
     values["names"] = words.names
     values["link"] = _link(page, secret)
+    values["unsubscribe"] = unsubscribe
     subject = written.subject.render(values)
     return Mail(subject, written.text.render(values) + "\n", written.html.render(values) + "\n")
 

@@ -86,8 +86,9 @@ def _written(tag: str, own: Mapping[str, Any], kind: str) -> Written:
     paragraphs = [shared["hello"], *(part.strip() for part in body.strip().split("\n\n"))]
     small = "" if kind in ASKED_FOR else shared["can_be_switched_off" if kind in SWITCHABLE else "security"]
     page = {"lang": tag, "dir": shared["dir"], "title": subject}
+    common = {"with_code": shared["with_code"], "small": small, "stop": shared["page"]["stop"]}
     return Written(
         subject=paper.line(subject),
-        text=paper.text(paragraphs, with_code=shared["with_code"], small=small),
-        html=paper.html(paragraphs, page=page, with_code=shared["with_code"], small=small),
+        text=paper.text(paragraphs, **common),
+        html=paper.html(paragraphs, page=page, **common),
     )

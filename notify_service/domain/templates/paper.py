@@ -60,18 +60,20 @@ def line(words: str) -> Template:
     return _TEXT.from_string(words.strip())
 
 
-def text(paragraphs: Sequence[str], *, with_code: str, small: str) -> Template:
+def text(paragraphs: Sequence[str], *, with_code: str, small: str, stop: str) -> Template:
+    """`stop` is the word of the link with which a mail that has one can be ended."""
     parts = [_text_part(each, with_code) for each in paragraphs]
     if small:
-        parts.append(f"-- \n{small}")
+        parts.append(f"-- \n{small}{{% if unsubscribe %}}\n{stop}: {{{{ unsubscribe }}}}{{% endif %}}")
     return _TEXT.from_string("\n\n".join(parts))
 
 
-def html(paragraphs: Sequence[str], *, page: dict[str, str], with_code: str, small: str) -> Template:
+def html(paragraphs: Sequence[str], *, page: dict[str, str], with_code: str, small: str, stop: str) -> Template:
     """`page` has `lang`, `dir` and `title`."""
     parts = [_html_part(each, with_code) for each in paragraphs]
     if small:
-        parts.append(f"<p {_SMALL}>{_escaped(small)}</p>")
+        link = f'{{% if unsubscribe %}}<br>\n<a href="{{{{ unsubscribe }}}}">{_escaped(stop)}</a>{{% endif %}}'
+        parts.append(f"<p {_SMALL}>{_escaped(small)}{link}</p>")
     title = _escaped(page["title"])
     return _HTML.from_string(_PAGE.format(lang=page["lang"], dir=page["dir"], title=title, body="\n".join(parts)))
 
