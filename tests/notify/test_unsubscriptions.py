@@ -19,7 +19,7 @@ from libs.errors import NotFound
 from notify_service.domain.templates import languages
 from notify_service.domain.unsubscribe_links import VALID, Reader, UnsubscribeLinks
 from tests.notify.asking import Person, ended, send
-from tests.notify.world import FIELD_KEYS, PUBLIC_URL, World
+from tests.notify.world import FIELD_KEYS, PUBLIC_URL, World, eventually
 
 ONE_CLICK = {"List-Unsubscribe": "One-Click"}
 OTHER_KEY = "next:ICEiIyQlJicoKSorLC0uLzAxMjM0NTY3ODk6Ozw9Pj8"
@@ -96,6 +96,12 @@ async def post(api: httpx2.AsyncClient, path: str, fields: Iterable[tuple[str, s
     return Page(await api.post(path, data=given))
 
 
+@pytest.fixture(scope="module", autouse=True)
+async def accounts(world: World) -> None:
+    """Those of the settings are there once the worker has begun."""
+    await eventually(lambda: world.sql("SELECT FROM account WHERE name = 'smtp'"))
+
+
 @pytest.fixture
 def mail(admin: Person) -> Mail:
     """`await mail(address, "news")`: the delivery, once it has ended."""
@@ -140,7 +146,7 @@ async def test_one_click_switches_a_preference_of_a_user(world: World, api: http
     # Mail programs may send either kind of form.
     [found] = world.mails(ada)
     path = way_out(found)
-    assert f"Unsubscribe: {PUBLIC_URL}{path}\n" in found.text
+    assert f"Unsubscribe: {PUBLIC_URL}{path}\r\n" in found.text
     assert f'<a href="{PUBLIC_URL}{path}">Unsubscribe</a></p>' in found.html
     answer = await api.post(path, files={name: (None, value) for name, value in ONE_CLICK.items()})
     assert answer.status_code == 200
@@ -276,12 +282,13 @@ async def test_content_can_show_its_reader_the_way_out(
     [
         ({"to": [{"address": "a@example.test", "variables": {"unsubscribe_url": "https://x.test"}}]}, "to.0.variables"),
         ({"category": "security"}, "content"),
-        ({"category": "security", "content": {"text": "x"}, "fallback": [
+        ({"category": "security", "content": {"subject": "x", "text": "x"}, "fallback": [
             {"channel": "sms", "content": {"text": "{{unsubscribe_url}}"}}]}, "fallback.0.content"),
     ],
 )  # fmt: skip
 async def test_way_out_that_is_none_is_refused(admin: Person, given: dict[str, Any], field: str) -> None:
-    body = {"channel": "email", "to": [{"address": "a@example.test"}], "content": {"text": "{{unsubscribe_url}}"}}
+    content = {"subject": "x", "text": "{{unsubscribe_url}}"}
+    body = {"channel": "email", "to": [{"address": "a@example.test"}], "content": content}
     answer = await admin.call("POST", "/deliveries", json={**body, **given})
     assert (answer.status_code, [each["field"] for each in answer.json()["errors"]]) == (422, [field])
 

@@ -41,7 +41,7 @@ class Language:
 
 def of(tag: str | None) -> Language:
     """The language of a tag as `de-AT`: exactly that, or without its last parts, or English."""
-    return _language(_nearest(tag or "") or DEFAULT)
+    return _language(_nearest(str(tag or "")) or DEFAULT)
 
 
 def liked(header: str) -> Language:
