@@ -1,5 +1,10 @@
 """OpenTelemetry traces, only where a collector is configured."""
 
+import re
+
+# Longer than any id: whoever knows it may use it.
+_TOKEN = re.compile(r"/[\w-]{40,}")
+
 
 def instrument(service: str, endpoint: str | None) -> None:
     """Sends spans of requests and statements to the collector at `endpoint` (OTLP over HTTP). None: does nothing.
@@ -17,15 +22,18 @@ def instrument(service: str, endpoint: str | None) -> None:
     from opentelemetry.sdk.trace import Span, SpanProcessor, TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-    class WithoutQueries(SpanProcessor):
-        """A query may hold what only its two ends may know, as the code of a sign-in elsewhere."""
+    class WithoutSecrets(SpanProcessor):
+        """A query or a path may hold what only its two ends may know, as the code of a sign-in elsewhere."""
 
         def on_start(self, span: Span, parent_context: Context | None = None) -> None:  # noqa: ARG002  -- given by name
-            if span.attributes and "url.query" in span.attributes:
+            given = span.attributes or {}
+            if "url.query" in given:
                 span.set_attribute("url.query", "REDACTED")
+            if "url.path" in given:
+                span.set_attribute("url.path", _TOKEN.sub("/REDACTED", str(given["url.path"])))
 
     provider = TracerProvider(resource=Resource.create({"service.name": f"parley-{service}"}))
-    provider.add_span_processor(WithoutQueries())
+    provider.add_span_processor(WithoutSecrets())
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(f"{endpoint.rstrip('/')}/v1/traces")))
     trace.set_tracer_provider(provider)
     AsyncPGInstrumentor().instrument()  # type: ignore[no-untyped-call]

@@ -34,6 +34,7 @@ async def main():
     telemetry.instrument("test", settings.otlp_endpoint)
     async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://test") as http:
         await http.get("/things/5?token=hunter2", headers={"Authorization": "Bearer hunter2"})
+        await http.get(f"/things/{'hunter2-' * 6}")
     await asyncio.to_thread(trace.get_tracer_provider().force_flush)
 
 asyncio.run(main())
