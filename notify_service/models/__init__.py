@@ -2,6 +2,7 @@
 
 from libs import consumer, outbox
 from notify_service.models.accounts import Account, QuotaUse, Suppression
+from notify_service.models.audiences import Audience, AudienceMember, AudienceProblem
 from notify_service.models.declarative import Base
 from notify_service.models.deliveries import Batch, Delivery, DeliveryAttempt
 from notify_service.models.inbound import InboundMessage, Thread, Told
@@ -11,6 +12,9 @@ from notify_service.models.provider_templates import ProviderTemplate, TemplateS
 
 __all__ = [
     "Account",
+    "Audience",
+    "AudienceMember",
+    "AudienceProblem",
     "Base",
     "Batch",
     "Delivery",
