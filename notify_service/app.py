@@ -17,6 +17,7 @@ from notify_service.domain.told import Keeper
 from notify_service.domain.unsubscribe_links import UnsubscribeLinks
 from notify_service.routes import (
     accounts,
+    audiences,
     compat_sender,
     dead_letters,
     deliveries,
@@ -29,6 +30,7 @@ from notify_service.routes import (
     suppressions,
     unsubscriptions,
 )
+from notify_service.routes.bodies import Incoming
 from notify_service.settings import Settings
 
 DESCRIPTION = "Your inbox of notifications, what was sent to you outside, and which of it you want."
@@ -44,6 +46,7 @@ def create_app(settings: Settings, clock: Clock | None = None) -> FastAPI:
             app.state.ask = partial(calls.profiles, runtime.auth)
             keeper = Keeper(runtime.db)
             app.state.hooks = Hooks(runtime.db, runtime.cipher, keeper)
+            app.state.incoming = Incoming()
             app.state.public_url = settings.public_url
             app.state.unsubscribe_links = UnsubscribeLinks(settings.field_keys.get_secret_value(), settings.public_url)
             app.state.private_networks = settings.private_networks
@@ -63,6 +66,7 @@ def create_app(settings: Settings, clock: Clock | None = None) -> FastAPI:
             preferences.router,
             deliveries.router,
             dead_letters.router,
+            audiences.router,
             accounts.router,
             provider_templates.router,
             queues.router,
@@ -75,7 +79,7 @@ def create_app(settings: Settings, clock: Clock | None = None) -> FastAPI:
         ],
         lifespan=lifespan,
         checks={"database": database},
-        # Providers send forms, JSON and what they call so; mail programs forms of two kinds.
-        uploads=re.compile("/hooks/.+|/u/[^/]+"),
+        # Providers send forms, JSON and what they call so, mail programs forms of two kinds; recipients come as a file.
+        uploads=re.compile("/hooks/.+|/u/[^/]+|/api/v1/audiences/[^/]+/file"),
     )
     return app

@@ -1,6 +1,6 @@
 """Every way notify says no, beyond those of `libs.errors`."""
 
-from libs.errors import Conflict, FieldError, Forbidden, Invalid, Unavailable
+from libs.errors import BadRequest, Conflict, FieldError, Forbidden, Invalid, RateLimited, Unavailable
 
 
 class NotYourself(Forbidden):
@@ -57,3 +57,22 @@ class AccountInUse(Conflict):
 class TooLate(Conflict):
     code = "too_late"
     detail = "This has been sent, or has ended otherwise."
+
+
+class UnusableFile(Invalid):
+    code = "unusable_file"
+    detail = "This file cannot be used; nothing was changed."
+
+
+class AudienceFull(Conflict):
+    code = "audience_full"
+    detail = "So many recipients do not fit into one audience."
+
+
+class UploadBroken(BadRequest):
+    code = "upload_broken"
+    detail = "The upload broke off; nothing was changed."
+
+
+class TooManyUploads(RateLimited):
+    code = "too_many_uploads"

@@ -13,7 +13,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 
 from libs.shapes import Text
 
-_PLACEHOLDER = re.compile(r"\{\{\s*([a-z][a-z0-9_]{0,39})\s*\}\}")
+NAME = "[a-z][a-z0-9_]{0,39}"
+"""Of a variable."""
+_PLACEHOLDER = re.compile(r"\{\{\s*(" + NAME + r")\s*\}\}")
 _MAX_TEXT = 65_536
 UNSUBSCRIBE_URL = "unsubscribe_url"
 """A placeholder that we fill ourselves: with the address of its reader's own page."""

@@ -41,6 +41,21 @@ _STEPS = tuple(
                 LIMIT :chunk)
             """,  # noqa: S608  -- constants
             "DELETE FROM notification WHERE id IN (SELECT id FROM notification WHERE user_id = :user LIMIT :chunk)",
+            # Audiences are held first, as by whoever changes one: what they count stays true.
+            """
+            WITH held AS (
+                SELECT id FROM audience
+                WHERE id IN (SELECT audience_id FROM audience_member WHERE user_id = :user LIMIT :chunk)
+                ORDER BY id FOR UPDATE
+            ),
+            gone AS (
+                DELETE FROM audience_member USING held WHERE audience_id = held.id AND user_id = :user
+                RETURNING audience_id
+            )
+            UPDATE audience SET valid = valid - many, total = total - many
+            FROM (SELECT audience_id, count(*) AS many FROM gone GROUP BY audience_id) AS fewer
+            WHERE id = audience_id
+            """,
             "DELETE FROM idempotency_key WHERE owner_id = :user",
             "DELETE FROM preference WHERE user_id = :user",
             "DELETE FROM quiet_hours WHERE user_id = :user",

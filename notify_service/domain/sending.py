@@ -165,7 +165,7 @@ def _addressed(
             for name in sorted(needed - to.variables.keys())
         )
         try:
-            address = provider.check_address(_address_of(to, provider, known))
+            address = provider.check_address(address_of(to, provider, known))
         except ValueError as error:
             errors.append(FieldError(f"to.{index}.{'user' if to.user_id else 'address'}", str(error)))
             continue
@@ -190,7 +190,8 @@ def _further(to: To, others: Mapping[str, Provider], path: str) -> tuple[dict[st
     return found, errors
 
 
-def _address_of(to: To, provider: Provider, known: Mapping[UUID, Profile]) -> str:
+def address_of(to: To, provider: Provider, known: Mapping[UUID, Profile]) -> str:
+    """As it was given, or the confirmed one of the user. Raises ValueError with a sentence for people."""
     if to.user_id is None:
         return to.address or ""
     profile = known.get(to.user_id)

@@ -43,22 +43,27 @@ Variables = Annotated[
 ]
 
 
-class Recipient(Body):
-    """Somebody, by an address or as a user whose confirmed address is taken."""
+class Somebody(Body):
+    """By an address, or as a user whose confirmed address is taken."""
 
     address: Address | None = None
     user: UUID | None = None
     variables: Annotated[Variables, Field(default_factory=dict, max_length=50)]
-    dedupe_key: Key | None = None
-    addresses: Annotated[dict[ChannelName, Address], Field(max_length=10)] = Field(
-        {}, description="Where the channels of `fallback` find this recipient."
-    )
 
     @model_validator(mode="after")
     def _is_somebody(self) -> Self:
         if (self.address is None) == (self.user is None):
             raise ValueError("Give either an address or a user.")
         return self
+
+
+class Recipient(Somebody):
+    """Somebody, and what holds for this message alone."""
+
+    dedupe_key: Key | None = None
+    addresses: Annotated[dict[ChannelName, Address], Field(max_length=10)] = Field(
+        {}, description="Where the channels of `fallback` find this recipient."
+    )
 
 
 class Fallback(Body):
