@@ -36,7 +36,7 @@ from notify_service.models import Audience, AudienceMember, AudienceProblem, Pro
 
 MOST_RECIPIENTS = 200_000
 # As many are checked before others have their turn, and go to the database together.
-_CHUNK = 2000
+_CHUNK = 500
 _COLUMNS = ("audience_id", "position", "address", "user_id", "variables")
 
 
@@ -99,7 +99,7 @@ async def members(
     if address is not None:
         wanted = sending.address_in(audience.channel, address)
         # The hash is what the index has, in just these words.
-        hashed = literal_column("hashtextextended(audience_member.address, 0)")
+        hashed: ColumnElement[int] = literal_column("hashtextextended(audience_member.address, 0)")
         query = query.where(hashed == func.hashtextextended(wanted, 0), AudienceMember.address == wanted)
     return (await db.scalars(query)).all()
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from libs.contracts.accounts import UserDeleted
 from libs.db import Database
+from libs.paging import encode_cursor
 from libs.testing.clients import client
 from libs.testing.clock import FakeClock
 from notify_service.app import create_app
@@ -163,7 +164,7 @@ PIECES = st.sampled_from(
 
 @pytest.mark.promise("N71")
 @settings(
-    max_examples=60,
+    max_examples=30,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
@@ -234,14 +235,14 @@ async def test_sizes_are_bounded(me: Person) -> None:
 @pytest.mark.promise("N71")
 async def test_audience_has_its_most_and_keeps_a_thousand_problems(me: Person) -> None:
     audience = await make(me)
-    report = await taken(me, audience, "email\n" + "-\n" * 200_000)
+    report = await taken(me, audience, "email\n" + ",\n" * 200_000)
     assert (counts(report["audience"]), report["audience"]["state"]) == ([200_000, 0, 200_000, 0], "failed")
     assert len(report["problems"]) == 100
-    last = await me.get(f"/audiences/{audience}/problems?limit=100&cursor=WzkwMSwiYWRkcmVzcyJd")
+    last = await me.get(f"/audiences/{audience}/problems", limit=100, cursor=encode_cursor((901, "line")))
     assert (len(last["results"]), last["results"][-1]["line"], last["next"]) == (100, 1001, None)
     more = await me.call("POST", f"/audiences/{audience}/recipients", json={"to": [{"address": "a@b.test"}]})
     assert (more.status_code, more.json()["code"]) == (409, "audience_full")
-    answer = await put(me, audience, "email\n" + "-\n" * 200_001)
+    answer = await put(me, audience, "email\n" + ",\n" * 200_001)
     assert (answer.status_code, answer.json()["code"]) == (422, "unusable_file")
     assert await me.get(f"/audiences/{audience}") == report["audience"]
 
@@ -273,7 +274,7 @@ async def test_recipients_are_added_and_each_address_is_there_once(me: Person, w
     assert found == [(7, "user", "no_address"), (8, "user", "no_address"), (9, "address", "invalid_address")]
     assert await members(me, audience) == [("one@example.test", {"name": "One"}), (ada.email, {"city": "London"})]
     assert await members(me, audience, address=f" {ada.email} ") == [(ada.email, {"city": "London"})]
-    assert await members(me, audience, cursor="WzkyMjMzNzIwMzY4NTQ3NzU4MDdd") == []
+    assert await members(me, audience, cursor=encode_cursor(((1 << 63) - 1,))) == []
     many = {"to": [{"address": "a@b.test", "variables": {f"v{n}": "" for n in range(49)}}]}
     assert (await me.call("POST", f"/audiences/{audience}/recipients", json=many)).status_code == 422
 
