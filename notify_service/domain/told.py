@@ -1,12 +1,12 @@
 """What providers tell us: kept before it is answered, once however often it is told."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+import orjson
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -51,24 +51,31 @@ class Keeper:
             raise error
 
     async def _write(self, calls: Sequence[Sequence[Item]]) -> Sequence[BaseException | None]:
-        rows = [
-            {"account": item.account, "dedupe_key": item.event.dedupe_key[:_MAX_KEY], "event": dumped(item.event)}
-            for items in calls
-            for item in items
-        ]
         try:
+            rows = [_row(item) for items in calls for item in items]
             async with self._db.transaction() as session:
-                await session.execute(_KEEP, {"items": json.dumps(rows)})
+                await session.execute(_KEEP, {"items": orjson.dumps(rows).decode()})
         except Exception as error:  # noqa: BLE001  -- each caller raises it
             return [error] * len(calls)
         return [None] * len(calls)
 
 
-def dumped(event: Event) -> dict[str, Any]:
+def _row(item: Item) -> dict[str, Any]:
+    key = _storable(item.event.dedupe_key[:_MAX_KEY])
+    return {"account": item.account, "dedupe_key": key, "event": dumped(item.event)}
+
+
+def dumped(event: Event) -> orjson.Fragment:
     """As JSON that PostgreSQL can store."""
-    given = {name: value for name, value in asdict(event).items() if value not in (None, {})}
-    cleaned: dict[str, Any] = json.loads(json.dumps(given, default=_plain).replace("\\u0000", ""))
-    return cleaned
+    try:
+        said = orjson.dumps(event)
+    except TypeError:
+        # Half of a surrogate pair.
+        said = orjson.dumps(_storable(asdict(event)))
+    # May be there without being a NUL: somebody may write the escape itself.
+    if b"\\u0000" in said:
+        said = orjson.dumps(_storable(orjson.loads(said)))
+    return orjson.Fragment(said)
 
 
 def loaded(given: Mapping[str, Any]) -> Event:
@@ -84,8 +91,15 @@ def loaded(given: Mapping[str, Any]) -> Event:
     )
 
 
-def _plain(value: object) -> str:
-    return value.isoformat() if isinstance(value, datetime) else str(value)
+def _storable(value: Any) -> Any:
+    """Without what JSON can say and PostgreSQL cannot hold."""
+    if isinstance(value, str):
+        return value.replace("\x00", "").encode(errors="replace").decode()
+    if isinstance(value, Mapping):
+        return {_storable(name): _storable(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_storable(inner) for inner in value]
+    return value
 
 
 async def forget(db: AsyncSession, before: datetime) -> None:

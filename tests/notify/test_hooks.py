@@ -178,8 +178,19 @@ async def test_free_text_goes_only_to_who_has_written_within_a_day_and_templates
 
 
 @pytest.mark.promise("N31")
-async def test_message_that_is_told_again_is_one_message(number: Number, world: World, phone: str) -> None:
-    said = written(phone, "Only once \u0000 please")
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("Only once \u0000 please", "Only once  please"),
+        # Somebody writes the escape, not what it stands for.
+        ("Only \\u0000 once", "Only \\u0000 once"),
+        ("Half \ud800 a pair", "Half  a pair"),
+    ],
+)
+async def test_message_that_is_told_again_is_one_message(
+    number: Number, world: World, phone: str, text: str, kept: str
+) -> None:
+    said = written(phone, text)
     for _ in range(3):
         assert (await number.tell(said)).status_code == 200
 
@@ -187,7 +198,7 @@ async def test_message_that_is_told_again_is_one_message(number: Number, world: 
         return await world.sql("SELECT peer, text FROM inbound_message WHERE account = $1", number.name)
 
     [row] = await eventually(stored)
-    assert (row["peer"], row["text"]) == (phone, "Only once  please")
+    assert (row["peer"], row["text"]) == (phone, kept)
     [told] = await world.sql("SELECT count(*) AS n FROM told WHERE account = $1", number.name)
     assert told["n"] == 1
 
