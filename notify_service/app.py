@@ -18,6 +18,7 @@ from notify_service.domain.unsubscribe_links import UnsubscribeLinks
 from notify_service.routes import (
     accounts,
     audiences,
+    categories,
     compat_sender,
     dead_letters,
     deliveries,
@@ -71,6 +72,7 @@ def create_app(settings: Settings, clock: Clock | None = None) -> FastAPI:
             provider_templates.router,
             queues.router,
             suppressions.router,
+            categories.router,
             compat_sender.router,
             hooks.router,
             unsubscriptions.router,

@@ -54,6 +54,13 @@ class AccountInUse(Conflict):
     detail = "Messages wait for this account. Switch it off, or let them go first."
 
 
+class AlwaysSent(Invalid):
+    code = "always_sent"
+
+    def __init__(self) -> None:
+        super().__init__(errors=[FieldError("name", "Messages of this category are always sent, each by itself.")])
+
+
 class TooLate(Conflict):
     code = "too_late"
     detail = "This has been sent, or has ended otherwise."

@@ -23,17 +23,20 @@ from libs.tasks import every, supervise
 from notify_service.domain import (
     accounts,
     deliveries,
+    digests,
     erasure,
     fallbacks,
     gauges,
     notifications,
     orders,
+    pacing,
     preferences,
     profiles,
     provider_templates,
     quotas,
     retention,
     templates,
+    throttles,
     told,
 )
 from notify_service.domain.accounts import Fixed
@@ -104,6 +107,7 @@ async def main(settings: Settings, clock: Clock | None = None) -> None:
                 every(1, partial(reap, runtime.db, policy)),
                 every(1, partial(fallbacks.work, runtime.db, partial(calls.profiles, runtime.auth), runtime.clock)),
                 every(_LOOK_SECONDS, partial(gauges.work, runtime.db, runtime.clock, senders.tokens)),
+                every(1, partial(digests.work, runtime.db, runtime.clock)),
                 every(_HEAR_SECONDS, Hearing(runtime.db, runtime.clock).work),
                 every(1, partial(provider_templates.work, runtime.db, runtime.cipher)),
                 every(_ERASE_SECONDS, partial(erasure.work, runtime.db, runtime.clock)),
@@ -180,6 +184,7 @@ async def forget(runtime: Runtime) -> None:
     async with runtime.db.transaction() as session:
         await quotas.forget(session, now)
         await told.forget(session, now - _TOLD_FOR)
+        await throttles.forget(session, now)
 
 
 async def reap(db: Database, policy: Policy) -> None:
@@ -264,14 +269,12 @@ class Heard:
         known = await profiles.find(session, users, self._ask)
         off = await preferences.switched_off(session, "email", users)
         reachable = ((each, known.get(each.user_id)) for each in created)
-        await self._order(
-            session,
-            [
-                _message_order(data, each, profile, allowed=preferences.allow(off, each.user_id, each.category))
-                for each, profile in reachable
-                if profile is not None and profile.email and profile.email_verified
-            ],
-        )
+        wanted = [
+            _message_order(data, each, profile, allowed=preferences.allow(off, each.user_id, each.category))
+            for each, profile in reachable
+            if profile is not None and profile.email and profile.email_verified
+        ]
+        await self._order(session, await pacing.paced(session, wanted, self._clock.now()))
 
     async def _tell(self, session: AsyncSession, drafts: list[Draft]) -> list[Notification]:
         created = await notifications.create(session, drafts, self._clock.now())
@@ -318,4 +321,6 @@ def _message_order(data: MessageSent, told: Notification, profile: Profile, *, a
         },
         expires_at=data.sent_at + _WORTH_SENDING,
         reason=None if allowed else preferences.REASON,
+        together=True,
+        keys={"conversation": str(data.conversation_id)},
     )

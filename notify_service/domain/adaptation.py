@@ -31,7 +31,7 @@ def adapted(content: Content, capability: Capability) -> Content:
     if markup is None and content.html is not None:
         text = text or text_of(content.html)
     changes: dict[str, object] = {
-        "subject": _cut(content.subject, capability.subject_max) if content.subject and not before else None,
+        "subject": cut(content.subject, capability.subject_max) if content.subject and not before else None,
         "html": None if markup is None else _html(markup, before, spoken),
         "text": None if markup is not None and text is None else _text(text, before, spoken, capability),
         "buttons": [] if spoken else content.buttons,
@@ -89,7 +89,7 @@ def _link(found: re.Match[str]) -> str:
 def _text(text: str | None, subject: str | None, buttons: Sequence[Button], capability: Capability) -> str | None:
     lines = "\n".join(f"{button.title}: {button.url}" for button in buttons)
     words = "\n\n".join(part for part in (subject if text else None, text, lines) if part)
-    return _cut(words, capability.text_max if capability.overflow == "truncate" else None) or None
+    return cut(words, capability.text_max if capability.overflow == "truncate" else None) or None
 
 
 def _html(markup: str, subject: str | None, buttons: Sequence[Button]) -> str:
@@ -98,7 +98,7 @@ def _html(markup: str, subject: str | None, buttons: Sequence[Button]) -> str:
     return head + markup + "".join(f"<p>{link}</p>" for link in links)
 
 
-def _cut(text: str, most: int | None) -> str:
+def cut(text: str, most: int | None) -> str:
     return text if most is None or len(text) <= most else text[: most - 1].rstrip() + _ELLIPSIS
 
 

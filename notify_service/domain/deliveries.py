@@ -1,5 +1,8 @@
 """The life of a delivery.
 
+    collected ──close──> digested (said by another delivery, its digest)
+        │ (alone)
+        v
     queued ──claim──> claimed ──begin──> sending ──settle──> sent | failed | dead | unknown
       ^                  │                  │                suppressed | expired (not sent, on purpose)
       └───── retry <─────┴──────────────────┘

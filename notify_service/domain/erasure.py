@@ -18,6 +18,8 @@ _LAST_WORD = "account_deleted"
 
 _IN_HANDS = "('claimed', 'sending')"
 _WAITING = "('queued', 'retry')"
+# A digest that says it is found by it, and goes before.
+_LET_GO = f"d.state NOT IN {_IN_HANDS} AND NOT EXISTS (SELECT 1 FROM delivery WHERE id = d.digest_id)"  # noqa: S608  -- constants
 # What a worker has in its hands is erased on a later turn; the mail that says goodbye is sent first.
 _STEPS = tuple(
     map(
@@ -29,15 +31,22 @@ _STEPS = tuple(
                     AND NOT (state IN {_WAITING} AND template = '{_LAST_WORD}')
                 LIMIT :chunk)
             """,  # noqa: S608  -- constants
+            # A digest with their words goes as a whole: what it says of others is in their reader's inbox.
+            f"""
+            DELETE FROM delivery WHERE id IN (
+                SELECT digest.id FROM notification AS n JOIN delivery AS d ON d.notification_id = n.id
+                JOIN delivery AS digest ON digest.id = d.digest_id
+                WHERE n.actor ->> 'id' = :name AND digest.state NOT IN {_IN_HANDS} LIMIT :chunk)
+            """,  # noqa: S608  -- constants
             f"""
             DELETE FROM delivery WHERE id IN (
                 SELECT d.id FROM notification AS n JOIN delivery AS d ON d.notification_id = n.id
-                WHERE n.actor ->> 'id' = :name AND d.state NOT IN {_IN_HANDS} LIMIT :chunk)
+                WHERE n.actor ->> 'id' = :name AND {_LET_GO} LIMIT :chunk)
             """,  # noqa: S608  -- constants
             f"""
             DELETE FROM notification WHERE id IN (
                 SELECT n.id FROM notification AS n WHERE n.actor ->> 'id' = :name AND NOT EXISTS (
-                    SELECT 1 FROM delivery WHERE notification_id = n.id AND state IN {_IN_HANDS})
+                    SELECT 1 FROM delivery AS d WHERE notification_id = n.id AND NOT ({_LET_GO}))
                 LIMIT :chunk)
             """,  # noqa: S608  -- constants
             "DELETE FROM notification WHERE id IN (SELECT id FROM notification WHERE user_id = :user LIMIT :chunk)",
@@ -59,6 +68,7 @@ _STEPS = tuple(
             "DELETE FROM idempotency_key WHERE owner_id = :user",
             "DELETE FROM preference WHERE user_id = :user",
             "DELETE FROM quiet_hours WHERE user_id = :user",
+            "DELETE FROM digest WHERE user_id = :user",
             "DELETE FROM profile WHERE user_id = :user",
         ),
     )

@@ -51,11 +51,19 @@ class Order:
     follow_after: int | None = None
     """Seconds until the next channel of the batch's route is asked."""
     addresses: dict[str, str] | None = None
+    together: bool = False
+    """Whether it may wait to be said with others of its category: it has no hurry, and is nothing but words."""
+    keys: dict[str, str] = field(default_factory=dict)
+    """What a digest can be kept apart by, besides its variables."""
+    digest_id: UUID | None = None
+    """What it waits for, until `send_at`."""
 
     @property
     def state(self) -> str:
         if self.duplicate:
             return "duplicate"
+        if self.digest_id is not None:
+            return "collected"
         return "suppressed" if self.reason else "queued"
 
     def row(self, now: datetime) -> dict[str, Any]:
@@ -84,6 +92,7 @@ class Order:
             "step": self.step,
             "follow_at": self._follow_at(due),
             "addresses": self.addresses,
+            "digest_id": self.digest_id,
             "created_at": now,
             "updated_at": now,
         }

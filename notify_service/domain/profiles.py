@@ -47,6 +47,15 @@ def address_of(profile: Profile, kind: str) -> str | None:
     return None
 
 
+async def timezones(db: AsyncSession, users: Iterable[UUID]) -> dict[UUID, str]:
+    """Of those of these users whom we know."""
+    wanted: Sequence[UUID] = list(set(users))
+    if not wanted:
+        return {}
+    query = select(Profile.user_id, Profile.timezone).where(Profile.user_id.in_(wanted))
+    return {row.user_id: row.timezone for row in await db.execute(query)}
+
+
 def shown_name(profile: Profile) -> str:
     return f"{profile.first_name} {profile.last_name}".strip() or profile.username
 

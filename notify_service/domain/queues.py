@@ -49,6 +49,13 @@ _HEADS = text(
 _FLYING = text(
     "SELECT account, count(*) AS flying FROM delivery WHERE state IN ('claimed', 'sending') GROUP BY account"
 )
+_COLLECTED = text(
+    """
+    SELECT count(*) FROM (
+        SELECT FROM digest JOIN delivery ON delivery.digest_id = digest.id AND delivery.state = 'collected'
+        WHERE digest.account = :account LIMIT :most) AS counted
+    """
+)
 
 
 @dataclass(slots=True)
@@ -93,8 +100,9 @@ async def waiting(db: AsyncSession, account: str) -> int:
     """How many are not at their end, counted as far as `MOST`."""
     waits = await db.execute(_WAITING, {"accounts": [account], "most": MOST})
     flies = await db.execute(_FLYING)
+    collected: int = (await db.execute(_COLLECTED, {"account": account, "most": MOST})).scalar_one()
     counts: list[int] = [row.waiting for row in waits]
-    return sum([*counts, *(row.flying for row in flies if row.account == account)])
+    return sum([collected, *counts, *(row.flying for row in flies if row.account == account)])
 
 
 async def _of(db: AsyncSession, account: Account, now: datetime, *, owned: bool) -> Queue:

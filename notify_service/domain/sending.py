@@ -11,11 +11,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from libs.errors import FieldError, Invalid
 from libs.ids import uuid7
-from notify_service.domain import accounts, orders, preferences, profiles, provider_templates
+from notify_service.domain import accounts, orders, pacing, preferences, profiles, provider_templates, throttles
 from notify_service.domain.adaptation import problems
 from notify_service.domain.channels import Provider
 from notify_service.domain.channels.registry import CHANNELS, PROVIDERS
 from notify_service.domain.content import UNSUBSCRIBE_URL, Content
+from notify_service.domain.digest_words import is_words
 from notify_service.domain.orders import Order
 from notify_service.domain.profiles import Ask
 from notify_service.domain.turns import BULK, HIGH, NORMAL
@@ -67,6 +68,15 @@ class Request:
         priority = self.priority or ("normal" if len(self.to) <= _FEW else "bulk")
         return LANES[priority]
 
+    @property
+    def placeholders(self) -> frozenset[str]:
+        return self.content.placeholders().union(*(step.content.placeholders() for step in self.steps if step.content))
+
+    @property
+    def together(self) -> bool:
+        """Whether it may wait to be said with others: it has no time of its own, and loses nothing by it."""
+        return not (self.steps or self.send_at or self.expires_at) and is_words(self.content)
+
 
 @dataclass(frozen=True, slots=True)
 class Taken:
@@ -94,8 +104,9 @@ async def accept(db: AsyncSession, request: Request, *, ask: Ask, now: datetime)
     batch_id = uuid7()
     route = _route(request.steps)
     await orders.add_batch(db, batch_id, owner=request.owner, content=request.content, route=route, now=now)
-    wanted = [_order(request, to, address, batch_id=batch_id, account=account) for to, address in recipients]
-    wanted = await _without_duplicates(db, wanted, now)
+    like = _pattern(request, batch_id, account)
+    wanted = await _without_duplicates(db, [_order(like, to, address) for to, address in recipients], now)
+    wanted = await pacing.paced(db, wanted, now)
     await orders.order_many(db, wanted, now)
     return Taken(batch_id, account.name, [(each.id, each.state) for each in wanted])
 
@@ -156,7 +167,7 @@ def _addressed(
     request: Request, provider: Provider, others: Mapping[str, Provider], known: Mapping[UUID, Profile]
 ) -> tuple[list[tuple[To, str]], list[FieldError]]:
     """Each recipient with the addresses in their one form, and what is wrong with the others."""
-    needed = request.content.placeholders().union(*(s.content.placeholders() for s in request.steps if s.content))
+    needed = request.placeholders - {throttles.COUNT}
     found: list[tuple[To, str]] = []
     errors: list[FieldError] = []
     for index, to in enumerate(request.to):
@@ -203,25 +214,36 @@ def address_of(to: To, provider: Provider, known: Mapping[UUID, Profile]) -> str
     return address
 
 
-def _order(request: Request, to: To, address: str, *, batch_id: UUID, account: Account) -> Order:
+def _pattern(request: Request, batch_id: UUID, account: Account) -> Order:
+    """What is the same for all recipients."""
     many = len(request.to) > 1
     first = request.steps[0] if request.steps else None
     return Order(
-        id=uuid7(),
+        id=batch_id,
         owner=request.owner,
         queue=f"{request.owner}/{batch_id}" if many else None,
         batch_id=batch_id,
-        user_id=to.user_id,
         channel=request.channel,
         account=account.name,
-        address=address,
+        address="",
         category=request.category,
         lane=request.lane,
-        variables=dict(to.variables),
+        variables={throttles.COUNT: "0"} if throttles.COUNT in request.placeholders else {},
         send_at=request.send_at,
         expires_at=request.expires_at,
-        dedupe_key=to.dedupe_key,
         follow_after=first.after_seconds if first else None,
+        together=request.together,
+    )
+
+
+def _order(like: Order, to: To, address: str) -> Order:
+    return replace(
+        like,
+        id=uuid7(),
+        user_id=to.user_id,
+        address=address,
+        variables={**to.variables, **like.variables},
+        dedupe_key=to.dedupe_key,
         addresses=dict(to.addresses) or None,
     )
 

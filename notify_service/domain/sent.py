@@ -10,13 +10,14 @@ from libs.errors import NotFound
 from notify_service.errors import TooLate
 from notify_service.models import Batch, Delivery, DeliveryAttempt
 
-_WAITING = Delivery.state.in_(("queued", "retry", "claimed"))
+_WAITING = Delivery.state.in_(("collected", "queued", "retry", "claimed"))
 # The fence says to who has claimed it that it is nobody's any more.
 _CANCELLED = {
     "state": "cancelled",
     "reason": "cancelled",
     "lease_until": None,
     "follow_at": None,
+    "digest_id": None,
     "secret": None,
     "fence": Delivery.fence + 1,
     "updated_at": func.now(),

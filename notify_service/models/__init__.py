@@ -3,6 +3,7 @@
 from libs import consumer, outbox
 from notify_service.models.accounts import Account, QuotaUse, Suppression
 from notify_service.models.audiences import Audience, AudienceMember, AudienceProblem
+from notify_service.models.categories import Category, Digest, Throttle
 from notify_service.models.declarative import Base
 from notify_service.models.deliveries import Batch, Delivery, DeliveryAttempt
 from notify_service.models.inbound import InboundMessage, Thread, Told
@@ -17,8 +18,10 @@ __all__ = [
     "AudienceProblem",
     "Base",
     "Batch",
+    "Category",
     "Delivery",
     "DeliveryAttempt",
+    "Digest",
     "Erasure",
     "IdempotencyKey",
     "InboundMessage",
@@ -31,6 +34,7 @@ __all__ = [
     "Suppression",
     "TemplateSync",
     "Thread",
+    "Throttle",
     "Told",
 ]
 

@@ -84,11 +84,14 @@ class Delivery(Base):
     """When to see whether the next channel has to try."""
     addresses: Mapped[dict[str, Any] | None]
     """Its recipient's addresses on the channels that follow, by channel."""
+    digest_id: Mapped[UUID | None]
+    """The digest that it waits for, and then the delivery that says it."""
 
     __table_args__ = (
         CheckConstraint(
             "state IN ('queued', 'claimed', 'sending', 'retry', 'sent', 'delivered', 'read', "
-            "'suppressed', 'duplicate', 'cancelled', 'expired', 'failed', 'dead', 'unknown')",
+            "'suppressed', 'duplicate', 'cancelled', 'expired', 'failed', 'dead', 'unknown', "
+            "'collected', 'digested')",
             name="state",
         ),
         CheckConstraint("(template IS NULL) <> (batch_id IS NULL)", name="content"),
@@ -120,6 +123,7 @@ class Delivery(Base):
             "created_at",
             postgresql_where=text("dedupe_key IS NOT NULL"),
         ),
+        Index("ix_delivery_collected", "digest_id", "id", postgresql_where=text("state = 'collected'")),
         Index("ix_delivery_dead", "updated_at", "id", postgresql_where=text("state IN ('dead', 'failed', 'unknown')")),
         Index("ix_delivery_leased", "lease_until", postgresql_where=text("state IN ('claimed', 'sending')")),
         Index("ix_delivery_user", "user_id", "id", postgresql_where=text("user_id IS NOT NULL")),

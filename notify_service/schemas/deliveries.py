@@ -10,6 +10,7 @@ from notify_service.schemas.fields import AccountName, Category, ChannelName
 
 MOST_RECIPIENTS = 10_000
 State = Literal[
+    "collected",
     "queued",
     "sending",
     "retry",
@@ -18,6 +19,7 @@ State = Literal[
     "read",
     "suppressed",
     "duplicate",
+    "digested",
     "cancelled",
     "expired",
     "failed",
@@ -163,6 +165,7 @@ class Delivery(Resource):
     sent_at: Moment | None
     delivered_at: Moment | None
     read_at: Moment | None
+    digest_id: Annotated[UUID | None, Field(description="The delivery that says it, together with others.")]
 
     @model_validator(mode="before")
     @classmethod

@@ -12,7 +12,7 @@ from notify_service.domain.templates.kinds import ASKED_FOR, MAILS, PAGES, SWITC
 from tests.architecture.tree import ROOT, sources
 
 # Notify writes it itself, of what chat tells.
-OF_CHAT = {"mention", "message"}
+OF_CHAT = {"digest", "mention", "message"}
 KINDS = MAILS | TEXTS
 
 

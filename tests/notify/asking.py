@@ -7,10 +7,11 @@ import httpx2
 
 from tests.notify.world import eventually
 
-OPEN = {"queued", "sending", "retry"}
+OPEN = {"collected", "queued", "sending", "retry"}
 # The one bot that the simulator has.
 TOKEN = "1000001:parley"
 MakeBot = Callable[..., Awaitable[str]]
+Decide = Callable[..., Awaitable[str]]
 
 
 class Person:

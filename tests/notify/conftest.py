@@ -20,12 +20,13 @@ from libs.redis import connect
 from libs.testing.clients import client
 from libs.testing.clock import FakeClock
 from notify_service.app import create_app
-from tests.notify.asking import TOKEN, MakeBot, Person
+from tests.notify.asking import TOKEN, Decide, MakeBot, Person
 from tests.notify.chats import Outside
 from tests.notify.world import SMTP_PASSWORD, SMTP_USER, Producer, World
 
 _people = count(500_001)
 _bots = count(1)
+_categories = count(1)
 
 AsUser = Callable[..., Person]
 OpenWorld = Callable[..., AbstractAsyncContextManager[World]]
@@ -146,3 +147,20 @@ async def bot(make_bot: MakeBot) -> str:
 async def chat(telegram: Outside) -> str:
     """Somebody who has pressed Start."""
     return str((await telegram.order("chats", id=next(_people)))["id"])
+
+
+@pytest.fixture
+async def decide(admin: Person) -> AsyncIterator[Decide]:
+    """`await decide(throttle={...})`: for a category of its own, or the one named; returns its name."""
+    decided: set[str] = set()
+
+    async def put(name: str | None = None, **rule: Any) -> str:
+        name = name or f"category_{next(_categories)}"
+        answer = await admin.call("PUT", f"/categories/{name}", json=rule)
+        assert answer.status_code == 200, answer.text
+        decided.add(name)
+        return name
+
+    yield put
+    for name in decided:
+        await admin.call("DELETE", f"/categories/{name}")

@@ -10,10 +10,11 @@ from libs.contracts.accounts import Profile, UserDeleted
 from libs.db import Database
 from libs.testing.clock import FakeClock
 from notify_service.domain import erasure
+from tests.notify.asking import Decide
 from tests.notify.world import World, eventually
 
 Erased = Callable[..., Awaitable[bool]]
-TABLES = ("delivery", "notification", "preference", "profile", "idempotency_key")
+TABLES = ("delivery", "digest", "notification", "preference", "profile", "idempotency_key")
 
 
 async def traces(world: World, *words: str) -> list[tuple[str, str]]:
@@ -69,6 +70,22 @@ async def test_what_others_were_told_that_they_said_goes(world: World, as_user: 
     shown = (await as_user(grace.user_id).get("/notifications"))["results"]
     assert [n["message"] for n in shown if n["category"] == "message"] == [kept.excerpt]
     assert len(await world.deliveries(grace)) == 1
+
+
+@pytest.mark.promise("A54")
+async def test_what_digests_told_that_they_said_goes(world: World, erased: Erased, decide: Decide) -> None:
+    await decide("message", digest={"window": {"kind": "fixed", "seconds": 3600}})
+    ada, alan, grace = await world.register(), await world.register(), await world.register()
+    for sender in (ada, alan):
+        await world.say(grace, sender_id=sender.user_id, sender_name="Adalbertina", excerpt=f"a word {sender.username}")
+    await world.heard()
+    await world.close_digests("message")
+    await world.ended(grace, 3)
+    await world.say(ada, grace, sender_id=ada.user_id, excerpt="a whispered word")
+    await delete(world, ada)
+    assert await erased(str(ada.user_id), ada.email or "", "a whispered word", f"a word {ada.username}")
+    # What nobody said who is gone is still known to have been said.
+    assert [row["state"] for row in await world.deliveries(grace)] == ["digested"]
 
 
 @pytest.mark.promise("A54")

@@ -23,13 +23,16 @@ from starlette.routing import Route
 
 from deploy.sandbox.faults import Fault
 from deploy.sandbox.server import Sandbox, listen
+from libs.clock import Clock
 from libs.contracts.accounts import MessageRequested, Profile, UserRegistered, UserUpdated
 from libs.contracts.events import Event, EventData
 from libs.contracts.messages import MessageSent
 from libs.crypto import FieldCipher
+from libs.db import Database
 from libs.ids import uuid7
 from libs.outbox import stream_of
 from notify_service import worker
+from notify_service.domain import digests
 from notify_service.settings import Settings
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -293,10 +296,17 @@ class World:
 
         async def check() -> list[Any]:
             rows = await self.deliveries(profile)
-            open_states = {"queued", "claimed", "sending", "retry"}
+            open_states = {"collected", "queued", "claimed", "sending", "retry"}
             return rows if len(rows) >= count and not open_states & {row["state"] for row in rows} else []
 
         return list(await eventually(check))
+
+    async def close_digests(self, category: str) -> None:
+        """As if their time had come."""
+        database = Database(self.database_url, service="notify")
+        await self.sql("UPDATE digest SET closes_at = now() WHERE category = $1", category)
+        await digests.work(database, Clock())
+        await database.close()
 
     async def heard(self) -> None:
         """Returns once notify has applied everything that auth and chat said so far."""

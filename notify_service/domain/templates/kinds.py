@@ -115,6 +115,14 @@ class Written(Told):
     excerpt: Lines
 
 
+class Digest(Told):
+    """`count` messages, of which `more` are not among those listed."""
+
+    count: int
+    more: int
+    listing: Lines
+
+
 MAILS: dict[str, type[Told]] = {
     "verify_email": WithSecret,
     "account_exists": Told,
@@ -145,10 +153,11 @@ MAILS: dict[str, type[Told]] = {
     "account_deleted": Told,
     "message": Written,
     "mention": Written,
+    "digest": Digest,
 }
 TEXTS: dict[str, type[Told]] = {"phone_code": WithSecret, "phone_change": WithSecret, "phone_undo": WithSecret}
 # Those that can be switched off say so at their end; of the others, those that bring nothing one has asked for say why.
-SWITCHABLE = frozenset({"mention", "message"})
+SWITCHABLE = frozenset({"digest", "mention", "message"})
 ASKED_FOR = frozenset({"verify_email", "reset_password", "reauth_code", "email_change_confirm", "account_exists"})
 # The page of the client that takes the secret of a message, below the address that `NOTIFY_LINK_BASE` names.
 PAGES = {
