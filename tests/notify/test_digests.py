@@ -48,6 +48,7 @@ async def test_messages_of_a_category_are_said_as_one(
     assert [each["state"] for each in made] == ["collected"] * 4
     waiting = [await admin.get(f"/deliveries/{each['id']}") for each in made]
     assert len({each["digest_id"] for each in waiting}) == len({each["send_at"] for each in waiting}) == 1
+    assert (await admin.call("DELETE", f"/accounts/{bot}")).json()["code"] == "account_in_use"
     # What is taken back is not said.
     assert (await admin.call("POST", f"/deliveries/{made[1]['id']}/cancel")).status_code == 204
     assert (await admin.get(f"/deliveries/{made[1]['id']}"))["digest_id"] is None
