@@ -17,8 +17,7 @@ Paging = Annotated[PageRequest, keyset(str)]
 @router.get("", response_model=Page[Category])
 async def list_categories(db: Db, _me: Admin, paging: Paging) -> Page[Any]:
     """The categories for which something was decided, by name."""
-    after = str(paging.after[0]) if paging.after else None
-    rows = await categories.page(db, after=after, limit=paging.limit)
+    rows = await categories.page(db, after=paging.last, limit=paging.limit)
     return paging.page(rows, lambda row: (row.name,))
 
 
