@@ -7,9 +7,11 @@ from typing import Any
 
 from notify_service.domain.adaptation import cut, text_of
 from notify_service.domain.categories import COUNT, ITEMS, SUBJECT
-from notify_service.domain.content import Content
+from notify_service.domain.content import UNSUBSCRIBE_URL, Content
 
 _ITEMS = Content(text="{{items}}")
+# What no text holds: a line with it is left out, for there is one way out of a digest, and that is its own.
+_WAY_OUT = "\0"
 _MAX_ITEM = 500
 _MAX_EXCERPT = 160
 _MAX_LISTING = 10_000
@@ -26,7 +28,7 @@ def message_of(
 ) -> tuple[Content, dict[str, str]]:
     """A digest and what fills it: of `count` messages these, each with its variables. `titled`: it takes over the
     subject that they have, for the channel may need one."""
-    contents = [content.filled(defaultdict(str, values)) for content, values in said]
+    contents = [content.filled(defaultdict(str, {**values, UNSUBSCRIBE_URL: _WAY_OUT})) for content, values in said]
     items = [_item(content) for content in contents]
     if count > len(items):
         items.append(f"+{count - len(items)}")
@@ -52,7 +54,8 @@ def letter_of(told: Sequence[Mapping[str, Any]], count: int) -> dict[str, Any]:
 
 
 def _item(content: Content) -> str:
-    words = content.text or text_of(content.html or "")
+    lines = (content.text or text_of(content.html or "")).split("\n")
+    words = "\n".join(line for line in lines if _WAY_OUT not in line).rstrip()
     return cut(f"{content.subject}\n{words}" if content.subject else words, _MAX_ITEM)
 
 

@@ -127,7 +127,7 @@ async def test_digest_comes_at_its_hour_and_is_not_sent_to_who_wants_none(
     ada, grace = await world.register(timezone="Asia/Tokyo"), await world.register()
     for profile in (ada, grace):
         for subject in ("Invoice 7", "Invoice 8"):
-            content = {"subject": subject, "text": f"{subject} is due."}
+            content = {"subject": subject, "text": f"{subject} is due.\nNo more: {{{{unsubscribe_url}}}}"}
             to = {"user": str(profile.user_id)}
             await send(admin, "smtp", to, channel="email", category=category, content=content)
     [first, _] = await world.deliveries(ada)
@@ -139,6 +139,7 @@ async def test_digest_comes_at_its_hour_and_is_not_sent_to_who_wants_none(
     [mail] = world.mails(ada)
     assert mail.subject == "Invoice 7 (+1)"
     assert "Invoice 7\nInvoice 7 is due.\n\nInvoice 8\nInvoice 8 is due." in mail.text.replace("\r\n", "\n")
+    assert "No more" not in mail.text
     states = {(row["state"], row["reason"]) for row in await world.ended(grace, 3)}
     assert states == {("digested", None), ("suppressed", "preference")}
     assert world.mails(grace) == []
