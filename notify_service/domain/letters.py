@@ -119,10 +119,11 @@ def deliverable(address: str) -> str:
     if _PLAIN_ADDRESS.fullmatch(address):
         return address
     local, _, domain = address.rpartition("@")
+    # Before it is looked at more closely, which takes milliseconds where an address is made for that.
+    if len(address) > _MAX_ADDRESS_CHARS or _UNPRINTABLE.search(address) or " " in address or not local.isascii():
+        raise CannotRender("bad_address")
     try:
         ascii_domain = domain.encode("idna").decode()
-        if _UNPRINTABLE.search(address) or " " in address or not local.isascii() or len(address) > _MAX_ADDRESS_CHARS:
-            raise CannotRender("bad_address")
         return Address(addr_spec=f"{local}@{ascii_domain}").addr_spec
     except (HeaderParseError, ValueError, IndexError):
         # IndexError: how the parser of addresses ends on some that are cut short.
