@@ -90,12 +90,12 @@ class Taken:
 async def accept(db: AsyncSession, request: Request, *, ask: Ask, now: datetime) -> Taken:
     """Writes the batch and its deliveries. Raises Invalid, with the path of every field that is wrong."""
     account, provider = await sender_of(db, request.channel, request.account, now)
-    errors = [*await _wrong(db, account, request.content), *_false_ways_out(request)]
+    errors = [*await errors_of(db, account, request.content), *_false_ways_out(request)]
     others: dict[str, Provider] = {}
     for index, step in enumerate(request.steps):
         path = f"fallback.{index}"
         another, others[step.channel] = await sender_of(db, step.channel, step.account, now, field=path)
-        errors += await _wrong(db, another, step.content or request.content, f"{path}.")
+        errors += await errors_of(db, another, step.content or request.content, f"{path}.")
     known = await profiles.find(db, [to.user_id for to in request.to if to.user_id], ask)
     recipients, wrong = _addressed(request, provider, others, known)
     errors += wrong
@@ -145,11 +145,10 @@ def problems_of(content: Content, provider: Provider) -> list[Any]:
     return [*found, *(provider.check_content(content) if provider.check_content else ())]
 
 
-async def _wrong(db: AsyncSession, account: Account, content: Content, path: str = "") -> list[FieldError]:
-    found = [
-        *problems_of(content, PROVIDERS[account.provider]),
-        *await provider_templates.problems(db, account, content),
-    ]
+async def errors_of(db: AsyncSession, account: Account, content: Content, path: str = "") -> list[FieldError]:
+    """Why the account cannot send this content, with the paths of its fields."""
+    found = problems_of(content, PROVIDERS[account.provider])
+    found += await provider_templates.problems(db, account, content)
     return [FieldError(f"{path}{problem.field}", problem.message) for problem in found]
 
 

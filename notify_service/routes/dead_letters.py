@@ -1,4 +1,4 @@
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -7,7 +7,6 @@ from pydantic import AwareDatetime
 
 from libs import audits
 from libs.deps import Db, Now
-from libs.errors import FieldError, Invalid
 from libs.idempotency import OnceOnly
 from libs.paging import Page, PageRequest, keyset
 from notify_service.deps import ADMIN, MaySend, Outside
@@ -18,7 +17,7 @@ from notify_service.schemas.deliveries import Attempt, OneDelivery, SentDelivery
 from notify_service.schemas.fields import AccountName, Category, ChannelName
 
 router = APIRouter(prefix="/api/v1/dead-letters", tags=["deliveries"])
-Paging = Annotated[PageRequest, keyset(str, str)]
+Paging = Annotated[PageRequest, keyset(datetime, UUID)]
 
 
 async def _wanted(
@@ -45,8 +44,8 @@ async def _wanted(
 @router.get("", response_model=Page[DeadLetter])
 async def list_dead_letters(db: Db, wanted: Annotated[Wanted, Depends(_wanted)], paging: Paging) -> Page[Any]:
     """Messages of yours that were given up, the last one first; administrators see those of everybody."""
-    rows = await dead_letters.page(db, wanted, before=_key(paging), limit=paging.limit)
-    return paging.page(rows, lambda row: (row.updated_at.isoformat(), str(row.id)))
+    rows = await dead_letters.page(db, wanted, before=paging.key, limit=paging.limit)
+    return paging.page(rows, lambda row: (row.updated_at, row.id))
 
 
 @router.get("/{delivery_id:uuid}")
@@ -82,12 +81,3 @@ async def replay_dead_letters(
 
 def _owner(me: MaySend) -> str | None:
     return None if ADMIN in me.roles else str(me.user_id)
-
-
-def _key(paging: PageRequest) -> tuple[datetime, UUID] | None:
-    if not paging.after:
-        return None
-    try:
-        return datetime.fromisoformat(str(paging.after[0])).astimezone(UTC), UUID(str(paging.after[1]))
-    except (ValueError, OverflowError):
-        raise Invalid(errors=[FieldError("cursor", "This cursor is not valid.")]) from None

@@ -16,8 +16,7 @@ Name = Annotated[str, Path(max_length=40)]
 @router.get("")
 async def list_templates(name: Name, db: Db, _me: MaySend, paging: Paging) -> Templates:
     """The templates that the account's provider keeps for it. 404 where it keeps none."""
-    after = (str(paging.after[0]), str(paging.after[1])) if paging.after else None
-    known = await provider_templates.page(db, name, after=after, limit=paging.limit)
+    known = await provider_templates.page(db, name, after=paging.key, limit=paging.limit)
     shown = paging.page(known.templates, lambda row: (row.name, row.language))
     return Templates(
         results=[Template.model_validate(each) for each in shown.results],

@@ -215,6 +215,9 @@ async def test_business_is_told_signed_and_in_any_manner(web: httpx2.AsyncClient
         await web.post(f"/whatsapp/people/{ADA}/read")
         await web.put("/whatsapp/templates/hello_world/en_US", json={"status": "PAUSED"})
         await web.put(f"/whatsapp/numbers/{NUMBER}", json={"tier": 2000})
+        for path, event in ((f"numbers/{NUMBER}", "FLAGGED"), (f"businesses/{BUSINESS}", "DISABLED_UPDATE")):
+            assert (await web.post(f"/whatsapp/{path}/notices", json={"event": event})).status_code == 204
+        assert (await web.post("/whatsapp/businesses/1/notices", json={"event": "A"})).status_code == 404
         callbacks = sandbox.whatsapp.businesses[BUSINESS].callbacks
         async with asyncio.timeout(30):
             while not callbacks.idle:
@@ -226,7 +229,8 @@ async def test_business_is_told_signed_and_in_any_manner(web: httpx2.AsyncClient
             assert headers["x-hub-signature-256"] == f"sha256={made}"
             changes += [change for entry in json.loads(body)["entry"] for change in entry["changes"]]
     fields = {change["field"] for change in changes}
-    assert fields == {"messages", "message_template_status_update", "business_capability_update"}
+    accounts = {"business_capability_update", "phone_number_quality_update", "account_update"}
+    assert fields == {"messages", "message_template_status_update", *accounts}
     told = [change["value"] for change in changes if change["field"] == "messages"]
     assert [each["text"]["body"] for value in told for each in value.get("messages", ())] == ["One", "Two"]
     statuses = [each for value in told for each in value.get("statuses", ())]
