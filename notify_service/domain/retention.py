@@ -18,7 +18,8 @@ _DELIVERIES = text(
     """
     WITH old AS (SELECT id FROM delivery WHERE id > :after AND id < :before ORDER BY id LIMIT :chunk),
     gone AS (
-        DELETE FROM delivery USING old WHERE delivery.id = old.id AND updated_at < :until AND follow_at IS NULL
+        DELETE FROM delivery USING old WHERE delivery.id = old.id AND updated_at < :until
+            AND coalesce(follow_at, updated_at) < :until
             AND state NOT IN ('collected', 'queued', 'claimed', 'sending', 'retry')
     )
     SELECT id FROM old ORDER BY id DESC LIMIT 1
