@@ -10,8 +10,8 @@ from typing import Any
 import structlog
 
 from chat_service.domain import imaging
-from chat_service.domain.filetypes import IMAGES
 from chat_service.errors import invalid
+from libs.filetypes import IMAGES
 
 _PROGRAM = Path(imaging.__file__)
 # Each may need a few hundred MiB for a moment.

@@ -11,13 +11,14 @@ from uuid import UUID
 
 import structlog
 
-from chat_service.domain import attachments, filenames, filetypes
+from chat_service.domain import attachments
 from chat_service.domain.attachments import Stored
-from chat_service.domain.filetypes import IMAGES, FileType
 from chat_service.domain.pictures import Pictures
 from chat_service.domain.stores import Store
 from chat_service.errors import TooLarge, TooManyUploads, UnsupportedType, invalid
+from libs import filenames, filetypes
 from libs.errors import ServiceError, Unavailable
+from libs.filetypes import IMAGES, FileType
 from libs.ids import uuid7
 from libs.lanes import Lanes
 
@@ -81,12 +82,15 @@ async def receive(files: Files, me: UUID, incoming: Incoming, *, now: datetime) 
     if incoming.length > files.limits.max_bytes:
         raise _too_large(files.limits.max_bytes)
     await attachments.require_room(files.lanes, me, max(incoming.length, 1), quota=files.limits.quota)
-    filetypes.refuse_programs(filenames.clean(incoming.name))
+    if filetypes.is_program(filenames.clean(incoming.name)):
+        raise UnsupportedType("Programs are not accepted.")
     body = _Body(incoming.chunks, files.limits.max_bytes)
     head = await body.head()
     if not head:
         raise invalid("file", "This file is empty.")
     found = filetypes.detect(head, files.limits.types)
+    if found is None:
+        raise UnsupportedType
     if found.content_type in IMAGES:
         stored = await _store_picture(files, incoming.name, found, body)
     else:

@@ -10,15 +10,16 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from chat_service.deps import Context
-from chat_service.domain import attachments, filenames, uploads
-from chat_service.domain.filetypes import IMAGES
+from chat_service.domain import attachments, uploads
 from chat_service.domain.pictures import THUMBNAIL_TYPE
 from chat_service.errors import NoAttachment
 from chat_service.routes import ranges
 from chat_service.routes.bodies import file_of
 from chat_service.schemas.attachments import Upload, Uploads
+from libs import filenames
 from libs.auth import CurrentUser
 from libs.deps import Db, Now
+from libs.filetypes import IMAGES
 from libs.paging import PageRequest, keyset
 
 log = structlog.get_logger()

@@ -7,8 +7,8 @@ from uuid import uuid4
 
 import pytest
 
-from chat_service.domain import filenames
 from chat_service.settings import Settings
+from libs import filenames
 from libs.db import Database
 from tests.chat.conftest import People, SettingsFor
 from tests.chat.filing import PDF, get, objects, picture, show, upload, uploaded

@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Literal
 
-from chat_service.errors import UnsupportedType
-
 Kind = Literal["image", "audio", "video", "file"]
 IMAGES = {"image/jpeg": "JPEG", "image/png": "PNG", "image/gif": "GIF", "image/webp": "WEBP"}
 """Those that are shown, with what the decoder calls them. Other images are files like any other."""
@@ -117,18 +115,18 @@ class FileType:
         return _ENDINGS.get(self.content_type, ())
 
 
-def detect(head: bytes, allowed: Sequence[str]) -> FileType:
-    """Of the first bytes. `text/plain` holds only if the whole is UTF-8. Raises UnsupportedType."""
+def detect(head: bytes, allowed: Sequence[str]) -> FileType | None:
+    """Of the first bytes; None for what is not `allowed`, and for programs. `text/plain` holds only if the whole is
+    UTF-8."""
     found = _detect(head)
     if found is None or not any(fnmatchcase(found, pattern) for pattern in allowed):
-        raise UnsupportedType
+        return None
     return FileType(found)
 
 
-def refuse_programs(name: str) -> None:
-    """By the last ending of a name. Raises UnsupportedType."""
-    if name.rpartition(".")[2].strip().lower() in _PROGRAM_NAMES:
-        raise UnsupportedType("Programs are not accepted.")
+def is_program(name: str) -> bool:
+    """By the last ending of a name."""
+    return name.rpartition(".")[2].strip().lower() in _PROGRAM_NAMES
 
 
 def _detect(head: bytes) -> str | None:
