@@ -41,7 +41,7 @@ class Member:
 ANY_PORT = -1
 SANDBOX = Member("sandbox", "deploy.sandbox", arguments=(), port=8025)
 GATEWAY = Member("gateway", "gateway", port=8000, metrics=9090)
-SMTP_PORT = 1025
+SMTP_PORT, IMAP_PORT = 1025, 1143
 
 
 def members(chats: int = 2) -> list[Member]:
@@ -69,6 +69,7 @@ class Addresses:
     requests: dict[str, int] = field(default_factory=dict)
     metrics: dict[str, int] = field(default_factory=dict)
     smtp: int = 0
+    imap: int = 0
 
     def url(self, name: str) -> str:
         return f"http://{ports.HOST}:{self.requests[name]}"
@@ -97,7 +98,7 @@ def assign(chosen: list[Member], *, fixed: bool, gateway_port: int | None) -> Ad
             addresses.requests[member.name] = given or pick(member.port)
         if member.metrics:
             addresses.metrics[member.name] = pick(member.metrics)
-    addresses.smtp = pick(SMTP_PORT)
+    addresses.smtp, addresses.imap = pick(SMTP_PORT), pick(IMAP_PORT)
     return addresses
 
 
@@ -158,6 +159,7 @@ class World:
         options = {
             "--http-port": self.addresses.requests["sandbox"],
             "--smtp-port": self.addresses.smtp,
+            "--imap-port": self.addresses.imap,
             "--certificate-file": self.certificate,
         }
         return ["-m", member.module, *(str(part) for pair in options.items() for part in pair)]

@@ -21,6 +21,7 @@ def parse(arguments: list[str]) -> Options:
     port = int(os.environ.get("SANDBOX_HTTP_PORT", "8025"))
     parser.add_argument("--http-port", type=int, default=port, help="pages and APIs (%(default)s; 0: any)")
     parser.add_argument("--smtp-port", type=int, default=1025, help="mail (%(default)s; 0: any)")
+    parser.add_argument("--imap-port", type=int, help="returned mails, for who reads them (none; 0: any)")
     # Arguments are visible to every user of the machine; the environment is the other way to say it.
     _credential(parser, "--smtp-user", "SANDBOX_SMTP_USER")
     _credential(parser, "--smtp-password", "SANDBOX_SMTP_PASSWORD")
@@ -50,6 +51,7 @@ def parse(arguments: list[str]) -> Options:
         host=given.host,
         http_port=given.http_port,
         smtp_port=given.smtp_port,
+        imap_port=given.imap_port,
         certificate_file=given.certificate_file,
         sms_token=given.sms_token,
         telegram_token=given.telegram_token,

@@ -18,11 +18,13 @@ from deploy.sandbox import (
     discord_routes,
     fcm_routes,
     identity_routes,
+    imap_routes,
     pages,
     slack_routes,
     sms_pages,
     sms_routes,
     smtp_routes,
+    sns_routes,
     telegram_pages,
     telegram_routes,
     twilio_pages,
@@ -38,6 +40,7 @@ from deploy.sandbox.identity import Identity
 from deploy.sandbox.smtp import Postbox
 
 _PROVIDERS: tuple[ModuleType, ...] = (smtp_routes, sms_routes, identity_routes, pages, sms_pages)
+_PROVIDERS += (imap_routes, sns_routes)
 _PROVIDERS += (telegram_routes, telegram_pages, slack_routes, discord_routes, board_pages)
 _PROVIDERS += (twilio_routes, twilio_pages, fcm_routes, webpush_routes, webhook_routes)
 # What a test or a developer does to WhatsApp comes before its API, whose paths begin with any version.

@@ -15,9 +15,11 @@ from deploy.sandbox import certificates
 from deploy.sandbox.app import create_app
 from deploy.sandbox.discord import Discord
 from deploy.sandbox.fcm import Firebase
+from deploy.sandbox.imap import ImapServer
 from deploy.sandbox.slack import Slack
 from deploy.sandbox.sms import Texts
 from deploy.sandbox.smtp import SmtpOptions, SmtpServer, open_postbox
+from deploy.sandbox.sns import Sns
 from deploy.sandbox.telegram import Telegram
 from deploy.sandbox.twilio import Twilio
 from deploy.sandbox.webhook import Customer
@@ -37,6 +39,8 @@ class Options:
     host: str = "127.0.0.1"
     http_port: int = 8025
     smtp_port: int = 1025
+    imap_port: int | None = None
+    """None: nobody reads returned mails over IMAP."""
     certificate_file: Path | None = None
     sms_token: str = "parley"  # noqa: S105  -- of a simulator
     telegram_token: str = "1000001:parley"  # noqa: S105  -- of a simulator
@@ -62,7 +66,7 @@ class _Http(uvicorn.Server):
 
 
 class Sandbox:
-    """Port 0 takes a free one; the ports in use are `http_port` and `smtp_port`."""
+    """Port 0 takes a free one; the ports in use are `http_port`, `smtp_port` and `imap_port`."""
 
     _serving: asyncio.Task[None]
 
@@ -76,7 +80,9 @@ class Sandbox:
         self.whatsapp = WhatsApp(options.whatsapp, self.postbox.effects, clock)
         self.twilio = Twilio(self.postbox.effects, clock)
         self._options = options
+        self.sns = Sns(clock)
         self._smtp = SmtpServer(options.smtp, self.postbox, self.certificate)
+        self._imap = ImapServer(options.smtp, self.postbox, self.certificate)
         simulators = {
             "texts": self.texts,
             "telegram": self.telegram,
@@ -84,6 +90,7 @@ class Sandbox:
             "slack": Slack(options.slack_webhook, self.postbox.effects, clock),
             "discord": Discord(options.discord_webhook, self.postbox.effects, clock),
             "twilio": self.twilio,
+            "sns": self.sns,
             "firebase": Firebase(self.postbox.effects, clock),
             "webpush": PushService(self.postbox.effects, clock),
             "customer": Customer(self.postbox.effects, clock),
@@ -103,6 +110,7 @@ class Sandbox:
         self._http = _Http(config)
         self.http_port = 0
         self.smtp_port = 0
+        self.imap_port = 0
 
     async def start(self) -> None:
         """Raises OSError when a port is taken. HTTP opens last, so that health means everything."""
@@ -113,10 +121,15 @@ class Sandbox:
                 self.certificate.write(self._options.certificate_file)
             self.smtp_port, self.http_port = mail.getsockname()[1], web.getsockname()[1]
             await self._smtp.start(mail)
+            if self._options.imap_port is not None:
+                returned = opened.enter_context(listen(self._options.host, self._options.imap_port))
+                self.imap_port = returned.getsockname()[1]
+                await self._imap.start(returned)
             opened.pop_all()
         self._serving = asyncio.create_task(self._http.serve([web]))
         await _first(self._http.ready, self._serving)
-        log.info("sandbox_ready", http_port=self.http_port, smtp_port=self.smtp_port)
+        ports = {"http_port": self.http_port, "smtp_port": self.smtp_port, "imap_port": self.imap_port}
+        log.info("sandbox_ready", **ports)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until told to stop, or until the HTTP side fails, whose error is then raised."""
@@ -127,6 +140,8 @@ class Sandbox:
         self._http.should_exit = True
         await self.whatsapp.close()
         await self._smtp.stop()
+        await self._imap.stop()
+        await self.sns.callbacks.close()
         await self.telegram.close()
         await self.twilio.callbacks.close()
         await self._serving

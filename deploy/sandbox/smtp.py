@@ -5,7 +5,6 @@ import asyncio
 import contextlib
 import hmac
 import socket
-from base64 import b64decode
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, AnyStr, cast
@@ -17,9 +16,10 @@ from aiosmtpd.smtp import Envelope as Transaction
 from deploy.sandbox.certificates import Certificate
 from deploy.sandbox.effects import Effects
 from deploy.sandbox.faults import Fault, Faults
+from deploy.sandbox.imap_folder import Folder
 from deploy.sandbox.mailbox import Envelope, Mailbox, read
 from deploy.sandbox.smtp_rules import NO_PASSWORDS, PRESETS, TOO_MANY_CONNECTIONS, Allowance, Preset
-from deploy.sandbox.smtp_tokens import XOAUTH2_REFUSED, Tokens
+from deploy.sandbox.smtp_tokens import XOAUTH2_REFUSED, Tokens, credentials
 from libs.clock import Clock
 from libs.ids import uuid7
 
@@ -51,12 +51,20 @@ class Postbox:
     clock: Clock
     allowance: Allowance
     tokens: Tokens
+    returned: Folder
+    """The mailbox of all return paths, which IMAP shows."""
 
 
 def open_postbox(options: SmtpOptions, clock: Clock) -> Postbox:
     """An empty one."""
     postbox = Postbox(
-        Mailbox(), Faults(), Effects(clock), clock, allowance=Allowance(clock), tokens=Tokens(options.user, clock)
+        Mailbox(),
+        Faults(),
+        Effects(clock),
+        clock,
+        allowance=Allowance(clock),
+        tokens=Tokens(options.user, clock),
+        returned=Folder(),
     )
     postbox.allowance.rules = PRESETS[options.rules]
     return postbox
@@ -131,7 +139,7 @@ class Handler:
 
     async def auth_XOAUTH2(self, server: Connection, args: list[str]) -> AuthResult:
         """A refusal is a challenge first (developers.google.com/workspace/gmail/imap/xoauth2-protocol)."""
-        user, token = _credentials(args[1] if len(args) > 1 else "")
+        user, token = credentials(args[1] if len(args) > 1 else "")
         if self._postbox.tokens.knows(user, token):
             return AuthResult(success=True, auth_data=LoginPassword(user.encode(), b""))
         log.info("smtp_login_refused", mechanism="XOAUTH2")
@@ -296,16 +304,6 @@ class _Full(asyncio.Protocol):
 def _login(session: Session | None) -> str:
     given = session.auth_data if session else None
     return given.login.decode(errors="replace") if given else ""
-
-
-def _credentials(proof: str) -> tuple[str, str]:
-    """User and token of `user=...^Aauth=Bearer ...^A^A`."""
-    try:
-        said = b64decode(proof, validate=True).decode()
-    except ValueError:
-        return "", ""
-    fields = dict(part.split("=", 1) for part in said.split("\x01") if "=" in part)
-    return fields.get("user", ""), fields.get("auth", "").removeprefix("Bearer ")
 
 
 def _printable(address: str) -> str:

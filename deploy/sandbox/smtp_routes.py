@@ -170,6 +170,7 @@ def postbox(request: Request) -> Postbox:
 
 def _written(request: Request, report: Mail) -> Response:
     postbox(request).mailbox.add(report)
+    postbox(request).returned.add(report.raw)
     return JSONResponse(report.summary(), 201)
 
 

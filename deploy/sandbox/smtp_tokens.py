@@ -2,6 +2,7 @@
 
 import hmac
 import secrets
+from base64 import b64decode
 from collections.abc import Mapping
 from typing import Any
 
@@ -79,3 +80,13 @@ class Tokens:
 
 def _equal(given: str, known: str) -> bool:
     return hmac.compare_digest(given.encode(), known.encode())
+
+
+def credentials(proof: str) -> tuple[str, str]:
+    """User and token of `user=...^Aauth=Bearer ...^A^A`."""
+    try:
+        said = b64decode(proof, validate=True).decode()
+    except ValueError:
+        return "", ""
+    fields = dict(part.split("=", 1) for part in said.split("\x01") if "=" in part)
+    return fields.get("user", ""), fields.get("auth", "").removeprefix("Bearer ")

@@ -58,6 +58,7 @@ class Updates:
         self._allow(body)
         self._secret = secret
         self.callbacks.manners = self.callbacks.manners.model_copy(update={"url": url or None})
+        self._news.set()
         if body.get("drop_pending_updates") is True:
             self._waiting.clear()
         if url:
@@ -89,6 +90,8 @@ class Updates:
                     await self._news.wait()
             except TimeoutError:
                 pass
+            if self.url:
+                raise Refused(409, "Conflict: terminated by setWebhook request")
         return list(self._waiting)[:limit]
 
     def _allow(self, body: Mapping[str, Any]) -> None:
