@@ -80,7 +80,16 @@ class Settings(ServiceSettings):
         " all. What still waits stays, however old.",
     )
     inbound_keep_days: int = Field(
-        90, ge=0, le=10_000, description="How many days what people wrote to accounts is kept. 0 keeps all."
+        90,
+        ge=0,
+        le=10_000,
+        description="How many days what people wrote to accounts is kept, with the files that they sent. 0 keeps all.",
+    )
+    media_max_bytes: int = Field(
+        25 * 1024 * 1024,
+        ge=1,
+        le=100 * 1024 * 1024,
+        description="The largest file of somebody who writes to an account that is fetched from its provider.",
     )
 
     mails_a_day: int = Field(

@@ -45,8 +45,10 @@ from notify_service.domain.channels.email import Email, account
 from notify_service.domain.channels.sms import Account, Nowhere, Sms
 from notify_service.domain.hearing import Hearing
 from notify_service.domain.locks import Locks
+from notify_service.domain.media import Fetching
 from notify_service.domain.notifications import Draft
 from notify_service.domain.orders import MAIL_ACCOUNT, SMS_ACCOUNT, Order
+from notify_service.domain.polling import Pollers
 from notify_service.domain.sender import Tools
 from notify_service.domain.senders import Senders, listen
 from notify_service.domain.signals import Signals
@@ -67,6 +69,7 @@ _TEXT_RETRY_CAP_SECONDS = 30.0
 _ERASE_SECONDS = 2.0
 _HEAR_SECONDS = 0.2
 _LOOK_SECONDS = 5.0
+_FETCH_SECONDS = 0.5
 # Providers tell for seven days what was not taken.
 _TOLD_FOR = timedelta(days=8)
 _HOUR = timedelta(hours=1).total_seconds()
@@ -93,6 +96,7 @@ async def main(settings: Settings, clock: Clock | None = None) -> None:
         async with runtime.db.transaction() as session:
             await accounts.settle_fixed(session, fixed, runtime.clock.now())
         senders = Senders(runtime.db, tools, fixed)
+        fetching = Fetching(runtime.db, runtime.cipher, most_bytes=settings.media_max_bytes)
         relay = Relay(runtime.db, runtime.redis, "notify", runtime.clock)
         consumer = partial(Consumer, runtime.db, runtime.redis, service="notify")
         try:
@@ -103,12 +107,14 @@ async def main(settings: Settings, clock: Clock | None = None) -> None:
                 signals.run(),
                 tools.locks.run(),
                 senders.run(),
+                Pollers(runtime.db, tools.locks, runtime.cipher).run(),
                 listen(runtime.redis, senders),
                 every(1, partial(reap, runtime.db, policy)),
                 every(1, partial(fallbacks.work, runtime.db, partial(calls.profiles, runtime.auth), runtime.clock)),
                 every(_LOOK_SECONDS, partial(gauges.work, runtime.db, runtime.clock, senders.tokens)),
                 every(1, partial(digests.work, runtime.db, runtime.clock)),
                 every(_HEAR_SECONDS, Hearing(runtime.db, runtime.clock).work),
+                every(_FETCH_SECONDS, fetching.work),
                 every(1, partial(provider_templates.work, runtime.db, runtime.cipher)),
                 every(_ERASE_SECONDS, partial(erasure.work, runtime.db, runtime.clock)),
                 every(_HOUR, relay.forget),

@@ -19,6 +19,7 @@ log = structlog.get_logger(__name__)
 
 _FETCH = re.compile(r"FETCH ([0-9]+) \(UID BODY\.PEEK\[\]<0\.([0-9]+)>\)", re.IGNORECASE)
 _SEARCH = re.compile(r"SEARCH UID ([0-9]+):\*", re.IGNORECASE)
+_CAPABILITY = "CAPABILITY IMAP4rev1 AUTH=XOAUTH2"
 _MOST_LINE = 64 * 1024
 
 
@@ -68,11 +69,11 @@ class _Session:
         self._open = False
 
     async def run(self) -> None:
-        await self._say("* OK [CAPABILITY IMAP4rev1 AUTH=XOAUTH2] sandbox")
+        await self._say(f"* OK [{_CAPABILITY}] sandbox")
         while line := (await self._reader.readline()).decode("utf-8", "replace"):
             tag, _, command = line.strip().partition(" ")
             if command.upper() == "LOGOUT":
-                await self._say("* BYE", f"{tag} OK")
+                await self._say("* BYE bye", f"{tag} OK done")
                 return
             await self._say(f"{tag} {await self._do(command)}")
 
@@ -80,6 +81,9 @@ class _Session:
         """How it ends; what it finds is said before."""
         word, _, rest = command.partition(" ")
         word = word.upper()
+        if word == "CAPABILITY":
+            await self._say(f"* {_CAPABILITY}")
+            return "OK done"
         if word == "LOGIN":
             return self._login(shlex.split(rest))
         if word == "AUTHENTICATE" and rest.upper() == "XOAUTH2":
@@ -101,14 +105,14 @@ class _Session:
             )
         )
         self._signed_in = known and self._postbox.allowance.may_sign_in_with_password()
-        return "OK" if self._signed_in else "NO [AUTHENTICATIONFAILED] Invalid credentials"
+        return "OK done" if self._signed_in else "NO [AUTHENTICATIONFAILED] Invalid credentials"
 
     async def _authenticate(self) -> str:
         await self._say("+ ")
         user, token = credentials((await self._reader.readline()).decode("ascii", "replace").strip())
         self._signed_in = self._postbox.tokens.knows(user, token)
         if self._signed_in:
-            return "OK"
+            return "OK done"
         await self._say(f"+ {b64encode(XOAUTH2_REFUSED.encode()).decode()}")
         await self._reader.readline()
         return "NO [AUTHENTICATIONFAILED] Invalid credentials"
@@ -118,8 +122,8 @@ class _Session:
             return "NO no such mailbox"
         self._open = True
         found = self._postbox.returned
-        await self._say(f"* {len(found.numbers())} EXISTS", f"* OK [UIDVALIDITY {found.validity}]")
-        return "OK [READ-ONLY]"
+        await self._say(f"* {len(found.numbers())} EXISTS", f"* OK [UIDVALIDITY {found.validity}] valid")
+        return "OK [READ-ONLY] done"
 
     async def _uid(self, rest: str) -> str:
         folder = self._postbox.returned
@@ -128,7 +132,7 @@ class _Session:
             # `*` is the last one, and a range may be written from its end.
             first = min(int(search[1]), max(numbers, default=0))
             await self._say(" ".join(["* SEARCH", *(str(each) for each in numbers if each >= first)]))
-            return "OK"
+            return "OK done"
         fetch = _FETCH.fullmatch(rest)
         if fetch is None:
             return "BAD what is that"
@@ -140,7 +144,7 @@ class _Session:
             place = folder.numbers().index(number) + 1
             self._writer.write(f"* {place} FETCH (UID {number} BODY[]<0> {{{len(shown)}}}\r\n".encode() + shown)
             await self._say(")")
-        return "OK"
+        return "OK done"
 
     async def _say(self, *lines: str) -> None:
         self._writer.write("".join(f"{line}\r\n" for line in lines).encode())

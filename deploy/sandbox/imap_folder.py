@@ -6,7 +6,8 @@ KEPT = 1_000
 
 
 class Folder:
-    """The newest mails. `rebuild` is what servers do that lose their index: all numbers get another meaning."""
+    """The newest mails. `rebuild` is what servers do that have lost their index: all numbers get another meaning, and
+    mails that could not be read are gone."""
 
     def __init__(self) -> None:
         self.validity = 1
@@ -28,7 +29,7 @@ class Folder:
         return next((raw for each, raw in self._mails if each == number), None)
 
     def rebuild(self) -> None:
-        mails = [raw for _, raw in self._mails]
+        mails = [raw for number, raw in self._mails if number not in self.broken]
         self.validity += 1
         self.broken.clear()
         self._next = 1

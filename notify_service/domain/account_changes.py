@@ -13,23 +13,24 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from libs import audits
 from libs.crypto import CannotDecrypt, FieldCipher
 from libs.errors import FieldError, Invalid, NotFound
-from notify_service.domain import accounts, provider_templates, queues, quotas
+from notify_service.domain import accounts, polling, provider_templates, queues, quotas
 from notify_service.domain.channels import Provider, keep_nothing
 from notify_service.domain.channels.registry import PROVIDERS
 from notify_service.domain.quotas import Standing
 from notify_service.errors import AccountExists, AccountInUse, AccountIsFixed
-from notify_service.models import Account
+from notify_service.models import Account, Polling
 
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """An account with what goes on there. `quota` and its hours, where it has one."""
+    """An account with what goes on there. `quota` and its hours, where it has one; `polling` where it was asked."""
 
     account: Account
     state: str
     quota: Standing | None
     hours: int
     waiting: int
+    polling: Polling | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +117,7 @@ async def remove(db: AsyncSession, by: By, name: str) -> None:
     if await queues.waiting(db, name):
         raise AccountInUse
     await db.execute(delete(Account).where(Account.name == name))
+    await polling.forget(db, name)
     await audits.tell(db, "account.removed", by.user_id, now=by.now, account=name)
 
 
@@ -139,11 +141,12 @@ async def shown(db: AsyncSession, account: Account, now: datetime) -> Shown:
     if limit is not None:
         standing = await quotas.standing(db, account.name, limit=limit[0], hours=limit[1], now=now)
     return Shown(
-        account,
-        accounts.state_of(account, now),
-        standing,
-        limit[1] if limit else 0,
-        await queues.waiting(db, account.name),
+        account=account,
+        state=accounts.state_of(account, now),
+        quota=standing,
+        hours=limit[1] if limit else 0,
+        waiting=await queues.waiting(db, account.name),
+        polling=await db.get(Polling, account.name),
     )
 
 

@@ -32,6 +32,7 @@ _MOVED = tuple(
             """,
             "DELETE FROM thread WHERE account = :account AND peer = :peer",
             "UPDATE inbound_message SET peer = :to WHERE account = :account AND peer = :peer",
+            "UPDATE inbound_file SET peer = :to WHERE account = :account AND peer = :peer",
             """
             INSERT INTO suppression (channel, address, category, reason, until, created_at)
             SELECT s.channel, :to, s.category, s.reason, s.until, now()

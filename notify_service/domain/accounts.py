@@ -18,7 +18,7 @@ from libs.contracts.notifications import AccountChanged
 from libs.crypto import CannotDecrypt, FieldCipher
 from libs.db import Database
 from notify_service.domain.channels import Capability, Channel, Keep, Provider, Setup
-from notify_service.domain.channels.registry import PROVIDERS
+from notify_service.domain.channels.registry import POLLED, PROVIDERS
 from notify_service.models import Account
 
 SETTINGS, API = "settings", "api"
@@ -81,6 +81,12 @@ async def named(db: AsyncSession, names: Iterable[str]) -> Sequence[Account]:
     return (await db.scalars(query)).all() if wanted else []
 
 
+async def polled(db: AsyncSession) -> Sequence[Account]:
+    """Those of providers that are asked what happened. What is refused sending may still hear."""
+    query = select(Account).where(Account.provider.in_(POLLED), Account.enabled, Account.source == API)
+    return (await db.scalars(query)).all()
+
+
 async def by_name(db: AsyncSession, name: str) -> Account | None:
     return await db.get(Account, name)
 
@@ -133,7 +139,7 @@ def unsealed(account: Account, cipher: FieldCipher) -> dict[str, Any]:
 
 
 def sealed(name: str, secrets: BaseModel, cipher: FieldCipher) -> str:
-    return cipher.encrypt(json.dumps(revealed(secrets)), _context(name))
+    return _sealed(name, revealed(secrets), cipher)
 
 
 def revealed(secrets: BaseModel) -> dict[str, Any]:
@@ -141,9 +147,15 @@ def revealed(secrets: BaseModel) -> dict[str, Any]:
     return {name: _plain(value) for name, value in secrets if value is not None}
 
 
-async def keep_secrets(db: AsyncSession, name: str, secrets: str) -> None:
-    """Stores what the provider has exchanged. The version stays: nobody has changed the account."""
-    await db.execute(update(Account).where(Account.name == name).values(secrets=secrets, updated_at=func.now()))
+async def keep_secrets(db: AsyncSession, account: Account, secrets: BaseModel, cipher: FieldCipher) -> None:
+    """Stores what a provider has exchanged since the account was read, and nothing else of it: who sends and who reads
+    exchange different ones. Not for an account that somebody has changed meanwhile; the version stays."""
+    before = unsealed(account, cipher)
+    changed = {name: value for name, value in revealed(secrets).items() if before.get(name) != value}
+    row = await db.get(Account, account.name, with_for_update=True)
+    if row is not None and row.version == account.version:
+        row.secrets = _sealed(row.name, {**unsealed(row, cipher), **changed}, cipher)
+        row.updated_at = func.now()
 
 
 async def report(db: AsyncSession, account: Account, *, down_seconds: float, fault: str | None) -> None:
@@ -235,6 +247,10 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _plain(each) for key, each in value.items()}
     return value
+
+
+def _sealed(name: str, secrets: Mapping[str, Any], cipher: FieldCipher) -> str:
+    return cipher.encrypt(json.dumps(secrets), _context(name))
 
 
 def _context(name: str) -> str:

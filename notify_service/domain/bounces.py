@@ -68,16 +68,18 @@ class Meaning:
     effect: Effect | None = None
     bounce: str | None = None
     """`hard`: the address is dead; `policy`: it is not, but wants nothing from us; `soft`: it may work another time."""
+    because: str | None = None
+    """With an effect: the reason of the suppression, as `domain.suppressions` has them."""
 
 
 ARRIVED = Meaning(DELIVERED)
 DELAYED = Meaning(SENT, ErrorClass.TRANSIENT)
-HARD = Meaning(FAILED, ErrorClass.PERMANENT, Effect.SUPPRESS, "hard")
+HARD = Meaning(FAILED, ErrorClass.PERMANENT, Effect.SUPPRESS, "hard", "bounce")
 POLICY = Meaning(FAILED, ErrorClass.PERMANENT, None, "policy")
-OPTED_OUT = Meaning(FAILED, ErrorClass.PERMANENT, Effect.OPT_OUT, "policy")
+OPTED_OUT = Meaning(FAILED, ErrorClass.PERMANENT, Effect.OPT_OUT, "policy", "unsubscribe")
 SOFT = Meaning(FAILED, ErrorClass.TRANSIENT, None, "soft")
-COMPLAINT = Meaning(DELIVERED, None, Effect.OPT_OUT)
-UNSUBSCRIBED = Meaning(None, None, Effect.OPT_OUT)
+COMPLAINT = Meaning(DELIVERED, None, Effect.OPT_OUT, None, "complaint")
+UNSUBSCRIBED = Meaning(None, None, Effect.OPT_OUT, None, "unsubscribe")
 
 
 def failed(status: str) -> Meaning:
@@ -112,6 +114,7 @@ def event(
     data: Mapping[str, Any] | None = None,
 ) -> Event:
     """A receipt. `key`: what is the same whenever this is told again."""
+    said = {name: value for name in ("bounce", "because") if (value := getattr(meaning, name))}
     return Event(
         kind=RECEIPT,
         dedupe_key=sha256("\0".join(map(str, key)).encode("utf-8", "replace")).hexdigest(),
@@ -123,5 +126,5 @@ def event(
         code=code[:_MAX_CODE_CHARS] if code else None,
         error=meaning.error,
         effect=meaning.effect,
-        data={**({"bounce": meaning.bounce} if meaning.bounce else {}), **(data or {})},
+        data={**said, **(data or {})},
     )

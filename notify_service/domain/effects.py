@@ -1,19 +1,23 @@
 """What a provider's refusal says beyond the message that it was given for."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from uuid import UUID
 
-from sqlalchemy import text
+from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from notify_service.domain.channels import Effect
 from notify_service.domain.suppressions import ALL
 
 MARKETING = "marketing"
+PROVIDER = "provider"
+# A mailbox that is full, or a server that is away, may be there again tomorrow. After so many messages within so many
+# days nobody tries it for a while; what it costs is the good name of the sender.
+_SOFT_MOST, _SOFT_DAYS, _SOFT_REST_DAYS = 5, 7, 30
 _SUPPRESS = text(
     """
     INSERT INTO suppression (channel, address, category, reason, created_at)
-    SELECT DISTINCT channel, address, CAST(:category AS text), 'provider', now() FROM delivery WHERE id = ANY(:ids)
+    SELECT DISTINCT channel, address, CAST(:category AS text), :reason, now() FROM delivery WHERE id = ANY(:ids)
     ORDER BY channel, address
     ON CONFLICT (channel, address, category) DO UPDATE SET until = NULL
     """
@@ -39,17 +43,26 @@ _HOLD = text(
         SELECT batch_id FROM delivery WHERE id = ANY(:ids) AND batch_id IS NOT NULL)
     """
 )
-_STATEMENTS = {
-    Effect.SUPPRESS: (_SUPPRESS, {"category": ALL}),
-    Effect.OPT_OUT: (_SUPPRESS, {"category": MARKETING}),
-    Effect.STOP_CAMPAIGN: (_HOLD, {}),
-}
+_TIRED = text(
+    """
+    INSERT INTO suppression AS s (channel, address, category, reason, until, created_at)
+    SELECT channel, address, CAST(:category AS text), 'bounce', now() + make_interval(days => :rest), now()
+    FROM (SELECT DISTINCT channel, address FROM delivery WHERE id = ANY(:ids)) AS came_back
+    WHERE :most <= (
+        SELECT count(*) FROM delivery AS d WHERE d.channel = came_back.channel AND d.address = came_back.address
+            AND d.state = 'failed' AND d.error_class = 'transient'
+            AND d.updated_at > now() - make_interval(days => :days))
+    ORDER BY channel, address
+    ON CONFLICT (channel, address, category) DO UPDATE SET until = greatest(s.until, excluded.until)
+        WHERE s.until IS NOT NULL
+    """
+)
 
 
-async def apply(db: AsyncSession, found: Iterable[tuple[UUID, Effect]]) -> None:
-    """For deliveries, by id."""
+async def apply(db: AsyncSession, found: Iterable[tuple[UUID, Effect]], reason: str = PROVIDER) -> None:
+    """For deliveries, by id. `reason`: of the suppressions that this makes."""
     pairs = list(found)
-    for effect, (statement, values) in _STATEMENTS.items():
+    for effect, (statement, values) in _statements(reason).items():
         ids = [delivery for delivery, each in pairs if each is effect]
         if ids:
             await db.execute(statement, {**values, "ids": ids})
@@ -70,3 +83,19 @@ async def lift(db: AsyncSession, account: str, addresses: Sequence[str], effect:
 
 def _category(effect: Effect) -> str:
     return ALL if effect is Effect.SUPPRESS else MARKETING
+
+
+async def rest(db: AsyncSession, ids: Collection[UUID]) -> None:
+    """For deliveries that came back though their addresses are not dead: those to which this happens too often get
+    nothing for a while. However often it is told, a message counts once."""
+    if ids:
+        values = {"most": _SOFT_MOST, "days": _SOFT_DAYS, "rest": _SOFT_REST_DAYS, "category": ALL}
+        await db.execute(_TIRED, {**values, "ids": list(ids)})
+
+
+def _statements(reason: str) -> Mapping[Effect, tuple[TextClause, dict[str, str]]]:
+    return {
+        Effect.SUPPRESS: (_SUPPRESS, {"category": ALL, "reason": reason}),
+        Effect.OPT_OUT: (_SUPPRESS, {"category": MARKETING, "reason": reason}),
+        Effect.STOP_CAMPAIGN: (_HOLD, {}),
+    }

@@ -14,7 +14,7 @@ from libs.clock import Clock
 from libs.contracts.notifications import InboundMessage
 from libs.db import Database
 from libs.ids import uuid7
-from notify_service.domain import account_events, effects, matching, told
+from notify_service.domain import account_events, effects, matching, media, told
 from notify_service.domain.channels import Effect
 from notify_service.domain.channels.inbound import MESSAGE, RECEIPT, Event
 from notify_service.domain.matching import Heard
@@ -111,6 +111,7 @@ class Hearing:
         )
         if inserted is None:
             return "known"
+        await media.want(db, account, inserted, event)
         await outbox.add(db, InboundMessage(message_id=inserted, account=account, peer=event.peer), now)
         return "applied"
 

@@ -1,6 +1,7 @@
 """Receipts, brought to their deliveries: many at a time."""
 
 import json
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -13,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from libs import outbox
 from libs.contracts.notifications import DeliveryChanged
 from notify_service.domain import effects
+from notify_service.domain.channels import Effect
 from notify_service.domain.channels.inbound import Event
 from notify_service.domain.receipts import Receipt, Standing, merged
 
@@ -62,21 +64,27 @@ async def apply(db: AsyncSession, receipts: Sequence[Heard], now: datetime) -> d
     rows = {row.told: row for row in await _find(db, receipts)}
     standings: dict[UUID, Standing] = {}
     changed: dict[UUID, tuple[Row[Any], str | None]] = {}
-    beyond: list[tuple[UUID, Any]] = []
+    beyond: dict[str, list[tuple[UUID, Effect]]] = defaultdict(list)
+    soft: set[UUID] = set()
     for heard in receipts:
         row, event = rows.get(heard.id), heard.event
         if row is None or row.state in _IN_HANDS:
             continue
+        if event.effect is not None:
+            beyond[event.data.get("because", effects.PROVIDER)].append((row.id, event.effect))
+        if event.data.get("bounce") == "soft":
+            soft.add(row.id)
         old = standings.get(row.id) or Standing(*(getattr(row, name) for name in Standing.__slots__))
-        new = merged(old, Receipt(event.state or "", event.at or now, event.error, event.code))
-        outcomes[heard.id] = "known" if new == old else "applied"
+        # Some say only what somebody wishes, and nothing of how far the message came.
+        new = merged(old, Receipt(event.state, event.at or now, event.error, event.code)) if event.state else old
+        outcomes[heard.id] = "known" if new == old and event.state else "applied"
         standings[row.id] = new
         if new != old:
             changed[row.id] = (row, event.provider_id)
-        if event.effect is not None:
-            beyond.append((row.id, event.effect))
     await _write(db, ((row, standings[key], provider_id) for key, (row, provider_id) in changed.items()), now)
-    await effects.apply(db, beyond)
+    for reason in sorted(beyond):
+        await effects.apply(db, beyond[reason], reason)
+    await effects.rest(db, soft)
     return outcomes
 
 

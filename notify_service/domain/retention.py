@@ -1,6 +1,6 @@
 """What has ended is forgotten after a while, in small transactions: deliveries with their attempts and contents, and
-what people have written. Ids carry the time of their making, so the oldest rows are found at the beginning of the
-primary key, and what is still open there is stepped over."""
+what people have written and sent. Ids carry the time of their making, so the oldest rows are found at the beginning of
+the primary key, and what is still open there is stepped over."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -42,6 +42,20 @@ _MESSAGES = text(
     SELECT id FROM old ORDER BY id DESC LIMIT 1
     """
 )
+_FILES = text(
+    """
+    WITH old AS (SELECT id FROM inbound_file WHERE id > :after AND id < :before ORDER BY id LIMIT :chunk),
+    gone AS (DELETE FROM inbound_file USING old WHERE inbound_file.id = old.id)
+    SELECT id FROM old ORDER BY id DESC LIMIT 1
+    """
+)
+# Whoever sends one again at this very moment moves its time.
+_CONTENTS = text(
+    """
+    DELETE FROM inbound_media WHERE kept_at < :until
+        AND NOT EXISTS (SELECT FROM inbound_file WHERE inbound_file.sha256 = inbound_media.sha256)
+    """
+)
 _THREADS = text("DELETE FROM thread WHERE last_inbound_at < :until")
 
 
@@ -54,7 +68,9 @@ async def work(database: Database, clock: Clock, *, deliveries: timedelta, inbou
     if inbound:
         until = clock.now() - inbound
         await _remove(database, _MESSAGES, until)
+        await _remove(database, _FILES, until)
         async with database.transaction() as db:
+            await db.execute(_CONTENTS, {"until": until})
             await db.execute(_THREADS, {"until": until})
 
 

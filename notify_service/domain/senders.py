@@ -91,7 +91,7 @@ class Senders:
         if account.source == accounts.SETTINGS:
             return self._fixed.get(account.name)
         try:
-            keep = partial(self._keep, account.name)
+            keep = partial(self._keep, account)
             inside = self._tools.private_networks
             return accounts.open_channel(account, self._tools.cipher, keep, private_networks=inside)
         except CannotSetUp as error:
@@ -100,9 +100,9 @@ class Senders:
                 await accounts.report(session, account, down_seconds=0, fault=error.reason)
             return None
 
-    async def _keep(self, name: str, secrets: BaseModel) -> None:
+    async def _keep(self, account: Account, secrets: BaseModel) -> None:
         async with self._db.transaction() as session:
-            await accounts.keep_secrets(session, name, accounts.sealed(name, secrets, self._tools.cipher))
+            await accounts.keep_secrets(session, account, secrets, self._tools.cipher)
 
     async def _end(self, name: str) -> None:
         self._senders.pop(name, None)

@@ -1,6 +1,6 @@
 """What providers tell us: kept before it is answered, once however often it is told."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
@@ -52,12 +52,17 @@ class Keeper:
 
     async def _write(self, calls: Sequence[Sequence[Item]]) -> Sequence[BaseException | None]:
         try:
-            rows = [_row(item) for items in calls for item in items]
             async with self._db.transaction() as session:
-                await session.execute(_KEEP, {"items": orjson.dumps(rows).decode()})
+                await keep(session, [item for items in calls for item in items])
         except Exception as error:  # noqa: BLE001  -- each caller raises it
             return [error] * len(calls)
         return [None] * len(calls)
+
+
+async def keep(db: AsyncSession, items: Iterable[Item]) -> None:
+    """Those that were not told before."""
+    rows = [_row(item) for item in items]
+    await db.execute(_KEEP, {"items": orjson.dumps(rows).decode()})
 
 
 def _row(item: Item) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from notify_service.models.audiences import Audience, AudienceMember, AudiencePr
 from notify_service.models.categories import Category, Digest, Throttle
 from notify_service.models.declarative import Base
 from notify_service.models.deliveries import Batch, Delivery, DeliveryAttempt
-from notify_service.models.inbound import InboundMessage, Thread, Told
+from notify_service.models.inbound import InboundFile, InboundMedia, InboundMessage, Polling, Thread, Told
 from notify_service.models.inbox import Notification
 from notify_service.models.people import Erasure, IdempotencyKey, Preference, Profile, QuietHours
 from notify_service.models.provider_templates import ProviderTemplate, TemplateSync
@@ -24,8 +24,11 @@ __all__ = [
     "Digest",
     "Erasure",
     "IdempotencyKey",
+    "InboundFile",
+    "InboundMedia",
     "InboundMessage",
     "Notification",
+    "Polling",
     "Preference",
     "Profile",
     "ProviderTemplate",

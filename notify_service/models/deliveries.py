@@ -125,6 +125,13 @@ class Delivery(Base):
         ),
         Index("ix_delivery_collected", "digest_id", "id", postgresql_where=text("state = 'collected'")),
         Index("ix_delivery_dead", "updated_at", "id", postgresql_where=text("state IN ('dead', 'failed', 'unknown')")),
+        # What comes back again and again.
+        Index(
+            "ix_delivery_returned",
+            "channel",
+            "address",
+            postgresql_where=text("state = 'failed' AND error_class = 'transient'"),
+        ),
         Index("ix_delivery_leased", "lease_until", postgresql_where=text("state IN ('claimed', 'sending')")),
         Index("ix_delivery_user", "user_id", "id", postgresql_where=text("user_id IS NOT NULL")),
         Index("ix_delivery_notification", "notification_id", postgresql_where=text("notification_id IS NOT NULL")),

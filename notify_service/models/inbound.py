@@ -2,7 +2,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, Identity, Index, text
+from sqlalchemy import BigInteger, Identity, Index, LargeBinary, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from notify_service.models.declarative import Base
@@ -69,3 +69,59 @@ class InboundMessage(Base):
         Index("uq_inbound_message_provider", "account", "provider_id", unique=True),
         Index("ix_inbound_message_thread", "account", "peer", "at", "id"),
     )
+
+
+class Polling(Base):
+    """How far an account has been asked what happened; stored together with what it said."""
+
+    __tablename__ = "polling"
+
+    account: Mapped[str] = mapped_column(primary_key=True)
+    cursor: Mapped[str | None]
+    """The provider's own; see its `Source`."""
+    fault: Mapped[str | None]
+    """Why the last look has failed; none: it has not."""
+    polled_at: Mapped[datetime]
+
+
+class InboundFile(Base):
+    """A file of a message that somebody wrote: to be fetched from the provider, fetched, or given up."""
+
+    __tablename__ = "inbound_file"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    account: Mapped[str]
+    peer: Mapped[str]
+    message_id: Mapped[UUID]
+    item: Mapped[dict[str, Any]]
+    """What the provider said of it."""
+    sha256: Mapped[str | None]
+    """Of its content, once that is here."""
+    reason: Mapped[str | None]
+    """Why it was not to be had, last."""
+    attempts: Mapped[int] = mapped_column(server_default="0")
+    next_at: Mapped[datetime | None]
+    """When it is fetched; none: it is here, or was given up."""
+    created_at: Mapped[datetime]
+
+    __table_args__ = (
+        Index("ix_inbound_file_due", "next_at", postgresql_where=text("next_at IS NOT NULL")),
+        Index("ix_inbound_file_thread", "account", "peer", "id"),
+        Index("ix_inbound_file_content", "sha256", postgresql_where=text("sha256 IS NOT NULL")),
+    )
+
+
+class InboundMedia(Base):
+    """The content of files that people have sent: once, however often it was sent and to whom."""
+
+    __tablename__ = "inbound_media"
+
+    sha256: Mapped[str] = mapped_column(primary_key=True)
+    type: Mapped[str]
+    """By its bytes."""
+    size: Mapped[int]
+    content: Mapped[bytes] = mapped_column(LargeBinary)
+    kept_at: Mapped[datetime]
+    """When somebody sent it last."""
+
+    __table_args__ = (Index("ix_inbound_media_kept_at", "kept_at"),)

@@ -18,6 +18,7 @@ from notify_service.schemas.accounts import (
     AccountUpdate,
     Channel,
     Channels,
+    Hearing,
     Quota,
     Thread,
 )
@@ -122,7 +123,10 @@ def _account(shown: Shown) -> Account:
         if quota
         else None
     )
-    return Account.model_validate({**values, "state": shown.state, "quota": used, "waiting": shown.waiting})
+    hearing = Hearing.model_validate(shown.polling) if shown.polling else None
+    return Account.model_validate(
+        {**values, "state": shown.state, "quota": used, "waiting": shown.waiting, "hearing": hearing}
+    )
 
 
 def _capability(given: dict[str, Any]) -> dict[str, Any]:

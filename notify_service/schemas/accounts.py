@@ -2,7 +2,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from libs.shapes import Body, Moment
+from libs.shapes import Body, Moment, Resource
 from notify_service.schemas.fields import AccountName
 
 
@@ -65,6 +65,13 @@ class Quota(BaseModel):
     more_at: Moment | None
 
 
+class Hearing(Resource):
+    """Of an account that is asked what happened: when that was last, and what was wrong then, if anything."""
+
+    polled_at: Moment
+    fault: str | None
+
+
 class Account(BaseModel):
     """`state`: `ok`, `off`, `down` (left alone until `down_until`) or `refused` (until somebody looks: `fault`)."""
 
@@ -83,6 +90,7 @@ class Account(BaseModel):
     quota: Quota | None
     waiting: int = Field(description="Counted to a hundred thousand.")
     told: dict[str, Any] = Field(description="What the provider has told of it: its `limit`, and what became of it.")
+    hearing: Hearing | None
     created_at: Moment
     updated_at: Moment
 

@@ -20,6 +20,7 @@ DELIVERY = uuid4()
 PEER = "ada@example.test"
 MESSAGE_ID = f"<{DELIVERY}@example.test>"
 TOPIC = "arn:aws:sns:eu-west-1:1:mail"
+PEM = "SimpleNotificationService-abc.pem"
 AMAZON_KEY = rsa.generate_private_key(65_537, 2048)
 SENDGRID_KEY = ec.generate_private_key(ec.SECP256R1())
 NAME = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "sns.amazonaws.com")])
@@ -46,7 +47,7 @@ def sns(said: Any, *, version: str = "2", **changed: Any) -> bytes:
         "Message": json.dumps(said),
         "Timestamp": "2026-01-02T03:04:05.000Z",
         "SignatureVersion": version,
-        "SigningCertURL": "https://sns.eu-west-1.amazonaws.com/SimpleNotificationService-abc.pem",
+        "SigningCertURL": f"https://sns.eu-west-1.amazonaws.com/{PEM}",
         **changed,
     }
     names = ["Message", "MessageId", "Subject", "SubscribeURL", "Timestamp", "Token", "TopicArn", "Type"]
@@ -143,16 +144,19 @@ def test_amazon_signs_for_our_topic_with_a_certificate_of_its_own() -> None:
     assert verify(sns({}, version="1"), {}, TOPIC, CERTIFICATE)
     assert not verify(sns({}, TopicArn="arn:aws:sns:eu-west-1:2:other"), {}, TOPIC, CERTIFICATE)
     assert not verify(sns({}), {}, TOPIC, b"no certificate")
-    assert certificate_url(sns({})).endswith("abc.pem")
+    assert certificate_url(sns({}), TOPIC).endswith("abc.pem")
     for url in (
-        "http://sns.eu-west-1.amazonaws.com/a.pem",
-        "https://sns.eu-west-1.amazonaws.com.evil.test/a.pem",
-        "https://evil.test/sns.eu-west-1.amazonaws.com/a.pem",
-        "https://sns.eu-west-1.amazonaws.com@evil.test/a.pem",
+        f"http://sns.eu-west-1.amazonaws.com/{PEM}",
+        f"https://sns.eu-west-1.amazonaws.com.evil.test/{PEM}",
+        f"https://evil.test/sns.eu-west-1.amazonaws.com/{PEM}",
+        f"https://sns.eu-west-1.amazonaws.com@evil.test/{PEM}",
+        f"https://sns.eu-west-1.amazonaws.com/?Action=GetTopicAttributes&x=/{PEM}",
         7,
     ):
         with pytest.raises(ValueError, match="Amazon"):
-            certificate_url(sns({}, SigningCertURL=url))
+            certificate_url(sns({}, SigningCertURL=url), TOPIC)
+    with pytest.raises(ValueError, match="topic"):
+        certificate_url(sns({}), "arn:aws:sns:eu-west-1:2:other")
 
 
 def test_subscription_is_confirmed_at_amazon_only() -> None:

@@ -117,10 +117,10 @@ async def test_receipts_in_any_order_and_number_end_in_the_same_state(number: Nu
 
     async def read() -> Any:
         found = [await number.admin.get(f"/deliveries/{each['id']}") for each in made]
-        return found if all(each["state"] == "read" for each in found) else None
+        ordered = all(each["state"] == "read" and each["delivered_at"] < each["read_at"] for each in found)
+        return found if ordered else None
 
-    for each in await eventually(read):
-        assert each["delivered_at"] < each["read_at"]
+    assert await eventually(read)
     [count] = await world.sql("SELECT count(*) AS n FROM told WHERE account = $1 AND outcome <> 'applied'", number.name)
     [events] = await world.sql("SELECT count(*) AS n FROM told WHERE account = $1", number.name)
     assert (events["n"], count["n"] <= 9) == (10, True)

@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from notify_service.domain.content import Content
 
 if TYPE_CHECKING:
-    from notify_service.domain.channels.inbound import Inbound
+    from notify_service.domain.channels.inbound import Inbound, Source
     from notify_service.domain.channels.whatsapp_templates import Template
 
 
@@ -254,5 +254,10 @@ class Provider:
     """How what it tells us is read, where it tells anything."""
     templates: "Callable[[Setup], Awaitable[Sequence[Template]]] | None" = None
     """All templates that it keeps for an account. Raises `http.Refused`."""
+    source: "Callable[[Setup], Source | None] | None" = None
+    """Where an account is asked for what happened, if it is one that is asked. Raises ValueError."""
+    download: Callable[[Setup, Mapping[str, Any], int], Awaitable[bytes]] | None = None
+    """A file that somebody has sent, by its item in the media of a message, and the most bytes that it may have. Raises
+    Refused, with a class that says whether to try again."""
     complete: Callable[[dict[str, Any], dict[str, Any]], None] | None = None
     """Adds to a new account's config and secrets, before they are checked, what is ours to make: keys."""

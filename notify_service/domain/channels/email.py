@@ -89,6 +89,8 @@ class Email:
             at=message.at,
             unsubscribe=message.unsubscribe,
         )
+        if account.mark is not None:
+            headers += f"{account.mark}: {message.id}\r\n".encode("ascii")
         headers += body.headers
         signature = account.signer.sign(headers, body.content, message.at) if account.signer else b""
         back = account.return_path.of(message.id) if account.return_path else account.sender.address

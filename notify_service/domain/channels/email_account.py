@@ -38,6 +38,7 @@ PRESETS: Mapping[str, Preset] = {
             "host": "smtp.gmail.com",
             "connections": 2,
             "oauth": {"token_url": "https://oauth2.googleapis.com/token"},
+            "mailbox": {"host": "imap.gmail.com"},
         },
         quota=Quota(limit=2000, hours=24),
     ),
@@ -51,11 +52,19 @@ PRESETS: Mapping[str, Preset] = {
                 "token_url": "https://login.microsoftonline.com/common/oauth2/v2.0/token",
                 "scope": "https://outlook.office.com/SMTP.Send offline_access",
             },
+            "mailbox": {
+                "host": "outlook.office365.com",
+                "scope": "https://outlook.office.com/IMAP.AccessAsUser.All offline_access",
+            },
         },
         rates=(Rate("account", limit=30, seconds=60),),
         quota=Quota(limit=10_000, hours=24),
     ),
 }
+
+
+# postmarkapp.com/support, `custom-metadata-faq`, November 2026. The others tell the Message-ID.
+MARKS = {"postmark": "X-PM-Metadata-delivery"}
 
 
 class Part(BaseModel):
@@ -73,6 +82,29 @@ class Dkim(Part):
     selector: Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$")]
 
 
+class Hooks(Part):
+    """Who tells what became of mails, by calling us."""
+
+    service: Literal["ses", "sendgrid", "mailgun", "postmark"]
+    base_url: Annotated[str, Field(pattern=r"^https?://[^\s?#@]{1,300}$")] | None = None
+    """Where the certificates and confirmations of `ses` are; without it at Amazon and nowhere else."""
+
+
+class Mailbox(Part):
+    """Where mails come back to, read over IMAP."""
+
+    host: Annotated[str, Field(pattern=_HOST)]
+    port: Annotated[int, Field(ge=1, le=65_535)] = 993
+    security: Literal["tls", "none"] = "tls"
+    user: Annotated[str, Field(pattern=r"^[\x21-\x7e]{1,320}$")] | None = None
+    """None: the user who sends."""
+    folder: Annotated[str, Field(pattern=r"^[\x20-\x7e]{1,200}$")] = "INBOX"
+    scope: Annotated[str, Field(max_length=500)] | None = None
+    """Of the token to read with; the rest of `oauth` is the same."""
+    seconds: Annotated[float, Field(ge=0.1, le=86_400)] = 60.0
+    """Between two looks that find nothing."""
+
+
 class Config(Part):
     preset: Literal["gmail", "office365"] | None = None
     """Gives what is not given here, and the provider's limits."""
@@ -87,6 +119,8 @@ class Config(Part):
     """A mailbox for those who want no more, beside the page of one click."""
     return_path: Annotated[str, Field(pattern=_NAME)] | None = None
     """The domain whose mailboxes all take bounces."""
+    hooks: Hooks | None = None
+    mailbox: Mailbox | None = None
     oauth: OAuth | None = None
     dkim: Dkim | None = None
     certificates: Annotated[str, Field(max_length=100_000)] | None = None
@@ -101,11 +135,10 @@ class Config(Part):
         preset = PRESETS.get(given.get("preset") or "") if isinstance(given, dict) else None
         if preset is None:
             return given
-        known = dict(preset.defaults)
-        oauth = known.pop("oauth")
-        completed = {**known, **given}
-        if isinstance(given.get("oauth"), dict):
-            completed["oauth"] = {**oauth, **given["oauth"]}
+        completed = {**preset.defaults, **given}
+        for name in ("oauth", "mailbox"):
+            part = given.get(name)
+            completed[name] = {**preset.defaults[name], **part} if isinstance(part, dict) else part
         return completed
 
     @field_validator("sender")
@@ -125,6 +158,10 @@ class Config(Part):
             raise ValueError("Without encryption nobody signs in: choose starttls or tls.")
         if self.oauth and not self.user:
             raise ValueError("Signing in with a token needs a user.")
+        if self.mailbox and self.mailbox.security == "none" and self.mailbox.host not in _HERE:
+            raise ValueError("Nobody reads a mailbox elsewhere without encryption: choose tls.")
+        if self.mailbox and not (self.mailbox.user or self.user):
+            raise ValueError("A mailbox needs a user.")
         return self
 
 
@@ -137,6 +174,12 @@ class Secrets(Part):
     """PEM: RSA or Ed25519."""
     return_path_key: SecretStr | None = None
     """At least 16 characters; makes addresses for bounces that nobody else can."""
+    hook_key: SecretStr | None = None
+    """What the service of `hooks` signs with, or shows: SendGrid's public key, Mailgun's signing key, the
+    `user:password` in Postmark's address, and of SES the ARN of the topic."""
+    mailbox_password: SecretStr | None = None
+    mailbox_refresh_token: SecretStr | None = None
+    """Without one, and with a client secret, the application reads the mailbox for itself."""
 
 
 @dataclass(frozen=True)
@@ -158,6 +201,8 @@ class Account:
     signer: Signer | None = field(default=None, repr=False)
     return_path: ReturnPath | None = field(default=None, repr=False)
     preset: Preset = field(default=Preset({}))
+    mark: str | None = None
+    """A header of the service that carries the mails: what is in it comes back with all that it tells."""
 
 
 def account(url: str, *, mail_from: str, ca_file: Path | None = None, **limits: float) -> Account:
@@ -182,7 +227,7 @@ def account(url: str, *, mail_from: str, ca_file: Path | None = None, **limits: 
         password=unquote(parts.password or "") if parts.username else None,
         tls=tls,
         starttls=not tls and starttls == "required",
-        context=_context(cafile=certificate) if encrypted else None,
+        context=context_of(cafile=certificate) if encrypted else None,
         sender=_sender(mail_from),
         connections=int(limits["connections"]),
         messages_per_connection=int(limits["messages_per_connection"]),
@@ -196,14 +241,15 @@ def account_of(setup: Setup) -> Account:
     secrets: Secrets = setup.secrets
     if config.user and config.oauth is None and secrets.password is None:
         raise ValueError("A user needs a password, or oauth.")
+    _check_hearing(config, secrets)
     return Account(
         host=config.host,
         port=config.port,
         user=config.user,
-        password=_said(secrets.password),
+        password=said(secrets.password),
         tls=config.security == "tls",
         starttls=config.security == "starttls",
-        context=_context(cadata=config.certificates) if config.security != "none" else None,
+        context=context_of(cadata=config.certificates) if config.security != "none" else None,
         sender=_sender(config.sender, reply_to=config.reply_to, unsubscribe=config.unsubscribe),
         connections=config.connections,
         messages_per_connection=config.messages_per_connection,
@@ -212,6 +258,7 @@ def account_of(setup: Setup) -> Account:
         signer=_signer(config.dkim, secrets) if config.dkim else None,
         return_path=_return_path(config.return_path, secrets) if config.return_path else None,
         preset=PRESETS.get(config.preset or "", Preset({})),
+        mark=MARKS.get(config.hooks.service) if config.hooks else None,
     )
 
 
@@ -224,6 +271,40 @@ def checked(address: str) -> str:
     return f"{local}@{domain.lower()}"
 
 
+def mailbox_tokens(setup: Setup) -> Tokens | None:
+    """To read the mailbox with; None: with a password. A permission of its own: where each use of a refresh token ends
+    it, who sends and who reads cannot share one."""
+    config: Config = setup.config
+    secrets: Secrets = setup.secrets
+    if config.mailbox is None or config.oauth is None or secrets.mailbox_password is not None:
+        return None
+
+    async def rotated(refresh_token: str) -> None:
+        await setup.keep(secrets.model_copy(update={"mailbox_refresh_token": SecretStr(refresh_token)}))
+
+    grant = Grant(
+        token_url=config.oauth.token_url,
+        client_id=config.oauth.client_id,
+        client_secret=said(secrets.client_secret),
+        refresh_token=said(secrets.mailbox_refresh_token),
+        scope=config.mailbox.scope,
+    )
+    return Tokens(grant, rotated, timeout=config.timeout)
+
+
+def _check_hearing(config: Config, secrets: Secrets) -> None:
+    """Raises ValueError for what would never be heard."""
+    if config.hooks and not said(secrets.hook_key):
+        raise ValueError("hooks need a hook_key.")
+    if config.mailbox is None:
+        return
+    password = said(secrets.mailbox_password)
+    if password is None and (config.oauth is None or not (secrets.mailbox_refresh_token or secrets.client_secret)):
+        raise ValueError("A mailbox needs a mailbox_password, or oauth with a mailbox_refresh_token or client_secret.")
+    if password is not None and not (password.isascii() and password.isprintable()):
+        raise ValueError("A mailbox_password has no accents: IMAP has no way to say them.")
+
+
 def _tokens(setup: Setup, oauth: OAuth, secrets: Secrets) -> Tokens:
     if secrets.refresh_token is None and secrets.client_secret is None:
         raise ValueError("Tokens need a refresh_token, or a client_secret.")
@@ -234,28 +315,29 @@ def _tokens(setup: Setup, oauth: OAuth, secrets: Secrets) -> Tokens:
     grant = Grant(
         token_url=oauth.token_url,
         client_id=oauth.client_id,
-        client_secret=_said(secrets.client_secret),
-        refresh_token=_said(secrets.refresh_token),
+        client_secret=said(secrets.client_secret),
+        refresh_token=said(secrets.refresh_token),
         scope=oauth.scope,
     )
     return Tokens(grant, rotated, timeout=setup.config.timeout)
 
 
 def _signer(dkim: Dkim, secrets: Secrets) -> Signer:
-    key = _said(secrets.dkim_key)
+    key = said(secrets.dkim_key)
     if key is None:
         raise ValueError("dkim needs a dkim_key.")
     return Signer(dkim.domain, dkim.selector, key)
 
 
 def _return_path(domain: str, secrets: Secrets) -> ReturnPath:
-    key = _said(secrets.return_path_key)
+    key = said(secrets.return_path_key)
     if key is None:
         raise ValueError("return_path needs a return_path_key.")
     return ReturnPath(domain, key.encode())
 
 
-def _said(secret: SecretStr | None) -> str | None:
+def said(secret: SecretStr | None) -> str | None:
+    """What it is, if there is one."""
     return secret.get_secret_value() if secret else None
 
 
@@ -269,7 +351,7 @@ def _sender(text: str, **more: str | None) -> Sender:
     return Sender(name, address, **more)
 
 
-def _context(*, cafile: str | Path | None = None, cadata: str | None = None) -> ssl.SSLContext:
+def context_of(*, cafile: str | Path | None = None, cadata: str | None = None) -> ssl.SSLContext:
     context = ssl.create_default_context()
     if cafile or cadata:
         context.load_verify_locations(cafile=cafile, cadata=cadata)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
+from uuid import UUID
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
@@ -46,8 +47,9 @@ Headers = Mapping[str, str]
 Item = Mapping[str, Any]
 Outcomes = Iterator[tuple[Any, Meaning, str | None]]
 """Address, what became of its mail, code."""
-_AMAZON = re.compile(r"https://sns\.[a-z0-9-]{1,30}\.amazonaws\.com(?:\.cn)?/[\x21-\x7e]{0,1000}")
-_CERTIFICATE = re.compile(_AMAZON.pattern.replace("{0,1000}", r"{1,200}\.pem"))
+_AMAZON = r"https://sns\.[a-z0-9-]{1,30}\.amazonaws\.com(?:\.cn)?"
+# No more than the form that Amazon uses: an answer of its API may quote whoever asks it, certificates and all.
+_CERTIFICATE = r"/SimpleNotificationService-[A-Za-z0-9]{1,100}\.pem"
 _SIGNED = ("Message", "MessageId", "Subject", "Timestamp", "TopicArn", "Type")
 _SIGNED_TO_CONFIRM = ("Message", "MessageId", "SubscribeURL", "Timestamp", "Token", "TopicArn", "Type")
 _MAX_TEXT = 320
@@ -70,20 +72,25 @@ def parse(service: str, raw: bytes) -> list[Event]:
         raise ValueError(f"This is nothing that {service} sends.") from error
 
 
-def certificate_url(raw: bytes) -> str:
-    """Where the certificate of an SNS message is. Raises ValueError for an address that is not Amazon's."""
-    url = _object(raw).get("SigningCertURL")
-    if not isinstance(url, str) or not _CERTIFICATE.fullmatch(url):
+def certificate_url(raw: bytes, topic: str, base_url: str | None = None) -> str:
+    """Where the certificate of an SNS message of this topic is. `base_url`: instead of Amazon. Raises ValueError for an
+    address that is not there, and for messages of other topics, for which nobody needs one."""
+    message = _object(raw)
+    url, there = message.get("SigningCertURL"), re.escape(base_url) if base_url else _AMAZON
+    if not isinstance(url, str) or not re.fullmatch(there + _CERTIFICATE, url):
         raise ValueError("The certificate is not Amazon's.")
+    if not _equal(str(message.get("TopicArn")), topic):
+        raise ValueError("This is of another topic.")
     return url
 
 
-def confirmation_url(raw: bytes) -> str | None:
+def confirmation_url(raw: bytes, base_url: str | None = None) -> str | None:
     """The address that is to be visited to get notifications, if that is what a verified message asks for."""
     message = _object(raw)
-    url = message.get("SubscribeURL")
-    asked = message.get("Type") == "SubscriptionConfirmation" and isinstance(url, str) and _AMAZON.fullmatch(url)
-    return str(url) if asked else None
+    url, there = message.get("SubscribeURL"), re.escape(base_url) if base_url else _AMAZON
+    if message.get("Type") != "SubscriptionConfirmation" or not isinstance(url, str):
+        return None
+    return url if re.fullmatch(there + r"/\?[\x21-\x7e]{1,2000}", url) else None
 
 
 def _verify_ses(raw: bytes, headers: Headers, key: str, certificate: bytes) -> bool:
@@ -264,7 +271,7 @@ def _of_postmark(body: Item) -> Iterator[Event | None]:
     at = body.get("BouncedAt") or body.get("DeliveredAt") or body.get("ChangedAt")
     yield event(
         meaning,
-        About(None, _text(body["MessageID"])),
+        About(_uuid(_mapping(body.get("Metadata")).get("delivery")), _text(body["MessageID"])),
         key=("postmark", body["MessageID"], kind, body.get("ID"), at),
         peer=_text(body.get("Email") or body["Recipient"]),
         code=code,
@@ -330,6 +337,17 @@ def _enhanced(*said: Any) -> str | None:
     """The first enhanced code that says something, or else any."""
     found = [each[0] for text in said if isinstance(text, str) and (each := ENHANCED.search(text))]
     return next((code for code in found if not code.endswith(".0.0")), found[0] if found else None)
+
+
+def _mapping(value: Any) -> Item:
+    return value if isinstance(value, dict) else {}
+
+
+def _uuid(value: Any) -> UUID | None:
+    try:
+        return UUID(value) if isinstance(value, str) else None
+    except ValueError:
+        return None
 
 
 def _text(value: Any) -> str | None:

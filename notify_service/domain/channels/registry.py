@@ -7,25 +7,39 @@ from notify_service.domain.channels import (
     Provider,
     discord,
     email,
+    email_inbound,
+    email_mailbox,
     fcm,
     slack,
     sms,
     telegram,
+    telegram_bot,
     telegram_inbound,
     twilio,
     webhook,
     webpush,
     whatsapp,
     whatsapp_inbound,
+    whatsapp_media,
     whatsapp_templates,
 )
 
 _ALL: tuple[Provider, ...] = (
-    email.PROVIDER,
+    replace(email.PROVIDER, inbound=email_inbound.INBOUND, source=email_mailbox.opened),
     sms.PROVIDER,
     twilio.PROVIDER,
-    replace(telegram.PROVIDER, inbound=telegram_inbound.INBOUND),
-    replace(whatsapp.PROVIDER, inbound=whatsapp_inbound.INBOUND, templates=whatsapp_templates.fetch_templates),
+    replace(
+        telegram.PROVIDER,
+        inbound=telegram_inbound.INBOUND,
+        source=telegram_bot.opened,
+        download=telegram_bot.download_item,
+    ),
+    replace(
+        whatsapp.PROVIDER,
+        inbound=whatsapp_inbound.INBOUND,
+        templates=whatsapp_templates.fetch_templates,
+        download=whatsapp_media.download_item,
+    ),
     slack.PROVIDER,
     discord.PROVIDER,
     webpush.PROVIDER,
@@ -34,4 +48,6 @@ _ALL: tuple[Provider, ...] = (
 )
 
 PROVIDERS: Mapping[str, Provider] = {each.capability.provider: each for each in _ALL}
+POLLED = frozenset(name for name, each in PROVIDERS.items() if each.source)
+WITH_FILES = frozenset(name for name, each in PROVIDERS.items() if each.download)
 CHANNELS = frozenset(each.capability.channel for each in _ALL)

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, StringConstraints
@@ -71,6 +71,8 @@ class Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     base_url: Annotated[str, StringConstraints(pattern=r"^https?://[^\s?#@]+$")] = "https://api.telegram.org"
+    mode: Literal["webhook", "polling"] = "webhook"
+    """How what people write arrives: Telegram calls, or is asked."""
     lines: Annotated[int, Field(ge=1, le=64)] = 8
     timeout: Annotated[float, Field(gt=0, le=120)] = 30.0
     """Seconds until an answer. Telegram fetches files while we wait."""

@@ -12,13 +12,15 @@ import httpx2
 
 from notify_service.domain.channels import ErrorClass, Outcome, Setup
 from notify_service.domain.channels.http import Answer, Refused, unanswered
-from notify_service.domain.channels.inbound import Event
+from notify_service.domain.channels.inbound import Event, Source
 from notify_service.domain.channels.telegram import Config, Secrets, base_of
 from notify_service.domain.channels.telegram_errors import judge
 from notify_service.domain.channels.telegram_inbound import KINDS, events_of, id_of
 
 # Fifty updates with the longest texts, what they answer and their markup are less.
 _MOST_BYTES, _MOST_UPDATES = 8 * 1024 * 1024, 50
+# Of one question without news; Telegram takes up to 50.
+_WAIT_SECONDS = 25
 _PATH = re.compile(r"[A-Za-z0-9_./-]{1,512}")
 
 
@@ -62,6 +64,40 @@ async def poll(setup: Setup, cursor: str | None, *, wait_seconds: int = 0) -> tu
     return events, str(max(ids) + 1) if ids else cursor
 
 
+class Polled:
+    """The updates of one bot. Its cursor is `<bot>:<offset>`: another bot counts from the beginning."""
+
+    rest_seconds = 1.0
+
+    def __init__(self, setup: Setup) -> None:
+        self._setup = setup
+        self._bot = setup.secrets.token.get_secret_value().partition(":")[0]
+
+    async def fetch(self, cursor: str | None) -> tuple[list[Event], str | None]:
+        """Waits for news. `conflict`: somebody else polls the same bot. Raises Refused."""
+        bot, _, offset = (cursor or "").partition(":")
+        since = offset if bot == self._bot else None
+        try:
+            events, new = await self._poll(since)
+        except Refused as error:
+            if error.outcome.code != "409":
+                raise
+            # Telegram calls, or answers: what was called before we were told to ask.
+            if not (await subscription(self._setup)).get("url"):
+                raise Refused(Outcome(ErrorClass.AUTH, "conflict")) from None
+            await unsubscribe(self._setup)
+            events, new = await self._poll(since)
+        return events, cursor if new == since else f"{self._bot}:{new}"
+
+    async def _poll(self, since: str | None) -> tuple[list[Event], str | None]:
+        return await poll(self._setup, since, wait_seconds=_WAIT_SECONDS)
+
+
+def opened(setup: Setup) -> Source | None:
+    config: Config = setup.config
+    return Polled(setup) if config.mode == "polling" else None
+
+
 async def answer_press(setup: Setup, query: str, text: str = "") -> None:
     """Ends the waiting of a pressed button, with up to 200 characters for its person. `query`: of the event's data."""
     await _ask(setup, "answerCallbackQuery", callback_query_id=query, text=text[:200])
@@ -84,6 +120,10 @@ async def download(setup: Setup, file_id: str, *, most_bytes: int) -> bytes:
     if answer.status != 200:
         raise Refused(judge(answer))
     return answer.content
+
+
+async def download_item(setup: Setup, item: Mapping[str, Any], most_bytes: int) -> bytes:
+    return await download(setup, str(item.get("id")), most_bytes=most_bytes)
 
 
 async def _ask(setup: Setup, method: str, *, wait_seconds: int = 0, **parameters: Any) -> Any:

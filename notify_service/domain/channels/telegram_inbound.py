@@ -209,5 +209,5 @@ def _at(given: Mapping[str, Any], name: str) -> datetime | None:
 
 INBOUND = Inbound(
     verify=lambda hook, setup: verify(hook.body, hook.headers, setup.secrets),
-    parse=lambda hook: parse(hook.body),
+    parse=lambda hook, _: parse(hook.body),
 )

@@ -61,7 +61,7 @@ def parse(hook: Hook) -> Sequence[Event]:
     return [_message(form, sid)]
 
 
-INBOUND = Inbound(verify=verify, parse=parse)
+INBOUND = Inbound(verify=verify, parse=lambda hook, _: parse(hook))
 
 
 def _fields(raw: bytes) -> list[tuple[str, str]]:

@@ -290,6 +290,6 @@ def _answer(hook: Hook, setup: Setup) -> Reply | None:
 
 INBOUND = Inbound(
     verify=lambda hook, setup: verify(hook.body, hook.headers, setup.secrets),
-    parse=lambda hook: parse(hook.body),
+    parse=lambda hook, _: parse(hook.body),
     challenge=_answer,
 )

@@ -8,7 +8,9 @@ five minutes, to whoever has the token.
 import base64
 import hashlib
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import urlsplit
 
 from notify_service.domain.channels import ErrorClass, Outcome, Setup
@@ -72,6 +74,11 @@ async def download(setup: Setup, media_id: str, *, most_bytes: int, sha256: str 
     if any(announced not in (None, digest) for announced in (digest_of(about.get("sha256")), sha256)):
         raise Refused(Outcome(ErrorClass.TRANSIENT, "other_content"))
     return File(content, mime, digest)
+
+
+async def download_item(setup: Setup, item: Mapping[str, Any], most_bytes: int) -> bytes:
+    """The content alone, if it is what the message has announced."""
+    return (await download(setup, str(item.get("id")), most_bytes=most_bytes, sha256=item.get("sha256"))).content
 
 
 def digest_of(given: object) -> str | None:

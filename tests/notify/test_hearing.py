@@ -1,0 +1,475 @@
+"""Hearing back about mails and from people: services that call, mailboxes and bots that are asked, files."""
+
+import asyncio
+import base64
+import contextlib
+import re
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable
+from itertools import count
+from typing import Any
+
+import httpx2
+import pytest
+import uvicorn
+
+from deploy.sandbox.faults import Fault
+from deploy.sandbox.server import Options, Sandbox, listen
+from deploy.sandbox.smtp import SmtpOptions
+from deploy.sandbox.smtp_tokens import CLIENT_ID, CLIENT_SECRET
+from deploy.sandbox.sns import PEM, TOPIC
+from deploy.sandbox.whatsapp_people import Answer, Attachment, answer
+from notify_service.app import create_app
+from notify_service.domain.channels import ErrorClass, Setup
+from notify_service.domain.channels.email import PROVIDER
+from notify_service.domain.channels.email_mailbox import opened
+from notify_service.domain.channels.http import Refused
+from tests.notify.asking import TOKEN, Person, ended, send
+from tests.notify.chats import Outside
+from tests.notify.desks import WhatsAppDesk
+from tests.notify.test_email_hooks import mailgun, postmark, sendgrid, signed
+from tests.notify.test_hooks import APP_SECRET, Number, written
+from tests.notify.world import SMTP_PASSWORD, SMTP_USER, World, _Server, eventually
+
+PDF = b"%PDF-1.7 a parcel"
+_accounts = count(1)
+_people = count(900_001)
+
+MakeAccount = Callable[..., Awaitable[str]]
+
+
+@pytest.fixture(scope="module")
+async def provider() -> AsyncIterator[Sandbox]:
+    """One of its own: a bot has one place that its updates go to."""
+    options = Options(smtp=SmtpOptions(SMTP_USER, SMTP_PASSWORD), http_port=0, smtp_port=0, imap_port=0)
+    async with Sandbox(options) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+async def web(provider: Sandbox) -> AsyncIterator[httpx2.AsyncClient]:
+    async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{provider.http_port}", trust_env=False) as http:
+        yield http
+
+
+@pytest.fixture(scope="module")
+async def door(world: World) -> AsyncIterator[str]:
+    """Where providers call."""
+    listener = listen("127.0.0.1", 0)
+    server = _Server(uvicorn.Config(create_app(world.settings()), log_config=None, ws="none", timeout_keep_alive=75))
+    serving = asyncio.create_task(server.serve([listener]))
+    yield f"http://127.0.0.1:{listener.getsockname()[1]}/hooks"
+    server.should_exit = True
+    await serving
+
+
+@pytest.fixture
+async def mail_account(admin: Person, provider: Sandbox) -> AsyncIterator[MakeAccount]:
+    made: list[str] = []
+
+    async def make(given: dict[str, Any] | None = None, **config: Any) -> str:
+        name = f"mail-{next(_accounts)}"
+        whole = {
+            "host": "127.0.0.1",
+            "port": provider.smtp_port,
+            "user": SMTP_USER,
+            "sender": "Parley <parley@example.test>",
+            "certificates": provider.certificate.pem,
+            "return_path": "bounces.example.test",
+            "timeout": 10,
+            **config,
+        }
+        known = {"return_path_key": "a key that nobody knows", **(given or {})}
+        if "oauth" not in config:
+            known["password"] = SMTP_PASSWORD
+        # Behind all others, so that nobody else sends over it.
+        body = {"name": name, "provider": "smtp", "rank": 9_000, "config": whole, "secrets": known}
+        answer_ = await admin.call("POST", "/accounts", json=body)
+        assert answer_.status_code == 201, answer_.text
+        made.append(name)
+        return name
+
+    yield make
+    for name in made:
+        await admin.call("PATCH", f"/accounts/{name}", json={"enabled": False})
+
+
+@pytest.fixture
+async def reading(mail_account: MakeAccount, provider: Sandbox) -> MakeAccount:
+    """`await reading({"mailbox_password": ...})`: an account with a mailbox."""
+
+    async def make(given: dict[str, Any], **config: Any) -> str:
+        mailbox = {"host": "127.0.0.1", "port": provider.imap_port, "seconds": 0.1}
+        return await mail_account(given, mailbox=mailbox, **config)
+
+    return make
+
+
+async def mail(admin: Person, account: str, *to: str) -> list[Any]:
+    content = {"subject": "News", "text": "There are news."}
+    made = await send(admin, account, *to, channel="email", category="news", content=content)
+    found = [await ended(admin, each) for each in made["deliveries"]]
+    assert {each["state"] for each in found} == {"sent"}
+    return found
+
+
+def somebody() -> str:
+    return f"{secrets.token_hex(8)}@example.test"
+
+
+async def becomes(admin: Person, delivery: Any, state: str) -> Any:
+    async def check() -> Any:
+        found = await admin.get(f"/deliveries/{delivery['id']}")
+        return found if found["state"] == state else None
+
+    return await eventually(check)
+
+
+async def held_back(admin: Person, address: str) -> list[tuple[str, str, bool]]:
+    found = (await admin.get("/suppressions", address=address))["results"]
+    return sorted((each["category"], each["reason"], each["until"] is None) for each in found)
+
+
+async def suppressed(admin: Person, address: str) -> list[tuple[str, str, bool]]:
+    return list(await eventually(lambda: held_back(admin, address)))
+
+
+def message_of(provider: Sandbox, to: str) -> str:
+    """The simulator's id of the last mail to somebody."""
+    return provider.postbox.mailbox.newest_first(to)[0].id
+
+
+async def told(world: World, account: str) -> list[Any]:
+    return await world.sql("SELECT dedupe_key, outcome FROM told WHERE account = $1", account)
+
+
+async def hearing(admin: Person, account: str) -> Any:
+    return (await admin.get(f"/accounts/{account}"))["hearing"]
+
+
+@pytest.mark.promise("N29", "N30", "N31", "N32", "N67", "N68")
+async def test_amazon_is_confirmed_and_heard_whatever_it_repeats_and_turns_round(
+    admin: Person, world: World, provider: Sandbox, web: httpx2.AsyncClient, *, mail_account: MakeAccount, door: str
+) -> None:
+    hooks = {"service": "ses", "base_url": f"{web.base_url}".rstrip("/") + "/sns"}
+    account = await mail_account({"hook_key": TOPIC}, hooks=hooks)
+    assert (await web.post("/sns/subscription", json={"url": f"{door}/smtp/{account}"})).status_code == 201
+    await eventually(lambda: provider.sns.confirmed)
+    people = [somebody() for _ in range(4)]
+    arrived, dead, angry, full = await mail(admin, account, *people)
+    await web.put("/sns/callbacks", json={"copies": 3, "reverse": True, "delay_ms": 100})
+    for to, kinds in zip(people, (["Delivery"], ["Bounce"], ["Delivery", "Complaint"], ["Bounce"]), strict=True):
+        for kind in kinds:
+            said = {"kind": kind, "permanent": to != people[3], "status": "5.2.2" if to == people[3] else "5.1.1"}
+            answer_ = await web.post(f"/sns/messages/{message_of(provider, to)}", json=said)
+            assert answer_.status_code == 204
+    for each, state in ((arrived, "delivered"), (dead, "failed"), (angry, "delivered"), (full, "failed")):
+        await becomes(admin, each, state)
+    assert await suppressed(admin, people[1]) == [("*", "bounce", True)]
+    assert await suppressed(admin, people[2]) == [("marketing", "complaint", True)]
+    assert await held_back(admin, people[0]) == await held_back(admin, people[3]) == []
+    await eventually(lambda: provider.sns.callbacks.idle)
+    assert (provider.sns.callbacks.refused, provider.sns.fetched, len(await told(world, account))) == (0, 1, 5)
+    [again] = (await send(admin, account, people[1], channel="email", content={"subject": "?", "text": "?"}))[
+        "deliveries"
+    ]
+    assert (await ended(admin, again))["state"] == "suppressed"
+
+
+@pytest.mark.promise("N29")
+async def test_nothing_is_fetched_for_who_is_not_amazon(
+    admin: Person, world: World, provider: Sandbox, web: httpx2.AsyncClient, *, mail_account: MakeAccount, door: str
+) -> None:
+    base = f"{web.base_url}".rstrip("/") + "/sns"
+    account = await mail_account({"hook_key": TOPIC}, hooks={"service": "ses", "base_url": base})
+    usual = {"Type": "Notification", "TopicArn": TOPIC, "SigningCertURL": f"{base}/{PEM}", "Message": "{}"}
+    usual |= {"MessageId": "1", "Timestamp": "2026-01-02T03:04:05Z", "SignatureVersion": "2", "Signature": "AAAA"}
+    before = provider.sns.fetched
+    for changed, status in (
+        ({"TopicArn": f"{TOPIC}-2"}, 401),
+        ({"SigningCertURL": f"{base}/../smtp/certificate.pem"}, 401),
+        ({"SigningCertURL": f"https://evil.test/{PEM}"}, 401),
+        ({}, 401),
+        # Amazon does not answer: it will tell again.
+        ({"SigningCertURL": f"{base}/SimpleNotificationService-0.pem"}, 503),
+    ):
+        answer_ = await web.post(f"{door}/smtp/{account}", json={**usual, **changed})
+        assert answer_.status_code == status, changed
+    assert provider.sns.fetched - before <= 1
+    assert await told(world, account) == []
+    wrong = await admin.call("PATCH", f"/accounts/{account}", json={"secrets": {"password": SMTP_PASSWORD}})
+    assert wrong.status_code == 422
+
+
+@pytest.mark.promise("N29", "N67", "N68")
+@pytest.mark.parametrize("service", ["sendgrid", "mailgun", "postmark"])
+async def test_services_are_heard_when_they_prove_themselves(
+    service: str, admin: Person, api: httpx2.AsyncClient, world: World, *, provider: Sandbox, mail_account: MakeAccount
+) -> None:
+    account = await mail_account({"hook_key": signed(service, b"")[1]}, hooks={"service": service})
+    to = somebody()
+    [sent] = await mail(admin, account, to)
+    raw = provider.postbox.mailbox.newest_first(to)[0].raw
+    metadata = {"delivery": found[1].decode()} if (found := re.search(rb"X-PM-Metadata-delivery: (\S+)", raw)) else None
+    number = f"<{sent['id']}@example.test>"
+    body = {
+        "sendgrid": sendgrid({"event": "bounce", "type": "bounce", "reason": "550 5.1.1 no", "smtp-id": number}),
+        "mailgun": mailgun("failed", severity="permanent", reason="suppress-bounce",
+                           message={"headers": {"message-id": number.strip("<>")}}),
+        "postmark": postmark("Bounce", Type="HardBounce", Metadata=metadata, Email=to),
+    }[service]  # fmt: skip
+    headers, key, _ = signed(service, body)
+    assert key
+    forged = body.replace(b"signature", b"no") if service == "mailgun" else body
+    assert (await api.post(f"/hooks/smtp/{account}", content=forged)).status_code == 401
+    for _ in range(2):
+        answer_ = await api.post(f"/hooks/smtp/{account}", content=body, headers=headers)
+        assert answer_.status_code == 200, answer_.text
+    await becomes(admin, sent, "failed")
+    assert await suppressed(admin, to) == [("*", "bounce", True)]
+    assert len(await told(world, account)) == 1
+
+
+@pytest.mark.promise("N67", "N68")
+async def test_address_to_which_too_much_fails_rests_for_a_while(
+    admin: Person, api: httpx2.AsyncClient, mail_account: MakeAccount
+) -> None:
+    account = await mail_account({"hook_key": signed("sendgrid", b"")[1]}, hooks={"service": "sendgrid"})
+    to = somebody()
+    sent = [each for _ in range(5) for each in await mail(admin, account, to)]
+    full = {"event": "bounce", "type": "blocked", "status": "5.2.2", "reason": "552 full", "email": to}
+
+    async def tell(*deliveries: Any) -> None:
+        items = [{**full, "smtp-id": f"<{each['id']}@example.test>", "sg_event_id": each["id"]} for each in deliveries]
+        body = sendgrid(*items)
+        answer_ = await api.post(f"/hooks/smtp/{account}", content=body, headers=signed("sendgrid", body)[0])
+        assert answer_.status_code == 200
+        for each in deliveries:
+            await becomes(admin, each, "failed")
+
+    await tell(*sent[:4])
+    await tell(*sent[:4])
+    assert await held_back(admin, to) == []
+    await tell(sent[4])
+    assert await suppressed(admin, to) == [("*", "bounce", False)]
+
+
+@pytest.mark.promise("N31", "N39", "N67", "N68")
+async def test_mailbox_is_read_from_where_the_last_look_has_ended(
+    admin: Person, world: World, provider: Sandbox, web: httpx2.AsyncClient, reading: MakeAccount
+) -> None:
+    for content, broken in ((b"\xff\x00 this is no mail", ""), (b"Subject: Away\r\n\r\nUntil Monday.\r\n", "1")):
+        await web.post("/imap/messages", params={"broken": broken}, content=content)
+    account = await reading({"mailbox_password": SMTP_PASSWORD})
+    people = [somebody() for _ in range(3)]
+    dead, angry, late = await mail(admin, account, *people)
+    await web.post(f"/smtp/messages/{message_of(provider, people[0])}/bounce")
+    await web.post(f"/smtp/messages/{message_of(provider, people[1])}/complaint")
+    await becomes(admin, dead, "failed")
+    await becomes(admin, angry, "delivered")
+    assert await suppressed(admin, people[0]) == [("*", "bounce", True)]
+    assert await suppressed(admin, people[1]) == [("marketing", "complaint", True)]
+    before = {row["dedupe_key"] for row in await told(world, account)}
+    # The server has lost its numbers: all is read again.
+    await web.post("/imap/rebuild")
+    await web.post(f"/smtp/messages/{message_of(provider, people[2])}/bounce", json={"status": "5.7.1"})
+    await becomes(admin, late, "failed")
+    assert await held_back(admin, people[2]) == []
+    assert (len(before), len(await told(world, account))) == (2, 3)
+    assert (await hearing(admin, account))["fault"] is None
+
+
+@pytest.mark.promise("N39", "N68")
+async def test_mailbox_is_read_with_tokens_and_says_why_it_is_not(
+    admin: Person, provider: Sandbox, web: httpx2.AsyncClient, reading: MakeAccount
+) -> None:
+    oauth = {"token_url": f"{web.base_url}".rstrip("/") + "/smtp/oauth/token", "client_id": CLIENT_ID}
+    account = await reading({"client_secret": CLIENT_SECRET}, oauth=oauth)
+    to = somebody()
+    [sent] = await mail(admin, account, to)
+    provider.postbox.tokens.end_all()
+    await web.post(f"/smtp/messages/{message_of(provider, to)}/bounce")
+    await becomes(admin, sent, "failed")
+    wrong = await reading({"mailbox_password": "wrong"})
+
+    async def refused() -> bool:
+        found = await hearing(admin, wrong)
+        return found is not None and found["fault"] == "login_refused"
+
+    await eventually(refused)
+    known = {"password": SMTP_PASSWORD, "return_path_key": "a key that nobody knows"}
+    body = {"secrets": {**known, "mailbox_password": SMTP_PASSWORD}}
+    assert (await admin.call("PATCH", f"/accounts/{wrong}", json=body)).status_code == 200
+    await eventually(lambda: _well(admin, wrong))
+
+
+async def _well(admin: Person, account: str) -> bool:
+    return (await hearing(admin, account))["fault"] is None
+
+
+@pytest.mark.parametrize(
+    "said",
+    [b"", b"HTTP/1.1 200 OK\r\n", b"* BYE\r\n", b"* OK\r\n* 1 FETCH {99999999}\r\n", b"* OK\r\np1 BAD\r\n"],
+)
+async def test_server_that_speaks_no_imap_is_left_alone(said: bytes) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(said)
+        with contextlib.suppress(OSError):
+            await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    config = {"host": "127.0.0.1", "sender": "a@example.test", "user": "a", "timeout": 0.2}
+    config["mailbox"] = {"host": "127.0.0.1", "port": port, "security": "none"}
+    known = {"password": "a", "mailbox_password": "a"}
+    source = opened(Setup("x", PROVIDER.config.model_validate(config), PROVIDER.secrets.model_validate(known)))
+    assert source is not None
+    with pytest.raises(Refused) as refused:
+        await source.fetch(None)
+    assert refused.value.outcome.error is ErrorClass.UNREACHABLE
+    server.close()
+
+
+@pytest.fixture
+async def telegram(web: httpx2.AsyncClient) -> Outside:
+    return Outside(web, "telegram")
+
+
+@pytest.fixture(scope="module")
+async def polled(api: httpx2.AsyncClient, issue_token: Callable[..., str], provider: Sandbox) -> AsyncIterator[str]:
+    """A bot that is asked. There is one: two who asked would take each other's news."""
+    admin = Person(api, issue_token(None, roles=["admin"]))
+    name = f"asked-{next(_accounts)}"
+    config = {"base_url": f"http://127.0.0.1:{provider.http_port}/telegram", "mode": "polling"}
+    body = {"name": name, "provider": "telegram", "config": config, "secrets": {"token": TOKEN}}
+    assert (await admin.call("POST", "/accounts", json=body)).status_code == 201
+    yield name
+    await admin.call("PATCH", f"/accounts/{name}", json={"enabled": False})
+
+
+@pytest.mark.promise("N14", "N31", "N39")
+async def test_bot_that_is_polled_loses_nothing_and_hears_nothing_twice(
+    admin: Person, world: World, provider: Sandbox, web: httpx2.AsyncClient, *, telegram: Outside, polled: str
+) -> None:
+    # Somebody had it called; nobody can ask before that is over.
+    await web.post(f"/telegram/bot{TOKEN}/setWebhook", json={"url": "http://127.0.0.1:9/nobody"})
+    chat = next(_people)
+    await eventually(lambda: provider.telegram.updates.url == "")
+    await telegram.order("chats", id=chat)
+
+    async def texts() -> list[str]:
+        query = "SELECT text FROM inbound_message WHERE account = $1 AND peer = $2 ORDER BY id"
+        return [row["text"] for row in await world.sql(query, polled, str(chat))]
+
+    await eventually(texts)
+    # What is fetched cannot be stored: nothing of it stays, and nobody tells Telegram that it has arrived.
+    [row] = await world.sql("SELECT cursor FROM polling WHERE account = $1", polled)
+    stays = f"account <> '{polled}' OR cursor = '{row['cursor']}'"
+    await world.sql(f"ALTER TABLE polling ADD CONSTRAINT stays CHECK ({stays}) NOT VALID")
+    try:
+        await telegram.order(f"chats/{chat}/messages", content={"text": "One"})
+        await eventually(lambda: _ill(admin, polled, "fault"))
+        assert len(await told(world, polled)) == 1
+    finally:
+        await world.sql("ALTER TABLE polling DROP CONSTRAINT stays")
+    conflict = Fault(match="getUpdates", reply="409 Conflict: terminated by other getUpdates request")
+    provider.telegram.faults.add(conflict)
+    await telegram.order(f"chats/{chat}/messages", content={"text": "Two"})
+    await eventually(lambda: _ill(admin, polled, "conflict"))
+    await telegram.order(f"chats/{chat}/messages", content={"text": "Three"})
+
+    async def whole() -> bool:
+        return await texts() == ["/start", "One", "Two", "Three"]
+
+    await eventually(whole)
+    assert await _well(admin, polled)
+    assert (await admin.get(f"/accounts/{polled}"))["state"] == "ok"
+
+
+async def _ill(admin: Person, account: str, fault: str) -> bool:
+    found = await hearing(admin, account)
+    return found is not None and found["fault"] == fault
+
+
+@pytest.mark.promise("N38")
+async def test_file_is_fetched_once_and_for_those_alone_who_may_see_it(
+    admin: Person, as_user: Any, world: World, provider: Sandbox, *, telegram: Outside, polled: str
+) -> None:
+    chat = next(_people)
+    await telegram.order("chats", id=chat)
+    path = f"/accounts/{polled}/threads/{chat}/media"
+
+    async def write(name: str, content: bytes) -> None:
+        document = {"file_name": name, "mime_type": "application/pdf"}
+        file = base64.b64encode(content).decode()
+        await telegram.order(f"chats/{chat}/messages", content={"document": document}, file=file)
+
+    async def states() -> list[Any]:
+        return [(each["name"], each["state"], each["reason"]) for each in (await admin.get(path))["results"]]
+
+    async def reach(*wanted: Any) -> None:
+        async def check() -> bool:
+            return await states() == list(wanted)
+
+        await eventually(check)
+
+    content = PDF + secrets.token_bytes(3000)
+    # The provider fails once, and is asked again.
+    provider.telegram.faults.add(Fault(match="getFile", reply="500 Internal Server Error"))
+    await write("../a\u202efdp.pdf", content)
+    await reach(("afdp.pdf", "here", None))
+    await write("b.pdf", content)
+    await write("c.pdf", b"MZ\x90\x00 what computers run")
+    here = (("b.pdf", "here", None), ("afdp.pdf", "here", None))
+    await reach(("c.pdf", "gone", "type_not_allowed"), *here)
+    second, first = (await admin.get(path))["results"][1:]
+    assert (first["type"], first["size"], first["sha256"]) == ("application/pdf", len(content), second["sha256"])
+    kept = await world.sql("SELECT content FROM inbound_media WHERE sha256 = $1", first["sha256"])
+    assert [bytes(row["content"]) for row in kept] == [content]
+    answer_ = await admin.call("GET", f"{path}/{first['id']}")
+    assert (answer_.status_code, answer_.content) == (200, content)
+    assert answer_.headers["content-disposition"].startswith('attachment; filename="afdp.pdf"')
+    assert (answer_.headers["content-type"], answer_.headers["x-content-type-options"]) == (
+        "application/pdf",
+        "nosniff",
+    )
+    for other in (path.replace(str(chat), "1"), path.replace(polled, "smtp")):
+        assert (await admin.call("GET", f"{other}/{first['id']}")).status_code == 404
+    for place in (path, f"{path}/{first['id']}"):
+        assert (await as_user().call("GET", place)).status_code == 403
+    # After a day nobody asks again.
+    provider.telegram.faults.add(Fault(match="getFile", reply="500 Internal Server Error", times=1000))
+    await write("d.pdf", content)
+    await reach(("d.pdf", "waiting", "500"), ("c.pdf", "gone", "type_not_allowed"), *here)
+    late = "UPDATE inbound_file SET created_at = now() - interval '2 days' WHERE account = $1 AND sha256 IS NULL"
+    await world.sql(late, polled)
+    await reach(("d.pdf", "gone", "500"), ("c.pdf", "gone", "type_not_allowed"), *here)
+    provider.telegram.faults.clear()
+
+
+@pytest.mark.promise("N38")
+async def test_picture_from_whatsapp_is_fetched_with_the_token_of_the_account(
+    admin: Person, api: httpx2.AsyncClient, world: World
+) -> None:
+    desk = WhatsAppDesk(world.sandbox)
+    name = f"wa-{secrets.token_hex(4)}"
+    config = {"phone_number_id": desk.number.id, "api": f"{desk.url}/whatsapp"}
+    known = {"token": "parley", "app_secret": APP_SECRET}
+    body = {"name": name, "provider": "whatsapp", "config": config, "secrets": known}
+    assert (await admin.call("POST", "/accounts", json=body)).status_code == 201
+    phone, picture = f"+1204{secrets.randbelow(10**7):07}", b"\x89PNG\r\n\x1a\n" + secrets.token_bytes(100)
+    file = Attachment(content=base64.b64encode(picture).decode())
+    said = answer(desk.whatsapp, desk.number, desk.whatsapp.person(phone), Answer(file=file))
+    number = Number(admin, api, desk, name)
+    assert (await number.tell(written(phone, type="image", image=said.content))).status_code == 200
+    path = f"/accounts/{name}/threads/{phone}/media"
+
+    async def fetched() -> Any:
+        found = await admin.call("GET", path)
+        results = found.json()["results"] if found.status_code == 200 else []
+        return results if results and results[0]["state"] == "here" else None
+
+    [found] = await eventually(fetched)
+    assert (found["kind"], found["type"], found["size"]) == ("image", "image/png", len(picture))
+    assert (await admin.call("GET", f"{path}/{found['id']}")).content == picture
