@@ -1,6 +1,9 @@
 """Every way notify says no, beyond those of `libs.errors`."""
 
 from libs.errors import BadRequest, Conflict, FieldError, Forbidden, Invalid, RateLimited, Unavailable
+from collections.abc import Mapping
+
+from libs.errors import Conflict, FieldError, Forbidden, Invalid, Unavailable
 
 
 class NotYourself(Forbidden):
@@ -83,3 +86,32 @@ class UploadBroken(BadRequest):
 
 class TooManyUploads(RateLimited):
     code = "too_many_uploads"
+class IllegalTransition(Conflict):
+    code = "illegal_transition"
+
+    def __init__(self, state: str, aim: str) -> None:
+        super().__init__(f"What is {state} cannot become {aim} by this.", extra={"from": state, "to": aim})
+
+
+class NotADraft(Conflict):
+    code = "not_a_draft"
+    detail = "Only a draft can be changed or deleted."
+
+
+class AudienceNotReady(Conflict):
+    code = "audience_not_ready"
+    detail = "The audience is gone, or nobody is in it yet."
+
+
+class MissingVariables(Invalid):
+    """Some recipients lack variables that have no default, and the campaign is not to leave anybody out."""
+
+    code = "missing_variables"
+
+    def __init__(self, missing: Mapping[str, int]) -> None:
+        super().__init__(
+            errors=[
+                FieldError(f"defaults.{name}", f"{count} recipients have no value for this, and there is no default.")
+                for name, count in sorted(missing.items())
+            ]
+        )

@@ -24,6 +24,8 @@ class Batch(Base):
     """Nothing of it leaves: it is paused, cancelled, or its content is refused."""
     hold_reason: Mapped[str | None]
     """Why nobody but a provider put it on hold: `refused` or `template`. None: somebody did, or it is not held."""
+    test_of: Mapped[UUID | None]
+    """The campaign that was tried out by this; it does not count it."""
     created_at: Mapped[datetime]
 
     __table_args__ = (Index("ix_batch_owner", "owner", "id"),)
