@@ -10,7 +10,8 @@ from libs import internal as shared
 from libs.clock import Clock
 from libs.runtime import open_runtime
 from libs.tasks import background
-from notify_service.deps import allowed
+from notify_service.deps import Channels, allowed
+from notify_service.domain.campaign_events import Following
 from notify_service.domain.hooks import Hooks
 from notify_service.domain.signals import Signals
 from notify_service.domain.told import Keeper
@@ -19,6 +20,8 @@ from notify_service.routes import (
     accounts,
     audiences,
     categories,
+    campaign_recipients,
+    campaigns,
     compat_sender,
     dead_letters,
     deliveries,
@@ -46,6 +49,8 @@ def create_app(settings: Settings, clock: Clock | None = None) -> FastAPI:
             app.state.signals = Signals(runtime.db, runtime.redis)
             app.state.allowed = allowed(settings)
             app.state.ask = partial(calls.profiles, runtime.auth)
+            app.state.channels = channels = Channels(settings, runtime.cipher)
+            app.state.following = Following(runtime.db, channels.of, runtime.clock)
             keeper = Keeper(runtime.db)
             app.state.hooks = Hooks(runtime.db, runtime.cipher, keeper)
             app.state.incoming = Incoming()
@@ -69,6 +74,9 @@ def create_app(settings: Settings, clock: Clock | None = None) -> FastAPI:
             deliveries.router,
             dead_letters.router,
             audiences.router,
+            campaigns.router,
+            campaigns.one,
+            campaign_recipients.router,
             accounts.router,
             provider_templates.router,
             queues.router,

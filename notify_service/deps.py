@@ -1,4 +1,6 @@
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated, cast
 from uuid import UUID
 
@@ -6,11 +8,25 @@ from fastapi import Depends, Request
 
 from libs.auth import Caller, CurrentUser
 from libs.errors import Forbidden, PayloadTooLarge
+from libs.crypto import FieldCipher
+from libs.db import Database
+from libs.deps import Db
+from libs.errors import FieldError, Forbidden, Invalid
 from libs.paging import PageRequest, keyset
+from notify_service.domain import accounts, campaigns
+from notify_service.domain.accounts import CannotSetUp, Fixed
+from notify_service.domain.campaign_events import Following
+from notify_service.domain.channels import Channel, keep_nothing
+from notify_service.domain.channels.email import Email
+from notify_service.domain.channels.email import account as mail_account
+from notify_service.domain.channels.sms import Account as SmsAccount
+from notify_service.domain.channels.sms import Nowhere, Sms
+from notify_service.domain.orders import MAIL_ACCOUNT, SMS_ACCOUNT
 from notify_service.domain.profiles import Ask
 from notify_service.domain.signals import Signals
 from notify_service.domain.unsubscribe_links import UnsubscribeLinks
 from notify_service.errors import MayNotSend
+from notify_service.models import Account, Campaign
 from notify_service.settings import Settings
 
 ADMIN = "admin"
@@ -23,6 +39,10 @@ class Links:
     def __init__(self, request: Request) -> None:
         self.signals = cast(Signals, request.app.state.signals)
         self.ask = cast(Ask, request.app.state.ask)
+        self.channels = cast(Channels, request.app.state.channels)
+        self.following = cast(Following, request.app.state.following)
+        self.cipher = cast(FieldCipher, request.app.state.cipher)
+        self.database = cast(Database, request.app.state.db)
 
 
 class Before:
@@ -79,10 +99,76 @@ async def body_of(request: Request, most: int) -> bytes:
         if len(body) > most:
             raise PayloadTooLarge
     return bytes(body)
+def text_channel(settings: Settings) -> Channel:
+    if settings.sms_url is None:
+        return Nowhere()
+    token = settings.sms_token.get_secret_value() if settings.sms_token else ""
+    return Sms(
+        SmsAccount(
+            url=settings.sms_url,
+            token=token or None,
+            sender=settings.sms_from,
+            connections=settings.sms_connections,
+            timeout=settings.sms_timeout_seconds,
+        )
+    )
+
+
+def mail_channel(settings: Settings) -> Email:
+    return Email(
+        mail_account(
+            settings.smtp_url.get_secret_value(),
+            mail_from=settings.mail_from,
+            ca_file=settings.smtp_ca_file,
+            connections=settings.smtp_connections,
+            messages_per_connection=settings.smtp_messages_per_connection,
+            timeout=settings.smtp_timeout_seconds,
+        )
+    )
+
+
+def fixed_accounts(settings: Settings) -> list[Fixed]:
+    """The accounts that the environment describes."""
+    return [Fixed(MAIL_ACCOUNT, mail_channel(settings)), Fixed(SMS_ACCOUNT, text_channel(settings))]
+
+
+class Channels:
+    """The channels of accounts, as their senders open them; for those who only look."""
+
+    def __init__(self, settings: Settings, cipher: FieldCipher) -> None:
+        self._settings = settings
+        self._cipher = cipher
+
+    def of(self, account: Account) -> Channel:
+        """Raises CannotSetUp."""
+        if account.source != accounts.SETTINGS:
+            inside = self._settings.private_networks
+            return accounts.open_channel(account, self._cipher, keep_nothing, private_networks=inside)
+        if account.name not in self._fixed:
+            raise CannotSetUp
+        return self._fixed[account.name]
+
+    @cached_property
+    def _fixed(self) -> Mapping[str, Channel]:
+        return {each.name: each.channel for each in fixed_accounts(self._settings)}
 
 
 Admin = Annotated[Caller, Depends(_admin)]
 MaySend = Annotated[Caller, Depends(_sender)]
+
+
+async def _campaign(campaign_id: UUID, db: Db, me: MaySend) -> Campaign:
+    return await campaigns.one(db, str(me.user_id), campaign_id)
+
+
+async def _held_campaign(campaign_id: UUID, db: Db, me: MaySend) -> Campaign:
+    return await campaigns.held(db, str(me.user_id), campaign_id)
+
+
+SeenCampaign = Annotated[Campaign, Depends(_campaign)]
+"""One of the caller's own."""
+HeldCampaign = Annotated[Campaign, Depends(_held_campaign)]
+"""The same, to change it: nobody else does until the request is over."""
 Paging = Annotated[Before, Depends()]
 Outside = Annotated[Links, Depends()]
 WaysOut = Annotated[UnsubscribeLinks, Depends(_ways_out)]

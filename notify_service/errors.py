@@ -1,9 +1,8 @@
 """Every way notify says no, beyond those of `libs.errors`."""
 
-from libs.errors import BadRequest, Conflict, FieldError, Forbidden, Invalid, RateLimited, Unavailable
 from collections.abc import Mapping
 
-from libs.errors import Conflict, FieldError, Forbidden, Invalid, Unavailable
+from libs.errors import BadRequest, Conflict, FieldError, Forbidden, Invalid, RateLimited, Unavailable
 
 
 class NotYourself(Forbidden):

@@ -20,8 +20,10 @@ from libs.ids import uuid7
 from libs.outbox import Relay
 from libs.runtime import Runtime, open_runtime
 from libs.tasks import every, supervise
+from notify_service.deps import fixed_accounts
 from notify_service.domain import (
     accounts,
+    campaign_progress,
     deliveries,
     digests,
     erasure,
@@ -39,10 +41,6 @@ from notify_service.domain import (
     throttles,
     told,
 )
-from notify_service.domain.accounts import Fixed
-from notify_service.domain.channels import Channel
-from notify_service.domain.channels.email import Email, account
-from notify_service.domain.channels.sms import Account, Nowhere, Sms
 from notify_service.domain.hearing import Hearing
 from notify_service.domain.locks import Locks
 from notify_service.domain.media import Fetching
@@ -92,7 +90,7 @@ async def main(settings: Settings, clock: Clock | None = None) -> None:
             policy_of=partial(policy_for, policy),
             private_networks=settings.private_networks,
         )
-        fixed = [Fixed(MAIL_ACCOUNT, mail_channel(settings)), Fixed(SMS_ACCOUNT, text_channel(settings))]
+        fixed = fixed_accounts(settings)
         async with runtime.db.transaction() as session:
             await accounts.settle_fixed(session, fixed, runtime.clock.now())
         senders = Senders(runtime.db, tools, fixed)
@@ -110,6 +108,7 @@ async def main(settings: Settings, clock: Clock | None = None) -> None:
                 Pollers(runtime.db, tools.locks, runtime.cipher).run(),
                 listen(runtime.redis, senders),
                 every(1, partial(reap, runtime.db, policy)),
+                every(1, partial(campaign_progress.work, runtime.db, signals, runtime.clock)),
                 every(1, partial(fallbacks.work, runtime.db, partial(calls.profiles, runtime.auth), runtime.clock)),
                 every(_LOOK_SECONDS, partial(gauges.work, runtime.db, runtime.clock, senders.tokens)),
                 every(1, partial(digests.work, runtime.db, runtime.clock)),
@@ -154,34 +153,6 @@ def policy_for(policy: Policy, channel: str) -> Policy:
         retry_base=min(policy.retry_base, _RETRY_SECONDS),
         retry_cap=min(policy.retry_cap, _TEXT_RETRY_CAP_SECONDS if channel == "sms" else _RETRY_CAP_SECONDS),
         breaker=min(policy.breaker, _RETRY_SECONDS),
-    )
-
-
-def text_channel(settings: Settings) -> Channel:
-    if settings.sms_url is None:
-        return Nowhere()
-    token = settings.sms_token.get_secret_value() if settings.sms_token else ""
-    return Sms(
-        Account(
-            url=settings.sms_url,
-            token=token or None,
-            sender=settings.sms_from,
-            connections=settings.sms_connections,
-            timeout=settings.sms_timeout_seconds,
-        )
-    )
-
-
-def mail_channel(settings: Settings) -> Email:
-    return Email(
-        account(
-            settings.smtp_url.get_secret_value(),
-            mail_from=settings.mail_from,
-            ca_file=settings.smtp_ca_file,
-            connections=settings.smtp_connections,
-            messages_per_connection=settings.smtp_messages_per_connection,
-            timeout=settings.smtp_timeout_seconds,
-        )
     )
 
 

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from libs import outbox
 from libs.contracts.notifications import DeliveryChanged
-from notify_service.domain import effects
+from notify_service.domain import campaign_progress, effects
 from notify_service.domain.channels import Effect
 from notify_service.domain.channels.inbound import Event
 from notify_service.domain.receipts import Receipt, Standing, merged
@@ -85,6 +85,7 @@ async def apply(db: AsyncSession, receipts: Sequence[Heard], now: datetime) -> d
     for reason in sorted(beyond):
         await effects.apply(db, beyond[reason], reason)
     await effects.rest(db, soft)
+    await campaign_progress.touch(db, changed)
     return outcomes
 
 

@@ -4,7 +4,7 @@ Counted by the minute in PostgreSQL, in the transaction that says a message is a
 one. What the provider did not take is given back to its minute.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -78,6 +78,40 @@ async def standing(db: AsyncSession, account: str, *, limit: int, hours: int, no
     """For those who do not own the account and only look."""
     length = timedelta(hours=hours)
     return _standing(dict(await _uses(db, account, now - length)), limit, now - length, length)
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """When an account may send more, as far as its sliding day is concerned. `uses`: by the minute, oldest first."""
+
+    limit: int
+    length: timedelta
+    uses: Sequence[tuple[datetime, int]]
+
+    @property
+    def left(self) -> int:
+        return max(0, self.limit - sum(used for _, used in self.uses))
+
+    def wait(self, count: int, now: datetime) -> float | None:
+        """Seconds until the last of so many may leave; None: never."""
+        if count <= 0:
+            return 0.0
+        if not self.limit:
+            return None
+        # Whole days, after each of which what was sent in it gives room again, and the rest.
+        days, rest = divmod(count - 1, self.limit)
+        free = self.limit - sum(used for _, used in self.uses)
+        again = now
+        for minute, used in self.uses:
+            if free > rest:
+                break
+            free, again = free + used, minute + timedelta(minutes=1) + self.length
+        return days * self.length.total_seconds() + max(0.0, (again - now).total_seconds())
+
+
+async def room(db: AsyncSession, account: str, *, limit: int, hours: int, now: datetime) -> Room:
+    length = timedelta(hours=hours)
+    return Room(limit, length, sorted(await _uses(db, account, now - length)))
 
 
 async def forget(db: AsyncSession, now: datetime) -> None:

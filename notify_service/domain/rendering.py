@@ -72,6 +72,12 @@ class Renderer:
             log.exception("cannot_render", delivery_id=str(row.id))
             raise CannotRender("fault") from None
 
+    def shown(self, row: Row[Any], content: Content, *, closed: bool = False) -> Content:
+        """What of a content goes to this recipient, in words. Raises CannotRender where `render` does."""
+        self.render(row, content, closed=closed)
+        ready = self._ready(content, row.variables, closed=closed)
+        return ready.filled(row.variables) if self._channel.fills else ready
+
     def _ready(self, content: Content | None, variables: dict[str, Any], *, closed: bool) -> Content:
         if content is None:
             raise CannotRender("no_content")

@@ -37,10 +37,12 @@ async def batch(db: AsyncSession, owner: str, batch_id: UUID) -> tuple[Batch, di
     return found, counts
 
 
-def of_batch(owner: str, batch_id: UUID, state: str | None) -> Select[Delivery]:
+def of_batch(owner: str, batch_id: UUID, state: str | None, reason: str | None = None) -> Select[Delivery]:
     query = select(Delivery).where(Delivery.batch_id == batch_id, Delivery.owner == owner)
     if state is not None:
         query = query.where(Delivery.state.in_(("queued", "claimed") if state == "queued" else (state,)))
+    if reason is not None:
+        query = query.where(Delivery.reason == reason)
     return query
 
 

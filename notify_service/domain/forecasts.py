@@ -1,0 +1,121 @@
+"""What will become of a campaign before it begins, and when it will be over."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from notify_service.domain import accounts, campaign_progress, campaigns, quotas, snapshots, windows
+from notify_service.domain.accounts import CannotSetUp
+from notify_service.domain.campaign_states import RUNNING
+from notify_service.domain.channels import Capability, Channel, Window
+from notify_service.domain.limits import ACCOUNT
+from notify_service.domain.quotas import Room
+from notify_service.domain.snapshots import Plan
+from notify_service.models import Account, Campaign
+
+ChannelOf = Callable[[Account], Channel]
+"""The channel of an account, as its sender would open it. Raises CannotSetUp."""
+_AT_ONCE = 5000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forecast:
+    """Each member of the audience is in one of `valid`, `suppressed`, `switched_off`, `lacking` and `window_closed`."""
+
+    account: str
+    total: int
+    valid: int
+    suppressed: int
+    switched_off: int
+    lacking: int
+    missing: Mapping[str, int]
+    """Variables without a default, with how many lack them."""
+    window_closed: int
+    over_quota: int
+    """How many will have to wait until the account may send more."""
+    expected_seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How fast an account goes. `rate`: messages a second, as far as anybody knows."""
+
+    rate: float | None
+    room: Room | None
+
+    def seconds(self, count: int, now: datetime) -> float | None:
+        """Until the last of so many has left; None where nobody can say."""
+        if not count:
+            return 0.0
+        wait = self.room.wait(count, now) if self.room else 0.0
+        if wait is None or not self.rate:
+            return wait or None
+        return max(wait, count / self.rate)
+
+
+async def check(db: AsyncSession, campaign: Campaign, channel_of: ChannelOf, now: datetime) -> Forecast:
+    """Raises Invalid with what is wrong with the campaign itself, and AudienceNotReady."""
+    plan = campaigns.plan_of(campaign)
+    account, provider = await campaigns.sender_of(db, campaign, now)
+    census = await snapshots.census(db, plan)
+    capability = capability_of(account, channel_of) or provider.capability
+    # Where free text may not go, a template does.
+    window = None if campaign.content.get("template") else capability.window
+    closed = await _closed(db, account.name, window, plan=plan, now=now) if window else 0
+    pace = await pace_of(db, account, capability, now)
+    valid = census.valid - closed
+    return Forecast(
+        account=account.name,
+        total=census.total,
+        valid=valid,
+        suppressed=census.suppressed,
+        switched_off=census.switched_off,
+        lacking=census.lacking,
+        missing=await snapshots.missing(db, plan),
+        window_closed=closed,
+        over_quota=max(0, valid - pace.room.left) if pace.room else 0,
+        expected_seconds=pace.seconds(valid, now),
+    )
+
+
+async def eta(db: AsyncSession, campaign: Campaign, channel_of: ChannelOf, now: datetime) -> float | None:
+    """Seconds until a campaign that runs is over, by how fast it goes and by what its account may still send. None
+    where nobody can say."""
+    if campaign.state != RUNNING or campaign.account is None:
+        return None
+    account = await accounts.by_name(db, campaign.account)
+    capability = capability_of(account, channel_of) if account else None
+    if account is None or capability is None:
+        return None
+    pace = await pace_of(db, account, capability, now)
+    # A campaign that stands still waits for its account; then it goes on as fast as that may.
+    rate = min((each for each in (campaign.rate, pace.rate) if each), default=None)
+    return Pace(rate, pace.room).seconds(campaign_progress.open_of(campaign.counts), now)
+
+
+def capability_of(account: Account, channel_of: ChannelOf) -> Capability | None:
+    try:
+        return channel_of(account).capability
+    except CannotSetUp:
+        return None
+
+
+async def pace_of(db: AsyncSession, account: Account, capability: Capability, now: datetime) -> Pace:
+    """By the limits of the provider and those of the account's owner."""
+    rates = [rate.limit / rate.seconds for rate in capability.rates if rate.scope == ACCOUNT]
+    if account.rate is not None:
+        rates.append(account.rate)
+    limit = accounts.limit_of(account, capability)
+    room = await quotas.room(db, account.name, limit=limit[0], hours=limit[1], now=now) if limit else None
+    return Pace(min(rates, default=None), room)
+
+
+async def _closed(db: AsyncSession, account: str, window: Window, *, plan: Plan, now: datetime) -> int:
+    found = 0
+    addresses = await snapshots.addresses(db, plan)
+    for start in range(0, len(addresses), _AT_ONCE):
+        some = addresses[start : start + _AT_ONCE]
+        found += len(await windows.closed(db, account, window, addresses=some, now=now))
+    return found

@@ -1,0 +1,97 @@
+"""A campaign as its recipients would see it, and sent to a few who try it out."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from libs.clock import Clock
+from libs.crypto import FieldCipher
+from libs.errors import FieldError, Invalid
+from notify_service.domain import campaigns, sending, snapshots, suppressions, windows
+from notify_service.domain.accounts import CannotSetUp
+from notify_service.domain.channels import CannotRender
+from notify_service.domain.content import Content
+from notify_service.domain.forecasts import ChannelOf
+from notify_service.domain.profiles import Ask
+from notify_service.domain.rendering import Renderer
+from notify_service.domain.sending import Request, Taken, To
+from notify_service.models import Batch, Campaign
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """`content` is None where nothing would go; `reason` says why."""
+
+    position: int
+    address: str
+    variables: Mapping[str, str]
+    content: Content | None
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What a sender has as well."""
+
+    channel_of: ChannelOf
+    cipher: FieldCipher
+    clock: Clock
+
+
+async def preview(
+    db: AsyncSession, campaign: Campaign, tools: Tools, *, positions: Sequence[int] = (), sample: int = 0
+) -> list[Preview]:
+    """Of members by their positions, or of so many from all over the audience. Raises Invalid, AudienceNotReady."""
+    plan, now = campaigns.plan_of(campaign), tools.clock.now()
+    account, _ = await campaigns.sender_of(db, campaign, now)
+    try:
+        channel = tools.channel_of(account)
+    except CannotSetUp:
+        raise Invalid(errors=[FieldError("account", "This account cannot be used as it is set up.")]) from None
+    wanted = positions or await snapshots.spread(db, plan.audience_id, sample)
+    rows = await snapshots.rows(db, plan, wanted)
+    addresses = [row.address for row in rows]
+    window = channel.capability.window
+    closed = await windows.closed(db, account.name, window, addresses=addresses, now=now)
+    renderer = Renderer(channel, tools.cipher, tools.clock)
+    content = Content.model_validate(campaign.content)
+    return [_seen(row, content, renderer, closed=row.address in closed) for row in rows]
+
+
+async def try_out(
+    db: AsyncSession, campaign: Campaign, to: Sequence[str], *, variables: Mapping[str, str], ask: Ask, now: datetime
+) -> Taken:
+    """Sends it to a few, as any other message is sent, with the campaign's defaults where nothing is given. Its batch
+    says what it is; the campaign does not count it. Raises Invalid."""
+    values = {**campaign.defaults, **variables}
+    taken = await sending.accept(
+        db,
+        Request(
+            owner=campaign.owner,
+            channel=campaign.channel,
+            account=campaign.account,
+            to=[To(address=address, variables=values) for address in to],
+            content=Content.model_validate(campaign.content),
+            category=campaign.category,
+            priority="normal",
+        ),
+        ask=ask,
+        now=now,
+    )
+    await db.execute(update(Batch).where(Batch.id == taken.batch_id).values(test_of=campaign.id))
+    return taken
+
+
+def _seen(row: Row[Any], content: Content, renderer: Renderer, *, closed: bool) -> Preview:
+    reason = suppressions.REASON if row.suppressed else snapshots.MISSING if row.lacking else None
+    shown = None
+    if reason is None:
+        try:
+            shown = renderer.shown(row, content, closed=closed)
+        except CannotRender as error:
+            reason = error.reason
+    return Preview(row.position, row.address, row.variables, shown, reason)
