@@ -85,6 +85,8 @@ class UploadBroken(BadRequest):
 
 class TooManyUploads(RateLimited):
     code = "too_many_uploads"
+
+
 class IllegalTransition(Conflict):
     code = "illegal_transition"
 
@@ -100,6 +102,11 @@ class NotADraft(Conflict):
 class AudienceNotReady(Conflict):
     code = "audience_not_ready"
     detail = "The audience is gone, or nobody is in it yet."
+
+
+class AudienceInUse(Conflict):
+    code = "audience_in_use"
+    detail = "A campaign goes to this audience. Cancel it first, or let it end."
 
 
 class MissingVariables(Invalid):

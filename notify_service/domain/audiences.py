@@ -26,13 +26,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from libs.errors import FieldError, Invalid, NotFound
 from libs.ids import uuid7
 from notify_service.domain import profiles, sending
+from notify_service.domain.campaign_states import UNDER_WAY
 from notify_service.domain.channels.registry import CHANNELS, PROVIDERS
 from notify_service.domain.profiles import Ask
 from notify_service.domain.recipient_files import MOST_COLUMNS, Table
 from notify_service.domain.recipients import MOST_PROBLEMS, Given, Problem, Recipient, Sieve, checked, problem
 from notify_service.domain.sending import To
-from notify_service.errors import AudienceFull, UnusableFile
-from notify_service.models import Audience, AudienceMember, AudienceProblem, Profile
+from notify_service.errors import AudienceFull, AudienceInUse, UnusableFile
+from notify_service.models import Audience, AudienceMember, AudienceProblem, Campaign, Profile
 
 MOST_RECIPIENTS = 200_000
 # As many are checked before others have their turn, and go to the database together.
@@ -84,8 +85,11 @@ async def one(db: AsyncSession, visible: Visible, audience_id: UUID) -> Audience
 
 
 async def remove(db: AsyncSession, visible: Visible, audience_id: UUID) -> None:
-    """Raises NotFound."""
+    """Raises NotFound, and AudienceInUse where a campaign has yet to go to it, or is on its way."""
     audience = await _held(db, visible, audience_id)
+    used = select(Campaign.id).where(Campaign.audience_id == audience.id, Campaign.state.in_(UNDER_WAY)).limit(1)
+    if await db.scalar(used) is not None:
+        raise AudienceInUse
     await db.execute(delete(Audience).where(Audience.id == audience.id))
 
 

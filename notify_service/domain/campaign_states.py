@@ -19,6 +19,7 @@ RUNNING: Final = "running"
 PAUSED: Final = "paused"
 CANCELLED: Final = "cancelled"
 FINISHED: Final = "finished"
+UNDER_WAY: Final = (SCHEDULED, RUNNING, PAUSED)
 
 # Each step with where it leads, and from where it may be taken.
 _STEPS: Final = {

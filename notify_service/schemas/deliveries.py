@@ -132,6 +132,7 @@ class BatchStanding(BaseModel):
     created_at: Moment
     held: bool
     hold_reason: str | None
+    test_of: UUID | None = Field(description="The campaign that was tried out by this.")
     states: dict[State, int]
 
 

@@ -11,7 +11,11 @@ import pytest
 from deploy.local.servers import PostgresServer
 from libs import migrations
 from libs.contracts.accounts import UserRegistered
+from libs.testing.clients import client
+from notify_service.app import create_app
+from tests.notify.asking import Person
 from tests.notify.conftest import OpenWorld
+from tests.notify.crowds import campaign, counted, over, people, step
 from tests.notify.world import World, eventually, kill
 
 pytestmark = pytest.mark.chaos
@@ -70,6 +74,34 @@ async def test_worker_killed_among_a_hundred_mails_loses_none_and_repeats_none_s
     assert {row["address"] for row in rows} <= arrived.keys()
     doubted = await world.sql("SELECT reason FROM delivery WHERE state = 'unknown'")
     assert {row["reason"] for row in doubted} <= {"worker_lost"}
+
+
+@pytest.mark.promise("N61", "N63")
+async def test_worker_killed_in_a_campaign_leaves_nobody_between_sent_once_unknown_and_not_sent(
+    own_world: World, issue_token: Any
+) -> None:
+    world = own_world
+    crowd = people(300)
+    world.break_mail(delay_ms=15, times=10_000, after_data=True)
+    async with client(create_app(world.settings())) as http:
+        me = Person(http, issue_token(roles=["admin"]))
+        made = await campaign(me, *crowd)
+        worker = await world.start()
+        await step(me, made, "start")
+        await eventually(lambda: len(world.delivered()) >= 60, 60)
+        await kill(worker)
+        async with world.working():
+            found = await over(me, made)
+    assert sum(found["counts"].values()) == found["total"] == 300
+    assert found["counts"] == await counted(world, made)
+    arrived = Counter(world.delivered())
+    assert set(arrived.values()) == {1}
+    # Four lines: what was in flight, and nothing else, is in doubt.
+    assert found["counts"].keys() <= {"sent", "unknown"}
+    assert found["counts"].get("unknown", 0) <= 4
+    rows = await world.sql("SELECT address, state FROM delivery")
+    assert {row["address"] for row in rows if row["state"] == "sent"} <= arrived.keys()
+    assert {row["address"] for row in rows} == {each["address"] for each in crowd}
 
 
 @pytest.mark.promise("N1", "O41")
