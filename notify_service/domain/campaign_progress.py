@@ -26,12 +26,12 @@ from notify_service.models import Campaign
 OPEN = ("queued", "sending", "retry")
 HELD = "held"
 """The fault of a campaign whose batch was held: its content, or its template, is refused."""
+STILL = 0.01
+"""Messages a second; what goes slower stands still, as when the day's are used up, and is counted now and then."""
 _RATE_SECONDS = 30.0
 # So long what is over, or paused, is counted on where that can change: messages under way come back, and a verdict may
 # come after its worker was given up for lost.
 _DOUBT_SECONDS = 60.0
-# One that stands still, as when the day's messages are used up, is looked at now and then.
-_STILL = 0.01
 _DUE = text("SELECT id FROM campaign WHERE state = 'scheduled' AND send_at <= now() ORDER BY send_at LIMIT 20")
 _UNCOUNTED = text(
     """
@@ -59,7 +59,7 @@ async def work(database: Database, signals: Signals, clock: Clock) -> None:
     """One turn of the worker."""
     async with database.transaction() as db:
         due = (await db.scalars(_DUE)).all()
-        uncounted = (await db.scalars(_UNCOUNTED, {"still": _STILL})).all()
+        uncounted = (await db.scalars(_UNCOUNTED, {"still": STILL})).all()
     for campaign_id in due:
         await _one(database, campaign_id, partial(begin, signals=signals, now=clock.now()))
     for campaign_id in uncounted:

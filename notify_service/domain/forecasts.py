@@ -6,8 +6,9 @@ from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from notify_service.domain import accounts, campaign_progress, campaigns, quotas, snapshots, windows
+from notify_service.domain import accounts, campaigns, quotas, snapshots, windows
 from notify_service.domain.accounts import CannotSetUp
+from notify_service.domain.campaign_progress import STILL, open_of
 from notify_service.domain.campaign_states import RUNNING
 from notify_service.domain.channels import Capability, Channel, Window
 from notify_service.domain.limits import ACCOUNT
@@ -91,8 +92,8 @@ async def eta(db: AsyncSession, campaign: Campaign, channel_of: ChannelOf, now: 
         return None
     pace = await pace_of(db, account, capability, now)
     # A campaign that stands still waits for its account; then it goes on as fast as that may.
-    rate = min((each for each in (campaign.rate, pace.rate) if each), default=None)
-    return Pace(rate, pace.room).seconds(campaign_progress.open_of(campaign.counts), now)
+    seen = campaign.rate if campaign.rate >= STILL else None
+    return Pace(min(filter(None, (seen, pace.rate)), default=None), pace.room).seconds(open_of(campaign.counts), now)
 
 
 def capability_of(account: Account, channel_of: ChannelOf) -> Capability | None:

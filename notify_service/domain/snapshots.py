@@ -147,7 +147,7 @@ _TAKE = _statement(
 )
 _NAMES = text(
     """
-    SELECT name, count(*) AS count FROM audience_member AS m, unnest(CAST(:required AS text[])) AS name
+    SELECT name, count(*) AS members FROM audience_member AS m, unnest(CAST(:required AS text[])) AS name
     WHERE m.audience_id = :audience AND coalesce(m.variables ->> name, '') = '' GROUP BY name
     """
 )
@@ -164,7 +164,7 @@ async def missing(db: AsyncSession, plan: Plan) -> dict[str, int]:
     if not plan.required:
         return {}
     rows = await db.execute(_NAMES, {"audience": plan.audience_id, "required": plan.required})
-    return {row.name: row.count for row in rows}
+    return {row.name: row.members for row in rows}
 
 
 async def census(db: AsyncSession, plan: Plan) -> Census:

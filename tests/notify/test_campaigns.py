@@ -13,6 +13,7 @@ import pytest
 from deploy.sandbox.faults import Fault
 from tests.notify.asking import MakeBot, Person
 from tests.notify.crowds import audience, campaign, counted, domain_of, over, people, recipients, settled, step
+from tests.notify.desks import WhatsAppDesk
 from tests.notify.world import World, eventually
 
 # Step by step: where it may be taken, and where it leads.
@@ -282,6 +283,26 @@ async def test_check_says_who_gets_nothing_and_how_long_it_takes(admin: Person, 
     await admin.call("PATCH", f"/accounts/{bot}", json={"daily_limit": None})
     found = await step(admin, made, "check")
     assert (found["valid"], found["missing"], found["over_quota"], found["expected_seconds"]) == (5, {}, 0, 10)
+
+
+@pytest.mark.promise("N62")
+async def test_check_counts_those_whom_no_free_text_may_reach(admin: Person, world: World) -> None:
+    desk = WhatsAppDesk(world.sandbox)
+    name = f"wa-{uuid4().hex[:8]}"
+    config = {"phone_number_id": desk.number.id, "api": f"{desk.url}/whatsapp"}
+    body = {"name": name, "provider": "whatsapp", "config": config, "secrets": {"token": "parley"}}
+    assert (await admin.call("POST", "/accounts", json=body)).status_code == 201
+    heard = "INSERT INTO thread (account, peer, last_inbound_at) VALUES ($1, '+12025550111', now())"
+    await world.sql(heard, name)
+    to = [{"address": f"+120255501{number}"} for number in (11, 12, 13)]
+    made = await campaign(admin, *to, channel="whatsapp", account=name, content={"text": "Hello"})
+    found = await step(admin, made, "check")
+    assert (found["valid"], found["window_closed"]) == (1, 2)
+    reasons = {each["address"]: each["reason"] for each in (await step(admin, made, "preview", sample=9))["results"]}
+    assert reasons == {"+12025550111": None, "+12025550112": "window_closed", "+12025550113": "window_closed"}
+    template = {"text": "Hello", "template": {"name": "hello_world"}}
+    await admin.call("PATCH", f"/campaigns/{made}", json={"content": template})
+    assert (await step(admin, made, "check"))["valid"] == 3
 
 
 @pytest.mark.promise("N64")
