@@ -37,7 +37,7 @@ _UNCOUNTED = text(
     """
     SELECT id FROM campaign
     WHERE (((started_at IS NOT NULL AND finished_at IS NULL) AND state <> 'paused') OR stale)
-        AND counted_at <= now() - make_interval(secs => greatest(total / 100000.0, CASE
+        AND counted_at <= now() - make_interval(secs => greatest(total / 50000.0, CASE
             WHEN rate < :still AND started_at < now() - interval '1 minute' AND NOT stale THEN 10 ELSE 0.9 END))
     ORDER BY counted_at LIMIT 100
     """

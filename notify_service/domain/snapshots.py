@@ -3,6 +3,7 @@
 What is looked at beforehand and what is taken come of one query, so that a check tells the truth.
 """
 
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,7 +20,7 @@ from notify_service.domain.turns import BULK
 
 MISSING = "missing_variables"
 # So many rows a statement: each must end within the time that all statements have.
-_CHUNK = 50_000
+_CHUNK = 20_000
 _ALL = 2_147_483_647
 
 
@@ -122,14 +123,16 @@ _ROWS = _statement(
     """,
     "position = ANY(:positions)",
 )
-# Ids as `libs.ids` makes them: a time that grows with the position, so that who is first in the audience leaves first.
+# Ids like those of `libs.ids`: a time that grows with the position, so that who is first in the audience leaves first,
+# and what nobody can guess. A fresh random number for each row would be a call into the kernel for each.
 _TAKE = _statement(
     """
     , taken AS (
         INSERT INTO delivery (id, owner, queue, batch_id, user_id, channel, account, address, category, lane, variables,
             at_least_once, expires_at, state, reason, next_at, created_at, updated_at)
         SELECT
-            CAST(substr(at, 1, 12) || '7' || substr(at, 13) || substr(CAST(gen_random_uuid() AS text), 20) AS uuid),
+            CAST(substr(at, 1, 12) || '7' || substr(at, 13) || '8'
+                || substr(encode(sha256(convert_to(:salt || position, 'UTF8')), 'hex'), 1, 15) AS uuid),
             :owner, :queue, CAST(:batch AS uuid), user_id, CAST(:channel AS text), :account, address,
             CAST(:category AS text), CAST(:lane AS smallint), variables, false, CAST(:expires_at AS timestamptz),
             CASE WHEN suppressed THEN 'suppressed' WHEN lacking THEN 'failed' ELSE 'queued' END,
@@ -154,7 +157,7 @@ _NAMES = text(
 _SPREAD = text(
     """
     SELECT position FROM audience_member WHERE audience_id = :audience
-    ORDER BY md5(CAST(position AS text)) LIMIT :most
+    ORDER BY hashtextextended(CAST(position AS text), 0) LIMIT :most
     """
 )
 
@@ -193,6 +196,7 @@ async def take(db: AsyncSession, plan: Plan, into: Into, now: datetime) -> dict[
     # Milliseconds and a counter, as at the beginning of an id.
     stamp = uuid7().int >> 64
     first = stamp >> 16 << 12 | stamp & 0xFFF
+    salt = secrets.token_hex(16)
     last = -1
     while True:
         values = {
@@ -208,6 +212,7 @@ async def take(db: AsyncSession, plan: Plan, into: Into, now: datetime) -> dict[
             "lacking": MISSING,
             "now": now,
             "stamp": first,
+            "salt": salt,
         }
         row = (await db.execute(_TAKE, values)).one()
         counts = {state: count + getattr(row, state) for state, count in counts.items()}

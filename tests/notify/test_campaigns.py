@@ -39,9 +39,9 @@ WAYS = {
 
 
 @pytest.fixture
-async def slow_bot(make_bot: MakeBot) -> str:
-    """It would send its first message in minutes."""
-    return await make_bot(rate=0.001)
+async def idle_bot(make_bot: MakeBot) -> str:
+    """It may not send anything."""
+    return await make_bot(daily_limit=0)
 
 
 def chats(*numbers: int, **variables: str) -> list[dict[str, Any]]:
@@ -55,9 +55,9 @@ async def refusal(me: Person, method: str, path: str, body: Any = None) -> tuple
 
 
 @pytest.mark.promise("N60")
-async def test_steps_that_a_state_does_not_allow_are_refused_by_their_names(admin: Person, slow_bot: str) -> None:
+async def test_steps_that_a_state_does_not_allow_are_refused_by_their_names(admin: Person, idle_bot: str) -> None:
     to = await audience(admin, *chats(1), channel="telegram")
-    given = {"channel": "telegram", "account": slow_bot, "content": {"text": "Hello"}, "audience": to}
+    given = {"channel": "telegram", "account": idle_bot, "content": {"text": "Hello"}, "audience": to}
     made = {state: await campaign(admin, **given) for state in WAYS}
     for state, way in WAYS.items():
         for name in way:
@@ -80,8 +80,8 @@ async def test_steps_that_a_state_does_not_allow_are_refused_by_their_names(admi
 
 
 @pytest.mark.promise("N60")
-async def test_of_many_who_start_it_one_does(admin: Person, slow_bot: str, world: World) -> None:
-    given = {"channel": "telegram", "account": slow_bot, "content": {"text": "Hello"}}
+async def test_of_many_who_start_it_one_does(admin: Person, idle_bot: str, world: World) -> None:
+    given = {"channel": "telegram", "account": idle_bot, "content": {"text": "Hello"}}
     made = await campaign(admin, *chats(1, 2, 3), **given)
     answers = await asyncio.gather(*(admin.call("POST", f"/campaigns/{made}/start") for _ in range(6)))
     assert sorted(each.status_code for each in answers) == [200] + [409] * 5
@@ -216,19 +216,19 @@ async def test_what_has_not_left_is_cancelled_for_good(admin: Person, world: Wor
 async def test_audience_is_what_it_was_at_the_start_and_suppressions_what_they_are_now(
     admin: Person, make_bot: MakeBot, telegram: Any, world: World
 ) -> None:
-    slow_bot = await make_bot(rate=0.001)
+    idle_bot = await make_bot(daily_limit=0)
     [first, second] = [str((await telegram.order("chats", id=700_001 + n))["id"]) for n in range(2)]
     to = await audience(admin, *chats(int(first), int(second), name="A"), channel="telegram")
-    given = {"channel": "telegram", "account": slow_bot, "content": {"text": "Hello {{name}}"}, "category": "news"}
+    given = {"channel": "telegram", "account": idle_bot, "content": {"text": "Hello {{name}}"}, "category": "news"}
     made = await campaign(admin, audience=to, **given)
     begun = await step(admin, made, "start")
-    assert (begun["total"], begun["account"], begun["counts"]) == (2, slow_bot, {"queued": 2})
+    assert (begun["total"], begun["account"], begun["counts"]) == (2, idle_bot, {"queued": 2})
     more = {"to": chats(700_003, name="C")}
     assert (await admin.call("POST", f"/audiences/{to}/recipients", json=more)).status_code == 200
     await world.sql("UPDATE audience_member SET variables = '{}' WHERE audience_id = $1", to)
     entry = {"channel": "telegram", "address": second, "category": "news"}
     assert (await admin.call("POST", "/suppressions", json=entry)).status_code == 204
-    await admin.call("PATCH", f"/accounts/{slow_bot}", json={"rate": None})
+    await admin.call("PATCH", f"/accounts/{idle_bot}", json={"daily_limit": None})
     assert (await over(admin, made))["counts"] == {"sent": 1, "suppressed": 1}
     assert [each["text"] for each in await telegram.effects(first)] == ["Hello A"]
     assert await telegram.effects(second) == []
