@@ -181,7 +181,7 @@ async def resend(db: AsyncSession, campaign: Campaign, states: Collection[str], 
     if count:
         campaign.state, campaign.finished_at = state, None
         await _hold(db, campaign, held=False)
-        await _told(db, campaign, "resent", now, recipients=count, states=sorted(states))
+        await _told(db, campaign, "resent", now, recipients=count)
     return count
 
 
@@ -225,10 +225,12 @@ async def _changed(db: AsyncSession, campaign: Campaign, now: datetime) -> None:
     await db.flush()
 
 
-async def _told(db: AsyncSession, campaign: Campaign, what: str, now: datetime, **data: int | str | list[str]) -> None:
+async def _told(
+    db: AsyncSession, campaign: Campaign, what: str, now: datetime, *, recipients: int | None = None
+) -> None:
     await _changed(db, campaign, now)
     owner = UUID(campaign.owner)
-    await audits.tell(db, f"campaign.{what}", owner, now=now, campaign=campaign.id, **data)
+    await audits.tell(db, f"campaign.{what}", owner, now=now, campaign=campaign.id, recipients=recipients)
 
 
 def _found(campaign: Campaign | None) -> Campaign:
