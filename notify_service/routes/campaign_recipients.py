@@ -7,6 +7,7 @@ from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
 
 from libs.deps import Db, Now
+from libs.idempotency import OnceOnly
 from libs.paging import Page
 from libs.shapes import Text
 from notify_service.deps import Outside, Paging, SeenCampaign
@@ -42,12 +43,20 @@ async def preview_campaign(
 
 
 @router.post("/test", status_code=202)
-async def test_campaign(body: CampaignTest, campaign: SeenCampaign, db: Db, *, clock: Now, outside: Outside) -> Batch:
+async def test_campaign(
+    body: CampaignTest, campaign: SeenCampaign, db: Db, *, clock: Now, once: OnceOnly, outside: Outside
+) -> Batch:
     """Sends it to a few addresses, to try it out. They are no recipients of the campaign, and are not counted."""
-    taken = await previews.try_out(db, campaign, body.to, variables=body.variables, ask=outside.ask, now=clock.now())
-    outside.signals.wake(db)
-    made = [{"id": each, "state": state} for each, state in taken.deliveries]
-    return Batch.model_validate({"id": taken.batch_id, "account": taken.account, "deliveries": made})
+
+    async def make() -> Batch:
+        taken = await previews.try_out(
+            db, campaign, body.to, variables=body.variables, ask=outside.ask, now=clock.now()
+        )
+        outside.signals.wake(db)
+        made = [{"id": each, "state": state} for each, state in taken.deliveries]
+        return Batch.model_validate({"id": taken.batch_id, "account": taken.account, "deliveries": made})
+
+    return await once(body, make, Batch)
 
 
 @router.get("/recipients", response_model=Page[SentDelivery])
