@@ -7,11 +7,10 @@ from uuid import UUID
 from fastapi import Depends, Request
 
 from libs.auth import Caller, CurrentUser
-from libs.errors import Forbidden, PayloadTooLarge
 from libs.crypto import FieldCipher
 from libs.db import Database
 from libs.deps import Db
-from libs.errors import FieldError, Forbidden, Invalid
+from libs.errors import Forbidden, PayloadTooLarge
 from libs.paging import PageRequest, keyset
 from notify_service.domain import accounts, campaigns
 from notify_service.domain.accounts import CannotSetUp, Fixed
@@ -42,6 +41,7 @@ class Links:
         self.channels = cast(Channels, request.app.state.channels)
         self.following = cast(Following, request.app.state.following)
         self.cipher = cast(FieldCipher, request.app.state.cipher)
+        self.unsubscribe_links = cast(UnsubscribeLinks, request.app.state.unsubscribe_links)
         self.database = cast(Database, request.app.state.db)
 
 
@@ -99,6 +99,8 @@ async def body_of(request: Request, most: int) -> bytes:
         if len(body) > most:
             raise PayloadTooLarge
     return bytes(body)
+
+
 def text_channel(settings: Settings) -> Channel:
     if settings.sms_url is None:
         return Nowhere()

@@ -24,8 +24,6 @@ from notify_service.domain.signals import Signals
 from notify_service.models import Campaign
 
 OPEN = ("queued", "sending", "retry")
-HELD = "held"
-"""The fault of a campaign whose batch was held: its content, or its template, is refused."""
 STILL = 0.01
 """Messages a second; what goes slower stands still, as when the day's are used up, and is counted now and then."""
 _RATE_SECONDS = 30.0
@@ -94,7 +92,7 @@ async def count(db: AsyncSession, campaign: Campaign) -> None:
     campaign.rate = smoothed(campaign.rate, open_of(campaign.counts) - left, seconds=seconds, age=age)
     campaign.counts, campaign.counted_at = counts, now
     if campaign.state == RUNNING and left and batch.held:
-        await campaigns.pause(db, campaign, now, fault=HELD)
+        await campaigns.pause(db, campaign, now, fault=batch.hold_reason)
     _conclude(campaign, left, now)
 
 

@@ -202,7 +202,8 @@ async def sender_of(db: AsyncSession, campaign: Campaign, now: datetime) -> tupl
     """Who sends it. Raises Invalid with all that is wrong with it."""
     account, provider = await sending.sender_of(db, campaign.channel, campaign.account, now)
     content = Content.model_validate(campaign.content)
-    errors = [FieldError(each.field, each.message) for each in sending.problems_of(content, provider)]
+    errors = await sending.errors_of(db, account, content)
+    errors += sending.false_ways_out(campaign.category, [("content", content)])
     if campaign.audience_id is not None:
         query = select(Audience.channel).where(Audience.id == campaign.audience_id, Audience.owner == campaign.owner)
         channel = await db.scalar(query)
@@ -216,7 +217,8 @@ async def sender_of(db: AsyncSession, campaign: Campaign, now: datetime) -> tupl
 
 
 async def _hold(db: AsyncSession, campaign: Campaign, *, held: bool) -> None:
-    await db.execute(update(Batch).where(Batch.id == campaign.batch_id).values(held=held))
+    # Without a reason it is held by somebody, and the campaign alone lets it go.
+    await db.execute(update(Batch).where(Batch.id == campaign.batch_id).values(held=held, hold_reason=None))
 
 
 async def _changed(db: AsyncSession, campaign: Campaign, now: datetime) -> None:

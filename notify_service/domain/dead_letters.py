@@ -15,6 +15,8 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from libs.errors import NotFound
+from notify_service.domain import campaign_progress
+from notify_service.domain.snapshots import MISSING
 from notify_service.models import Account, Delivery, DeliveryAttempt
 
 MOST = 10_000
@@ -103,6 +105,7 @@ async def _again(db: AsyncSession, wanted: Wanted, ids: Sequence[UUID]) -> Repla
     able = [each for each, refusal in refusals.items() if refusal is None]
     statement = update(Delivery).where(Delivery.id == any_(literal(able, ARRAY(Uuid())))).values(_AGAIN)
     await db.execute(statement.execution_options(synchronize_session=False))
+    await campaign_progress.touch(db, able)
     unable = ((each, refusals.get(each, "not_found")) for each in dict.fromkeys(ids))
     return Replayed(able, [(each, refusal) for each, refusal in unable if refusal is not None])
 
@@ -130,6 +133,7 @@ def _refusal(wanted: Wanted) -> ColumnElement[str | None]:
         # A code is erased when its message ends, and codes alone are sent at least once.
         (and_(Delivery.at_least_once, Delivery.secret.is_(None)), "secret_erased"),
         (Delivery.expires_at <= func.now(), "expired"),
+        (Delivery.reason == MISSING, MISSING),
         (~able, "no_account"),
     ]
     if not wanted.include_unknown:

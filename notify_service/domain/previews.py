@@ -19,6 +19,7 @@ from notify_service.domain.forecasts import ChannelOf
 from notify_service.domain.profiles import Ask
 from notify_service.domain.rendering import Renderer
 from notify_service.domain.sending import Request, Taken, To
+from notify_service.domain.unsubscribe_links import UnsubscribeLinks
 from notify_service.models import Batch, Campaign
 
 
@@ -39,6 +40,7 @@ class Tools:
 
     channel_of: ChannelOf
     cipher: FieldCipher
+    links: UnsubscribeLinks
     clock: Clock
 
 
@@ -57,7 +59,7 @@ async def preview(
     addresses = [row.address for row in rows]
     window = channel.capability.window
     closed = await windows.closed(db, account.name, window, addresses=addresses, now=now)
-    renderer = Renderer(channel, tools.cipher, tools.clock)
+    renderer = Renderer(channel, tools.cipher, tools.links, tools.clock)
     content = Content.model_validate(campaign.content)
     return [_seen(row, content, renderer, closed=row.address in closed) for row in rows]
 

@@ -52,7 +52,7 @@ class Renderer:
             now = self._clock.now()
             link = self._links.to(_reader(row), now)
             own = row.template is not None
-            variables = row.variables if own or link is None else {**row.variables, UNSUBSCRIBE_URL: link}
+            variables = row.variables if own else _with_link(row.variables, link)
             message = Message(
                 id=row.id,
                 address=row.address,
@@ -75,8 +75,9 @@ class Renderer:
     def shown(self, row: Row[Any], content: Content, *, closed: bool = False) -> Content:
         """What of a content goes to this recipient, in words. Raises CannotRender where `render` does."""
         self.render(row, content, closed=closed)
-        ready = self._ready(content, row.variables, closed=closed)
-        return ready.filled(row.variables) if self._channel.fills else ready
+        variables = _with_link(row.variables, self._links.to(_reader(row), self._clock.now()))
+        ready = self._ready(content, variables, closed=closed)
+        return ready.filled(variables) if self._channel.fills else ready
 
     def _ready(self, content: Content | None, variables: dict[str, Any], *, closed: bool) -> Content:
         if content is None:
@@ -89,6 +90,10 @@ class Renderer:
             return adapted(content.filled(variables), self._channel.capability)
         except KeyError:
             raise CannotRender("missing_variable") from None
+
+
+def _with_link(variables: dict[str, Any], link: str | None) -> dict[str, Any]:
+    return variables if link is None else {**variables, UNSUBSCRIBE_URL: link}
 
 
 def _reader(row: Row[Any]) -> Reader:

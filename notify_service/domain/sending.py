@@ -1,6 +1,6 @@
 """Accepting messages: for one recipient or ten thousand, all of them or none."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -64,6 +64,14 @@ class Request:
     steps: Sequence[Step] = ()
 
     @property
+    def contents(self) -> Iterator[tuple[str, Content]]:
+        """With their paths."""
+        yield "content", self.content
+        for index, step in enumerate(self.steps):
+            if step.content:
+                yield f"fallback.{index}.content", step.content
+
+    @property
     def lane(self) -> int:
         priority = self.priority or ("normal" if len(self.to) <= _FEW else "bulk")
         return LANES[priority]
@@ -90,7 +98,7 @@ class Taken:
 async def accept(db: AsyncSession, request: Request, *, ask: Ask, now: datetime) -> Taken:
     """Writes the batch and its deliveries. Raises Invalid, with the path of every field that is wrong."""
     account, provider = await sender_of(db, request.channel, request.account, now)
-    errors = [*await errors_of(db, account, request.content), *_false_ways_out(request)]
+    errors = [*await errors_of(db, account, request.content), *false_ways_out(request.category, request.contents)]
     others: dict[str, Provider] = {}
     for index, step in enumerate(request.steps):
         path = f"fallback.{index}"
@@ -152,13 +160,11 @@ async def errors_of(db: AsyncSession, account: Account, content: Content, path: 
     return [FieldError(f"{path}{problem.field}", problem.message) for problem in found]
 
 
-def _false_ways_out(request: Request) -> list[FieldError]:
-    """Nobody can end what is always sent, so none of it may say how."""
-    if request.category not in preferences.CRITICAL:
+def false_ways_out(category: str, contents: Iterable[tuple[str, Content]]) -> list[FieldError]:
+    """Nobody can end what is always sent, so none of it may say how. Contents come with their paths."""
+    if category not in preferences.CRITICAL:
         return []
-    steps = ((f"fallback.{index}.content", step.content) for index, step in enumerate(request.steps) if step.content)
     refusal = f"This category is always sent, so it has no {{{{{UNSUBSCRIBE_URL}}}}}."
-    contents = (("content", request.content), *steps)
     return [FieldError(path, refusal) for path, content in contents if content.unsubscribes]
 
 

@@ -37,7 +37,7 @@ async def preview_campaign(
     body: CampaignPreview, campaign: SeenCampaign, db: Db, *, clock: Now, outside: Outside
 ) -> Previews:
     """What some of its recipients would get, rendered as it is when it is sent."""
-    tools = Tools(outside.channels.of, outside.cipher, clock)
+    tools = Tools(outside.channels.of, outside.cipher, outside.unsubscribe_links, clock)
     found = await previews.preview(db, campaign, tools, positions=body.positions, sample=body.sample)
     return Previews(results=[Preview.model_validate(each) for each in found])
 

@@ -52,16 +52,6 @@ async def create_deliveries(
 async def read_batch(batch_id: UUID, db: Db, me: MaySend) -> BatchStanding:
     """How many of its deliveries are in which state."""
     return await _standing(db, str(me.user_id), batch_id)
-    found, states = await sent.batch(db, str(me.user_id), batch_id)
-    return BatchStanding.model_validate(
-        {
-            "id": found.id,
-            "created_at": found.created_at,
-            "held": found.held,
-            "test_of": found.test_of,
-            "states": states,
-        }
-    )
 
 
 @router.get("/batches/{batch_id:uuid}/deliveries", response_model=Page[SentDelivery])
@@ -103,7 +93,12 @@ async def cancel_delivery(delivery_id: UUID, db: Db, me: MaySend) -> None:
 async def _standing(db: Db, owner: str, batch_id: UUID) -> BatchStanding:
     found, states = await sent.batch(db, owner, batch_id)
     return BatchStanding(
-        id=found.id, created_at=found.created_at, held=found.held, hold_reason=found.hold_reason, states=states
+        id=found.id,
+        created_at=found.created_at,
+        held=found.held,
+        hold_reason=found.hold_reason,
+        test_of=found.test_of,
+        states=states,
     )
 
 

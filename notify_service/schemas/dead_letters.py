@@ -47,7 +47,9 @@ class Replay(Body):
 
 class Refused(BaseModel):
     id: UUID
-    reason: Literal["not_found", "not_dead", "may_have_arrived", "secret_erased", "expired", "no_account"]
+    reason: Literal[
+        "not_found", "not_dead", "may_have_arrived", "secret_erased", "expired", "no_account", "missing_variables"
+    ]
 
 
 class Replayed(BaseModel):
