@@ -19,9 +19,9 @@ from notify_service.domain.unsubscribe_links import UnsubscribeLinks
 from notify_service.routes import (
     accounts,
     audiences,
-    categories,
     campaign_recipients,
     campaigns,
+    categories,
     compat_sender,
     dead_letters,
     deliveries,

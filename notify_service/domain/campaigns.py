@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from libs import audits
 from libs.errors import FieldError, Invalid, NotFound, PreconditionFailed
 from libs.ids import uuid7
-from notify_service.domain import orders, sending, sent, snapshots
+from notify_service.domain import orders, sending, sent, snapshots, throttles
 from notify_service.domain.campaign_states import DRAFT, after
 from notify_service.domain.channels import Provider
 from notify_service.domain.content import Content
@@ -194,7 +194,8 @@ def plan_of(campaign: Campaign) -> Plan:
         channel=campaign.channel,
         category=campaign.category,
         names=sorted(Content.model_validate(campaign.content).placeholders()),
-        defaults=campaign.defaults,
+        # In a campaign nobody asks how many were left out before it.
+        defaults={throttles.COUNT: "0", **campaign.defaults},
     )
 
 

@@ -79,7 +79,8 @@ async def try_out(
             to=[To(address=address, variables=values) for address in to],
             content=Content.model_validate(campaign.content),
             category=campaign.category,
-            priority="normal",
+            # Neither kept for a digest nor too many: whoever tries it out waits for it.
+            priority="high",
         ),
         ask=ask,
         now=now,

@@ -3,8 +3,8 @@
 from libs import consumer, outbox
 from notify_service.models.accounts import Account, QuotaUse, Suppression
 from notify_service.models.audiences import Audience, AudienceMember, AudienceProblem
-from notify_service.models.categories import Category, Digest, Throttle
 from notify_service.models.campaigns import Campaign
+from notify_service.models.categories import Category, Digest, Throttle
 from notify_service.models.declarative import Base
 from notify_service.models.deliveries import Batch, Delivery, DeliveryAttempt
 from notify_service.models.inbound import InboundFile, InboundMedia, InboundMessage, Polling, Thread, Told
@@ -19,8 +19,8 @@ __all__ = [
     "AudienceProblem",
     "Base",
     "Batch",
-    "Category",
     "Campaign",
+    "Category",
     "Delivery",
     "DeliveryAttempt",
     "Digest",
