@@ -5,7 +5,7 @@ from alembic import op
 from sqlalchemy.dialects import postgresql
 
 revision = "c2b7f4e90d18"
-down_revision = "d16e57c0a839"
+down_revision = "b7d20c5e91f3"
 branch_labels = None
 depends_on = None
 
