@@ -226,7 +226,8 @@ def test_account_that_is_lost_needs_somebody() -> None:
     [lost] = change("account_update", {"event": "DISABLED_UPDATE", "ban_info": {"waba_ban_state": "DISABLE"}})
     [fine] = change("account_update", {"event": "VERIFIED_ACCOUNT"})
     assert (lost.code, lost.error, lost.data["event"]) == ("account", ErrorClass.AUTH, "DISABLED_UPDATE")
-    assert fine.error is None
+    [back] = change("account_update", {"event": "DISABLED_UPDATE", "ban_info": {"waba_ban_state": "REINSTATE"}})
+    assert fine.error is back.error is None
     [error] = change("messages", {"errors": [{"code": 130429, "title": "Rate limit hit"}]})
     assert (error.kind, error.code, error.error) == ("account", "130429", ErrorClass.THROTTLE)
 
