@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from libs import migrations
 from libs.contracts.accounts import UserRegistered
 from libs.testing.clients import client
 from notify_service.app import create_app
-from tests.notify.asking import Person
+from tests.notify.asking import TOKEN, Person
 from tests.notify.conftest import OpenWorld
 from tests.notify.crowds import campaign, counted, over, people, step
 from tests.notify.world import World, eventually, kill
@@ -245,3 +246,41 @@ async def test_owner_that_was_given_up_cannot_overwrite_its_successor(own_world:
     # Every mail that arrived is an attempt on record: the sleeper's late verdict has changed nothing.
     assert len(world.delivered()) == row["attempts"] >= 2
     assert row["secret"] is None
+
+
+@pytest.mark.promise("N39")
+async def test_worker_killed_while_it_polls_leaves_no_gap_and_repeats_nothing(
+    own_world: World, issue_token: Callable[..., str]
+) -> None:
+    world, telegram = own_world, own_world.sandbox.telegram
+    chat = telegram.chats.make(7, "private", "Ada")
+    config = {"base_url": f"http://127.0.0.1:{world.sandbox.http_port}/telegram", "mode": "polling"}
+    body = {"name": "asked", "provider": "telegram", "config": config, "secrets": {"token": TOKEN}}
+    async with client(create_app(world.settings())) as http:
+        made = await Person(http, issue_token(None, roles=["admin"])).call("POST", "/accounts", json=body)
+    assert made.status_code == 201
+
+    async def heard() -> list[str]:
+        rows = await world.sql("SELECT text FROM inbound_message WHERE account = 'asked' ORDER BY id")
+        return [row["text"] for row in rows]
+
+    async def reached(count: int) -> bool:
+        return len(await heard()) >= count
+
+    async def write() -> None:
+        for number in range(200):
+            telegram.write(chat, {"text": str(number)})
+            await asyncio.sleep(0.02)
+
+    # Two, of which one asks: who is killed may be either, and the other goes on.
+    workers = [await world.start() for _ in range(2)]
+    writing = asyncio.create_task(write())
+    await eventually(lambda: reached(20), 60)
+    await kill(workers[0])
+    await eventually(lambda: reached(90), 60)
+    await kill(workers[1])
+    workers.append(await world.start())
+    await writing
+    await eventually(lambda: reached(200), 60)
+    await kill(workers[2], signal.SIGTERM)
+    assert await heard() == [str(number) for number in range(200)]

@@ -16,7 +16,7 @@ import uvicorn
 from deploy.sandbox.faults import Fault
 from deploy.sandbox.server import Options, Sandbox, listen
 from deploy.sandbox.smtp import SmtpOptions
-from deploy.sandbox.smtp_tokens import CLIENT_ID, CLIENT_SECRET
+from deploy.sandbox.smtp_tokens import CLIENT_ID, CLIENT_SECRET, REFRESH_TOKEN, Habits
 from deploy.sandbox.sns import PEM, TOPIC
 from deploy.sandbox.whatsapp_people import Answer, Attachment, answer
 from notify_service.app import create_app
@@ -284,12 +284,28 @@ async def test_mailbox_is_read_with_tokens_and_says_why_it_is_not(
     admin: Person, provider: Sandbox, web: httpx2.AsyncClient, reading: MakeAccount
 ) -> None:
     oauth = {"token_url": f"{web.base_url}".rstrip("/") + "/smtp/oauth/token", "client_id": CLIENT_ID}
-    account = await reading({"client_secret": CLIENT_SECRET}, oauth=oauth)
+    tokens = provider.postbox.tokens
+    # Who reads does so as the application; the permission to send is exchanged at each use, and the old one ends.
+    tokens.habits = Habits(rotate=True)
+    account = await reading({"client_secret": CLIENT_SECRET, "refresh_token": REFRESH_TOKEN}, oauth=oauth)
     to = somebody()
-    [sent] = await mail(admin, account, to)
-    provider.postbox.tokens.end_all()
+    await mail(admin, account, to)
+    assert tokens.refresh_token != REFRESH_TOKEN
+    tokens.end_all()
+
+    async def resting() -> bool:
+        found = (await admin.get("/queues"))["results"]
+        return not any(each["account"] == account and each["owned"] for each in found)
+
+    # Opened anew, with what was stored of it.
+    for enabled in (False, True):
+        answer_ = await admin.call("PATCH", f"/accounts/{account}", json={"enabled": enabled})
+        assert answer_.status_code == 200
+        await eventually(resting)
+    [again] = await mail(admin, account, to)
+    assert again["account"] == account
     await web.post(f"/smtp/messages/{message_of(provider, to)}/bounce")
-    await becomes(admin, sent, "failed")
+    await eventually(lambda: suppressed(admin, to))
     wrong = await reading({"mailbox_password": "wrong"})
 
     async def refused() -> bool:
