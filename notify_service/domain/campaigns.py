@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from libs import audits
 from libs.errors import FieldError, Invalid, NotFound, PreconditionFailed
 from libs.ids import uuid7
-from notify_service.domain import orders, sending, sent, snapshots, throttles
+from notify_service.domain import categories, orders, sending, sent, snapshots, throttles
 from notify_service.domain.campaign_states import DRAFT, after
 from notify_service.domain.channels import Provider
 from notify_service.domain.content import Content
@@ -139,8 +139,11 @@ async def start(db: AsyncSession, campaign: Campaign, now: datetime) -> None:
     content = Content.model_validate(campaign.content)
     await orders.add_batch(db, batch_id, owner=campaign.owner, content=content, route=[], now=now)
     into = Into(batch_id, campaign.owner, account.name, campaign.expires_at)
-    campaign.counts = await snapshots.take(db, plan, into, now)
-    campaign.total = sum(campaign.counts.values())
+    counts = await snapshots.take(db, plan, into, now)
+    rules = await categories.among(db, {campaign.category})
+    if rules and (over := await throttles.admit_batch(db, batch_id, rules, now)):
+        counts = {**counts, "queued": counts["queued"] - over, "suppressed": counts.get("suppressed", 0) + over}
+    campaign.counts, campaign.total = counts, sum(counts.values())
     campaign.state, campaign.fault, campaign.batch_id, campaign.account = state, None, batch_id, account.name
     campaign.started_at = campaign.counted_at = now
     await _told(db, campaign, "started", now, recipients=campaign.total)

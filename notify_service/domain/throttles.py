@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from hashlib import sha256
+from uuid import UUID
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -39,6 +40,23 @@ _WRITE = text(
     """
 )
 _FORGET = text("DELETE FROM throttle WHERE until < :before")
+
+
+_OF_BATCH = text(
+    """
+    SELECT id, owner, channel, address, category, lane, variables FROM delivery
+    WHERE batch_id = :batch AND state = 'queued' AND id > :after ORDER BY id LIMIT :most
+    """
+)
+_JUDGE = text(
+    """
+    UPDATE delivery SET variables = given.variables, reason = given.reason,
+        state = CASE WHEN given.reason IS NULL THEN state ELSE 'suppressed' END
+    FROM json_to_recordset(CAST(:rows AS json)) AS given(id uuid, variables jsonb, reason text)
+    WHERE delivery.id = given.id
+    """
+)
+_AT_ONCE = 5000
 
 
 @dataclass(slots=True)
@@ -85,6 +103,25 @@ async def admit(db: AsyncSession, wanted: Sequence[Order], rules: Mapping[str, R
     ]
     await db.execute(_WRITE, {"rows": json.dumps(written, default=str)})
     return admitted
+
+
+async def admit_batch(db: AsyncSession, batch_id: UUID, rules: Mapping[str, Rule], now: datetime) -> int:
+    """The same for a batch whose deliveries were made in this transaction. Returns how many are too many."""
+    over, after = 0, UUID(int=0)
+    while True:
+        rows = await db.execute(_OF_BATCH, {"batch": batch_id, "after": after, "most": _AT_ONCE})
+        wanted = [Order(**row) for row in rows.mappings()]
+        judged = [
+            {"id": order.id, "variables": order.variables, "reason": order.reason}
+            for order, before in zip(await admit(db, wanted, rules, now), wanted, strict=True)
+            if order is not before
+        ]
+        if judged:
+            await db.execute(_JUDGE, {"rows": json.dumps(judged, default=str)})
+        over += sum(each["reason"] is not None for each in judged)
+        if len(wanted) < _AT_ONCE:
+            return over
+        after = wanted[-1].id
 
 
 async def forget(db: AsyncSession, now: datetime) -> None:

@@ -11,7 +11,7 @@ from uuid import uuid4
 import pytest
 
 from deploy.sandbox.faults import Fault
-from tests.notify.asking import MakeBot, Person
+from tests.notify.asking import Decide, MakeBot, Person
 from tests.notify.crowds import audience, campaign, counted, domain_of, over, people, recipients, settled, step
 from tests.notify.desks import WhatsAppDesk
 from tests.notify.world import World, eventually
@@ -181,7 +181,7 @@ async def test_pause_stops_it_within_the_batch_and_nobody_gets_it_twice(admin: P
     stopped = len(world.delivered(domain))
     # What was on its way on four lines, and nothing behind it.
     assert seen <= stopped <= seen + 4
-    await asyncio.sleep(1)
+    await asyncio.sleep(0.5)
     assert len(world.delivered(domain)) == stopped < 80
     await eventually(lambda: _counts_are(admin, made, sent=stopped))
     world.sandbox.postbox.faults.clear()
@@ -234,6 +234,20 @@ async def test_audience_is_what_it_was_at_the_start_and_suppressions_what_they_a
     assert await telegram.effects(second) == []
     assert (await admin.call("DELETE", f"/audiences/{to}")).status_code == 204
     assert (await admin.get(f"/campaigns/{made}"))["audience"] is None
+
+
+@pytest.mark.promise("N58")
+async def test_who_has_had_enough_of_a_category_is_left_out(admin: Person, idle_bot: str, decide: Decide) -> None:
+    category = await decide(throttle={"most": 1, "seconds": 3600})
+    given = {"channel": "telegram", "account": idle_bot, "category": category}
+    to = chats(900_001, 900_002)
+    content = {"text": "{{throttled_count}} left out"}
+    first, second = [await campaign(admin, *to[:count], content=content, **given) for count in (1, 2)]
+    assert (await step(admin, first, "start"))["counts"] == {"queued": 1}
+    assert (await step(admin, second, "start"))["counts"] == {"queued": 1, "suppressed": 1}
+    assert list(await recipients(admin, second, reason="throttled")) == ["900001"]
+    for each in (first, second):
+        await step(admin, each, "cancel")
 
 
 @pytest.mark.promise("N60", "N64")
