@@ -85,7 +85,7 @@ async def count(db: AsyncSession, campaign: Campaign) -> None:
         campaign.stale, campaign.finished_at = False, campaign.finished_at or now
         return
     if campaign.state == CANCELLED and campaign.finished_at is None:
-        await sent.cancel_batch(db, campaign.owner, campaign.batch_id)
+        await campaigns.take_back(db, campaign)
     batch, counts = await sent.batch(db, campaign.owner, campaign.batch_id)
     left, seconds = open_of(counts), (now - (campaign.counted_at or now)).total_seconds()
     age = (now - (campaign.started_at or now)).total_seconds()

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from libs import audits
 from libs.errors import FieldError, Invalid, NotFound, PreconditionFailed
 from libs.ids import uuid7
-from notify_service.domain import categories, orders, sending, sent, snapshots, throttles
+from notify_service.domain import categories, orders, sending, snapshots, throttles
 from notify_service.domain.campaign_states import DRAFT, after
 from notify_service.domain.channels import Provider
 from notify_service.domain.content import Content
@@ -30,7 +30,20 @@ _RESEND = text(
     UPDATE delivery SET state = 'queued', reason = NULL, attempts = 0, fence = fence + 1, next_at = now(),
         lease_until = NULL, provider_id = NULL, error_class = NULL, error_code = NULL, sent_at = NULL,
         delivered_at = NULL, read_at = NULL, updated_at = now()
-    WHERE batch_id = :batch AND state = ANY(:states) AND reason IS DISTINCT FROM :lacking
+    WHERE id IN (
+        SELECT id FROM delivery
+        WHERE batch_id = :batch AND state = ANY(:states) AND reason IS DISTINCT FROM :lacking
+        FOR UPDATE SKIP LOCKED)
+    """
+)
+# Their sender writes to many of them at a time: waiting for it here could mean that each waits for the other.
+_TAKE_BACK = text(
+    """
+    UPDATE delivery SET state = 'cancelled', reason = 'cancelled', lease_until = NULL, fence = fence + 1,
+        updated_at = now()
+    WHERE id IN (
+        SELECT id FROM delivery WHERE batch_id = :batch AND state IN ('queued', 'retry', 'claimed')
+        FOR UPDATE SKIP LOCKED)
     """
 )
 
@@ -171,7 +184,7 @@ async def cancel(db: AsyncSession, campaign: Campaign, now: datetime) -> None:
     else:
         # What is on its way and comes back must not go again.
         await _hold(db, campaign, held=True)
-        await sent.cancel_batch(db, campaign.owner, campaign.batch_id)
+        await take_back(db, campaign)
     await _told(db, campaign, "cancelled", now)
 
 
@@ -186,6 +199,12 @@ async def resend(db: AsyncSession, campaign: Campaign, states: Collection[str], 
         await _hold(db, campaign, held=False)
         await _told(db, campaign, "resent", now, recipients=count)
     return count
+
+
+async def take_back(db: AsyncSession, campaign: Campaign) -> None:
+    """Cancels what has not left, but for what its sender has in hands at this moment: of a cancelled campaign that is
+    done again until nothing is left."""
+    await db.execute(_TAKE_BACK, {"batch": campaign.batch_id})
 
 
 def plan_of(campaign: Campaign) -> Plan:

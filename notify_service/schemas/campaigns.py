@@ -1,13 +1,13 @@
 from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from libs.shapes import Body, Moment, Resource, Text
 from notify_service.domain.content import Content
 from notify_service.schemas.deliveries import Address, Variables
 from notify_service.schemas.deliveries import State as DeliveryState
-from notify_service.schemas.fields import AccountName, Category, ChannelName
+from notify_service.schemas.fields import AccountName, Category, ChannelName, Instant
 
 State = Literal["draft", "scheduled", "running", "paused", "cancelled", "finished"]
 Name = Annotated[Text, StringConstraints(min_length=1, max_length=200)]
@@ -53,7 +53,7 @@ class CampaignCreate(_Given):
         "refuse", description="Where somebody lacks a variable: nobody gets anything, or they are left out."
     )
     defaults: Annotated[Variables, Field(default_factory=dict, max_length=50)]
-    expires_at: AwareDatetime | None = Field(None, description="What has not left by then never will.")
+    expires_at: Instant | None = Field(None, description="What has not left by then never will.")
 
     @property
     def columns(self) -> dict[str, Any]:
@@ -73,7 +73,7 @@ class CampaignUpdate(_Given):
     category: Category | None = None
     missing: Policy | None = None
     defaults: Annotated[Variables, Field(max_length=50)] | None = None
-    expires_at: AwareDatetime | None = None
+    expires_at: Instant | None = None
     version: int | None = None
 
     @model_validator(mode="after")
@@ -87,7 +87,7 @@ class CampaignUpdate(_Given):
 class CampaignSchedule(Body):
     model_config = ConfigDict(json_schema_extra={"examples": [{"send_at": "2027-03-20T08:00:00Z"}]})
 
-    send_at: AwareDatetime
+    send_at: Instant
 
 
 class CampaignResend(Body):

@@ -1,12 +1,12 @@
 from typing import Annotated, Literal, Self
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from libs.shapes import Body, Moment, Text
 from notify_service.domain.dead_letters import MOST
 from notify_service.schemas.deliveries import SentDelivery
-from notify_service.schemas.fields import AccountName, Category, ChannelName
+from notify_service.schemas.fields import AccountName, Category, ChannelName, Instant
 
 Reason = Annotated[Text, Field(min_length=1, max_length=100)]
 
@@ -24,7 +24,7 @@ class DeadLetterFilter(Body):
     account: AccountName | None = None
     category: Category | None = None
     reason: Reason | None = Field(None, description="A `reason`, or a provider's `error_code`.")
-    since: AwareDatetime | None = None
+    since: Instant | None = None
 
 
 class Replay(Body):

@@ -1,12 +1,12 @@
 from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from libs.shapes import Body, Moment, Resource, Text
 from notify_service.domain.content import UNSUBSCRIBE_URL, Content
 from notify_service.models import Delivery as DeliveryRow
-from notify_service.schemas.fields import AccountName, Category, ChannelName
+from notify_service.schemas.fields import AccountName, Category, ChannelName, Instant
 
 MOST_RECIPIENTS = 10_000
 State = Literal[
@@ -101,8 +101,8 @@ class DeliveryCreate(Body):
     priority: Literal["high", "normal", "bulk"] | None = Field(
         None, description="`high` goes before everything else. Without it: `normal` to a hundred, `bulk` to more."
     )
-    send_at: AwareDatetime | None = None
-    expires_at: AwareDatetime | None = Field(None, description="What has not left by then never will.")
+    send_at: Instant | None = None
+    expires_at: Instant | None = Field(None, description="What has not left by then never will.")
     fallback: Annotated[list[Fallback], Field(default_factory=list, max_length=5)]
 
     @model_validator(mode="after")

@@ -89,6 +89,7 @@ async def test_ten_thousand_are_accepted_at_once_or_not_at_all(admin: Person, bo
         ({"priority": "now"}, ["priority"]),
         ({"category": "No Such"}, ["category"]),
         ({"send_at": "2030-01-01T00:00:00"}, ["send_at"]),
+        ({"expires_at": "9999-12-31T23:59:59-14:00"}, ["expires_at"]),
         ({"send_at": "2030-01-02T00:00:00Z", "expires_at": "2030-01-01T00:00:00Z"}, [""]),
         ({"fallback": [{"channel": "smoke"}]}, ["fallback.0.channel"]),
         (
