@@ -13,6 +13,7 @@ from typing import Any
 import httpx2
 
 from benchmarks import cpu, peers
+from benchmarks.harness import LoadFailed
 from benchmarks.processes import HOST, free_port
 from benchmarks.world import TOKEN_SECONDS, World
 from libs.keys import KeyRing
@@ -48,17 +49,22 @@ class Desk:
         self.call("POST", "/accounts", {"name": "wa", "provider": "whatsapp", "config": config, "secrets": secrets})
 
     def call(self, method: str, path: str, body: Any = None) -> Any:
-        answer = self._http.request(method, f"/api/v1{path}", json=body)
+        return self._answered(self._http.request(method, f"/api/v1{path}", json=body))
+
+    def upload(self, path: str, file: bytes) -> Any:
+        return self._answered(self._http.put(f"/api/v1{path}", content=file, headers={"Content-Type": "text/csv"}))
+
+    def _answered(self, answer: httpx2.Response) -> Any:
         if not answer.is_success:
-            raise RuntimeError(f"{method} {path}: {answer.status_code} {answer.text[:500]}")
+            raise LoadFailed(f"{answer.request.url}: {answer.status_code} {answer.text[:500]}")
         return answer.json() if answer.content else None
 
-    def take(self, seconds: float) -> None:
-        """From now on the mail server takes so long for each mail."""
+    def take(self, seconds: float) -> Any:
+        """From now on the mail server takes so long for each mail. Returns what it has seen so far."""
         with socket.create_connection((HOST, self.control)) as connection, connection.makefile("rw") as lines:
             lines.write(json.dumps({"delay": seconds}) + "\n")
             lines.flush()
-            lines.readline()
+            return json.loads(lines.readline())
 
     def order(self, count: int) -> list[str]:
         """So many mails, accepted. Returns the ids of their batches."""

@@ -1,7 +1,7 @@
 """Notify beside Celery and Django: mails with a row for each, webhooks that are stored before they are answered, and
 codes that overtake a campaign."""
 
-from benchmarks import codes, cpu, hooks, machine, mails
+from benchmarks import campaigns, codes, cpu, hooks, machine, mails
 from benchmarks.desk import Desk
 from benchmarks.harness import Options
 from benchmarks.processes import Servers
@@ -9,7 +9,7 @@ from benchmarks.report import Section, attempt
 from benchmarks.world import World
 
 OURS = ("auth", "notify", "notify-worker")
-PARTS = (mails, hooks, codes)
+PARTS = (mails, hooks, campaigns, codes)
 # Nobody is there: mails leave by an account of their own.
 NOWHERE = {"NOTIFY_SMTP_URL": "smtp://127.0.0.1:25?starttls=off"}
 

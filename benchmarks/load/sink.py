@@ -24,6 +24,7 @@ class Board:
     def __init__(self) -> None:
         self.delay = 0.0
         self.codes: dict[str, float] = {}
+        self.last = 0.0
         self._left = 0
         self._first = 0.0
         self._full = asyncio.Event()
@@ -37,7 +38,8 @@ class Board:
     def arrived(self, recipient: bytes) -> None:
         if recipient.startswith(_TIMED):
             self.codes[recipient.strip(b"<>").partition(b"@")[0].decode()] = time.monotonic()
-        self._first = self._first or time.monotonic()
+        self.last = time.monotonic()
+        self._first = self._first or self.last
         self._left -= 1
         if not self._left:
             self._full.set()
@@ -101,7 +103,7 @@ async def control(board: Board, reader: asyncio.StreamReader, writer: asyncio.St
             say({"mark": "begin"})
             say({"mark": "end", **await counting})
         else:
-            say({"codes": board.codes})
+            say({"codes": board.codes, "last": board.last})
 
 
 async def main(smtp_port: int, control_port: int) -> None:
