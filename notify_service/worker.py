@@ -17,6 +17,7 @@ from libs.contracts.messages import MessageSent
 from libs.db import Database
 from libs.http import InternalClient
 from libs.ids import uuid7
+from libs.lanes import Lanes
 from libs.outbox import Relay
 from libs.runtime import Runtime, open_runtime
 from libs.tasks import every, supervise
@@ -70,6 +71,8 @@ _LOOK_SECONDS = 5.0
 _FETCH_SECONDS = 0.5
 # Providers tell for seven days what was not taken.
 _TOLD_FOR = timedelta(days=8)
+# Connections for marks and verdicts of all accounts.
+_LANES = 3
 _HOUR = timedelta(hours=1).total_seconds()
 
 log = structlog.get_logger()
@@ -84,6 +87,7 @@ async def main(settings: Settings, clock: Clock | None = None) -> None:
         policy = policy_of(settings)
         tools = Tools(
             locks=Locks(runtime.db),
+            lanes=Lanes("notify", settings.database_url.get_secret_value(), _LANES),
             cipher=runtime.cipher,
             links=UnsubscribeLinks(settings.field_keys.get_secret_value(), settings.public_url),
             clock=runtime.clock,
@@ -123,6 +127,7 @@ async def main(settings: Settings, clock: Clock | None = None) -> None:
                 every(_HOUR, partial(idempotency.forget, runtime.db, runtime.clock)),
             )
         finally:
+            await tools.lanes.close()
             await chat.close()
 
 

@@ -9,6 +9,8 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from libs.db import Database, is_unavailable
+from libs.errors import Unavailable
+from libs.lanes import Lanes
 from notify_service.domain import deliveries, effects
 from notify_service.domain.batches import Batches
 from notify_service.domain.deliveries import Verdict
@@ -29,8 +31,11 @@ class Claims:
     a crash leaves no more rows in doubt than there are lines. `on_room` is called whenever a row is done with.
     """
 
-    def __init__(self, db: Database, *, lease: float, quota: Quota | None, on_room: Callable[[], None]) -> None:
+    def __init__(
+        self, db: Database, lanes: Lanes, *, lease: float, quota: Quota | None, on_room: Callable[[], None]
+    ) -> None:
         self._db = db
+        self._lanes = lanes
         self._lease = lease
         self._quota = quota
         self._on_room = on_room
@@ -83,21 +88,27 @@ class Claims:
         keys = [item for item in items if not isinstance(item, Verdict)]
         while True:
             try:
-                async with self._writing, self._db.transaction() as session:
-                    ours = await deliveries.settle(session, verdicts) if verdicts else set()
-                    ours |= await deliveries.begin(session, keys) if keys else set()
-                    await effects.apply(session, [(each.id, each.effect) for each in verdicts if each.effect])
-                    counts = self._counts([key for key in keys if key[0] in ours], verdicts)
-                    if self._quota is not None:
-                        await self._quota.change(session, counts)
-            except (SQLAlchemyError, OSError) as error:
-                if not is_unavailable(error):
+                async with self._writing:
+                    ours = await self._written(verdicts, keys)
+            except (SQLAlchemyError, OSError, Unavailable) as error:
+                if not (isinstance(error, Unavailable) or is_unavailable(error)):
                     raise
                 log.warning("verdicts_wait", waiting=len(verdicts))
                 await asyncio.sleep(0.5)
             else:
-                self._note(counts, verdicts)
                 return [(item.id if isinstance(item, Verdict) else item[0]) in ours for item in items]
+
+    async def _written(self, verdicts: Sequence[Verdict], keys: Sequence[Key]) -> set[UUID]:
+        if self._quota is None and not any(each.effect for each in verdicts):
+            return await deliveries.write_alone(self._lanes.fetch, verdicts, keys)
+        async with self._db.transaction() as session:
+            ours = await deliveries.write(session, verdicts, keys)
+            await effects.apply(session, [(each.id, each.effect) for each in verdicts if each.effect])
+            counts = self._counts([key for key in keys if key[0] in ours], verdicts)
+            if self._quota is not None:
+                await self._quota.change(session, counts)
+        self._note(counts, verdicts)
+        return ours
 
     def _counts(self, begun: Sequence[Key], verdicts: Sequence[Verdict]) -> dict[datetime, int]:
         """What changes in the quota: more for what leaves, less for what the provider did not take."""

@@ -13,15 +13,15 @@ person can see. The fence grows with every claim, so a worker that was given up 
 Times are the database's, the one clock that all workers share.
 """
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 from uuid import UUID
 
+import orjson
 from sqlalchemy import Select, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from libs.lanes import Fetch
 from notify_service.domain.channels import Effect
 from notify_service.models import Delivery
 
@@ -45,29 +45,60 @@ class Verdict:
     effect: Effect | None = None
 
 
+_WRITE = """
+WITH verdict AS (
+    SELECT * FROM json_to_recordset($1::json) AS each(
+        id uuid, fence int, state text, tried bool, counts bool, delay float8, reason text,
+        provider_id text, error_class text, error_code text, milliseconds int)
+),
+settled AS (
+    UPDATE delivery SET
+        state = verdict.state, reason = verdict.reason, provider_id = verdict.provider_id,
+        error_class = verdict.error_class, error_code = verdict.error_code,
+        attempts = attempts - CAST(verdict.tried AND NOT verdict.counts AS int),
+        next_at = now() + make_interval(secs => verdict.delay), lease_until = NULL,
+        secret = CASE WHEN verdict.state = 'retry' THEN secret END,
+        sent_at = CASE WHEN verdict.state = 'sent' THEN now() END, updated_at = now(),
+        -- What has failed for good need not be waited for.
+        follow_at = CASE WHEN verdict.state IN ('failed', 'dead', 'suppressed')
+            THEN least(follow_at, now()) ELSE follow_at END
+    FROM verdict
+    WHERE delivery.id = verdict.id AND (
+        (delivery.fence = verdict.fence AND delivery.state IN ('claimed', 'sending'))
+        OR (delivery.fence = verdict.fence + 1 AND delivery.state = 'unknown'))
+    RETURNING delivery.id
+),
+logged AS (
+    INSERT INTO delivery_attempt (delivery_id, fence, at, milliseconds, error_class, error_code, decision)
+    SELECT id, fence, now(), milliseconds, error_class, error_code, state
+    FROM verdict JOIN settled USING (id) WHERE tried
+    ON CONFLICT (delivery_id, fence) DO UPDATE SET
+        milliseconds = excluded.milliseconds, error_class = excluded.error_class,
+        error_code = excluded.error_code, decision = excluded.decision
+),
+begun AS (
+    UPDATE delivery SET state = 'sending', attempts = attempts + 1, updated_at = now()
+    FROM unnest($2::uuid[], $3::int[]) AS ours(our_id, our_fence)
+    WHERE id = our_id AND fence = our_fence AND state = 'claimed' AND lease_until > now()
+        AND NOT EXISTS (SELECT FROM batch WHERE batch.id = batch_id AND held)
+    RETURNING id
+)
+SELECT id FROM settled UNION ALL SELECT id FROM begun
+"""
+_WRITE_OF_MANY = text(
+    _WRITE.replace("$1::json", "CAST(:verdicts AS json)")
+    .replace("$2::uuid[]", "CAST(:ids AS uuid[])")
+    .replace("$3::int[]", "CAST(:fences AS int[])")
+)
+
+
 def visible_to(user_id: UUID) -> Select[Delivery]:
     return select(Delivery).where(Delivery.user_id == user_id)
 
 
-async def begin(db: AsyncSession, claimed: Sequence[tuple[UUID, int]]) -> set[UUID]:
-    """Says that these are about to leave, before their first byte does. Returns those that are still ours."""
-    result = await db.scalars(
-        text(
-            """
-            UPDATE delivery SET state = 'sending', attempts = attempts + 1, updated_at = now()
-            FROM unnest(CAST(:ids AS uuid[]), CAST(:fences AS int[])) AS ours(our_id, our_fence)
-            WHERE id = our_id AND fence = our_fence AND state = 'claimed' AND lease_until > now()
-                AND NOT EXISTS (SELECT FROM batch WHERE batch.id = batch_id AND held)
-            RETURNING id
-            """
-        ),
-        _columns(claimed),
-    )
-    return set(result)
-
-
 async def extend(db: AsyncSession, claimed: Sequence[tuple[UUID, int]], lease: float) -> None:
     """Keeps rows that are still being worked on."""
+    ids, fences = _columns(claimed)
     await db.execute(
         text(
             """
@@ -76,55 +107,25 @@ async def extend(db: AsyncSession, claimed: Sequence[tuple[UUID, int]], lease: f
             WHERE id = our_id AND fence = our_fence AND state IN ('claimed', 'sending')
             """
         ),
-        {**_columns(claimed), "lease": lease},
+        {"ids": ids, "fences": fences, "lease": lease},
     )
 
 
-async def settle(db: AsyncSession, verdicts: Sequence[Verdict]) -> set[UUID]:
-    """Writes down how deliveries ended, with their attempts. Returns those that were still ours.
+async def write(db: AsyncSession, verdicts: Sequence[Verdict], begun: Sequence[tuple[UUID, int]]) -> set[UUID]:
+    """Writes down how deliveries ended, with their attempts, and that others, by id and fence, are about to leave,
+    before their first byte does. Returns those that were still ours.
 
     A row that became `unknown` because its worker was silent for too long is still settled by that worker, if nobody
     touched it since: knowing beats not knowing.
     """
-    result = await db.execute(
-        text(
-            """
-            WITH verdict AS (
-                SELECT * FROM json_to_recordset(CAST(:verdicts AS json)) AS each(
-                    id uuid, fence int, state text, tried bool, counts bool, delay float8, reason text,
-                    provider_id text, error_class text, error_code text, milliseconds int)
-            ),
-            settled AS (
-                UPDATE delivery SET
-                    state = verdict.state, reason = verdict.reason, provider_id = verdict.provider_id,
-                    error_class = verdict.error_class, error_code = verdict.error_code,
-                    attempts = attempts - (verdict.tried AND NOT verdict.counts)::int,
-                    next_at = now() + make_interval(secs => verdict.delay), lease_until = NULL,
-                    secret = CASE WHEN verdict.state = 'retry' THEN secret END,
-                    sent_at = CASE WHEN verdict.state = 'sent' THEN now() END, updated_at = now(),
-                    -- What has failed for good need not be waited for.
-                    follow_at = CASE WHEN verdict.state IN ('failed', 'dead', 'suppressed')
-                        THEN least(follow_at, now()) ELSE follow_at END
-                FROM verdict
-                WHERE delivery.id = verdict.id AND (
-                    (delivery.fence = verdict.fence AND delivery.state IN ('claimed', 'sending'))
-                    OR (delivery.fence = verdict.fence + 1 AND delivery.state = 'unknown'))
-                RETURNING delivery.id
-            ),
-            logged AS (
-                INSERT INTO delivery_attempt (delivery_id, fence, at, milliseconds, error_class, error_code, decision)
-                SELECT id, fence, now(), milliseconds, error_class, error_code, state
-                FROM verdict JOIN settled USING (id) WHERE tried
-                ON CONFLICT (delivery_id, fence) DO UPDATE SET
-                    milliseconds = excluded.milliseconds, error_class = excluded.error_class,
-                    error_code = excluded.error_code, decision = excluded.decision
-            )
-            SELECT id FROM settled
-            """
-        ),
-        {"verdicts": json.dumps([asdict(verdict) for verdict in verdicts], default=str)},
-    )
-    return {row.id for row in result}
+    ids, fences = _columns(begun)
+    return set(await db.scalars(_WRITE_OF_MANY, {"verdicts": _json(verdicts), "ids": ids, "fences": fences}))
+
+
+async def write_alone(fetch: Fetch, verdicts: Sequence[Verdict], begun: Sequence[tuple[UUID, int]]) -> set[UUID]:
+    """The same as a transaction of its own, in one round trip. Running it twice does no harm: what has been marked and
+    is not known to be goes back to the queue."""
+    return {row["id"] for row in await fetch(_WRITE, _json(verdicts), *_columns(begun))}
 
 
 async def reap(db: AsyncSession, *, max_attempts: int) -> int:
@@ -166,5 +167,9 @@ async def reap(db: AsyncSession, *, max_attempts: int) -> int:
     return int(result.scalar_one())
 
 
-def _columns(claimed: Sequence[tuple[UUID, int]]) -> dict[str, Any]:
-    return {"ids": [each[0] for each in claimed], "fences": [each[1] for each in claimed]}
+def _columns(rows: Sequence[tuple[UUID, int]]) -> tuple[list[UUID], list[int]]:
+    return [row_id for row_id, _ in rows], [fence for _, fence in rows]
+
+
+def _json(verdicts: Sequence[Verdict]) -> str:
+    return orjson.dumps(verdicts, default=str).decode()

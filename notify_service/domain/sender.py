@@ -23,8 +23,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from libs.clock import Clock
 from libs.crypto import FieldCipher
 from libs.db import Database, is_unavailable
+from libs.lanes import Lanes
 from notify_service.domain import accounts, preferences, queue, quiet, suppressions, windows
 from notify_service.domain.breaker import Breaker
+from notify_service.domain.buffer import Buffer
 from notify_service.domain.channels import BLAMES_ACCOUNT, CannotOpen, CannotRender, Channel, ErrorClass, Line, Outcome
 from notify_service.domain.claims import Claims
 from notify_service.domain.content import Content
@@ -40,7 +42,6 @@ from notify_service.domain.unsubscribe_links import UnsubscribeLinks
 from notify_service.domain.verdicts import Policy, decide
 from notify_service.models import Account
 
-_BUFFER_PER_LINE = 4
 _IDLE_SECONDS = 30.0
 # Without this long anything to do, a sender ends; the next message brings it back.
 _REST_SECONDS = 60.0
@@ -62,6 +63,7 @@ class Tools:
     """What all senders of a worker share."""
 
     locks: Locks
+    lanes: Lanes
     cipher: FieldCipher
     links: UnsubscribeLinks
     clock: Clock
@@ -89,13 +91,14 @@ class Sender:
         self._reported: tuple[bool, str | None] = (account.down_until is not None, account.fault)
         self._fault: str | None = None
         self._lines = capability.lines
+        self._buffer = Buffer(self._lines, time.monotonic)
         self._renderer = Renderer(channel, tools.cipher, tools.links, tools.clock)
         self._contents = Contents()
         self._numbers = itertools.count()
         self._ready: asyncio.PriorityQueue[Item] = asyncio.PriorityQueue()
         self._turn = asyncio.Lock()
         self._work = asyncio.Event()
-        self._claims = Claims(db, lease=policy.lease, quota=self._quota, on_room=self._refill)
+        self._claims = Claims(db, tools.lanes, lease=policy.lease, quota=self._quota, on_room=self._refill)
 
     @property
     def tokens(self) -> int | None:
@@ -185,8 +188,7 @@ class Sender:
     def _room(self) -> tuple[int, int]:
         """How many may be claimed, and how many of those that go before all others."""
         held = len(self._claims)
-        most = self._lines * _BUFFER_PER_LINE
-        left = most
+        left = most = self._buffer.measure()
         if self._quota is not None:
             left = max(0, self._quota.standing.left - self._claims.uncounted)
         room = max(0, min(left, self._breaker.room(most - held, held)))
@@ -284,6 +286,7 @@ class Sender:
         DELIVERIES.labels(self._channel.capability.channel, decision.state).inc()
         ATTEMPTS.labels(self._channel.capability.channel, outcome.error or "taken").inc()
         self._claims.settle(verdict)
+        self._buffer.done += 1
 
     def _learn(self, item: Item, outcome: Outcome) -> None:
         """What an outcome says about the account, and about who should have got it."""
@@ -310,7 +313,7 @@ class Sender:
         self._claims.settle(verdict)
 
     def _refill(self) -> None:
-        if len(self._claims) <= self._lines * _BUFFER_PER_LINE // 2:
+        if len(self._claims) <= self._buffer.size // 2:
             self._work.set()
 
     async def _report(self) -> None:
