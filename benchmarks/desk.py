@@ -42,7 +42,8 @@ class Desk:
         self.headers = {"Authorization": f"Bearer {token}"}
         self._http = httpx2.Client(base_url=world.stack.address("notify"), headers=self.headers, timeout=120)
         world.servers.callback(self._http.close)
-        config = {"host": HOST, "port": self.smtp, "security": "none", "sender": "Shop <shop@example.com>", "connections": 16}
+        config = {"host": HOST, "port": self.smtp, "security": "none", "connections": 16}
+        config["sender"] = "Shop <shop@example.com>"
         self.call("POST", "/accounts", {"name": "shop", "provider": "smtp", "config": config})
         config = {"phone_number_id": NUMBER}
         secrets = {"token": "t", "app_secret": HOOK_SECRET, "verify_token": "v"}
