@@ -41,7 +41,7 @@ def drafted(desk: Desk, recipients: int) -> tuple[str, float]:
     file.write("email,name,order\n")
     file.writelines(f"{uuid.uuid4().hex}@example.com,Ada,A-{number}\n" for number in range(recipients))
     began = time.perf_counter()
-    report = desk.upload(f"/audiences/{audience}/file", file.getvalue().encode())
+    report = desk.upload(f"/audiences/{audience}/file", file.getvalue().encode())["audience"]
     taken = time.perf_counter() - began
     if report["valid"] != recipients:
         raise LoadFailed(f"{report['valid']} of {recipients} recipients are valid")
@@ -74,7 +74,7 @@ def paused(desk: Desk, recipients: int) -> float:
     asked = time.monotonic()
     desk.call("POST", f"/campaigns/{campaign}/pause")
     time.sleep(2)
-    last = desk.take(0.0)["last"]
+    last: float = desk.take(0.0)["last"]
     desk.call("POST", f"/campaigns/{campaign}/cancel")
     return max(0.0, last - asked)
 
