@@ -212,6 +212,20 @@ async def test_what_has_not_left_is_cancelled_for_good(admin: Person, world: Wor
     assert found["counts"]["sent"] == len(world.delivered(domain)) < 60
 
 
+@pytest.mark.promise("N61")
+async def test_what_comes_back_after_the_cancellation_does_not_go_again(admin: Person, world: World) -> None:
+    [ada] = people(1)
+    fault = Fault(match=ada["address"], reply="451 4.3.0 try later", delay_ms=500, after_data=True)
+    world.sandbox.postbox.faults.add(fault)
+    made = await campaign(admin, ada)
+    await step(admin, made, "start")
+    await eventually(lambda: recipients(admin, made, state="sending"))
+    await step(admin, made, "cancel")
+    assert (await over(admin, made))["counts"] == {"cancelled": 1}
+    [log] = (await admin.get(f"/deliveries/{(await recipients(admin, made))[ada['address']]['id']}"))["log"]
+    assert (log["decision"], world.delivered(ada["address"])) == ("retry", [])
+
+
 @pytest.mark.promise("N65")
 async def test_audience_is_what_it_was_at_the_start_and_suppressions_what_they_are_now(
     admin: Person, make_bot: MakeBot, telegram: Any, world: World
