@@ -15,6 +15,8 @@ NG11 = Goal("notify NG11", "seconds from asking for a pause until the last mail 
 NG12 = Goal("notify NG12", "seconds to make a delivery for each of 100,000 recipients", most=2)
 NG13 = Goal("notify NG13", "MiB that the worker holds at most meanwhile", most=150)
 _RECIPIENTS = 100_000
+# More than can have left before it is paused.
+_PAUSED = 10_000
 _PATIENCE_SECONDS = 300
 _DELAY_SECONDS = 0.02
 _MIB = 1 << 20
@@ -85,7 +87,7 @@ def measure(desk: Desk, options: Options) -> Part:
     runs, pauses = [], []
     for number in range(options.rounds):
         runs.append(finished(desk, recipients))
-        pauses.append(paused(desk, recipients // 10))
+        pauses.append(paused(desk, _PAUSED))
         print(f"  round {number + 1}/{options.rounds}  {runs[-1].whole:.1f} s, paused in {pauses[-1]:.2f} s")
     table = Table(["step", "seconds"])
     steps = {"file read, checked and stored": "file", "snapshot": "snapshot", "sent, and counted": "sending"}
