@@ -41,7 +41,7 @@ class WhatsAppDesk:
         given = {
             "phone_number_id": self.number.id,
             "business_account_id": self.business.id,
-            "api": f"{self.url}/whatsapp",
+            "base_url": f"{self.url}/whatsapp",
             **config,
         }
         secret = Secrets.model_validate({"token": token, "app_secret": self.whatsapp.options.app_secret})

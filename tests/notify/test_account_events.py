@@ -36,7 +36,7 @@ class Number:
         body = {
             "name": self.name,
             "provider": "whatsapp",
-            "config": {"phone_number_id": self.desk.number.id, "api": made.config.api, **given},
+            "config": {"phone_number_id": self.desk.number.id, "base_url": made.config.base_url, **given},
             "secrets": {"token": "parley", "app_secret": self.desk.whatsapp.options.app_secret},
         }
         answer = await self.admin.call("POST", "/accounts", json=body)

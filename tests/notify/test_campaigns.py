@@ -317,7 +317,7 @@ async def test_check_says_who_gets_nothing_and_how_long_it_takes(admin: Person, 
 async def test_check_counts_those_whom_no_free_text_may_reach(admin: Person, world: World) -> None:
     desk = WhatsAppDesk(world.sandbox)
     name = f"wa-{uuid4().hex[:8]}"
-    config = {"phone_number_id": desk.number.id, "api": f"{desk.url}/whatsapp"}
+    config = {"phone_number_id": desk.number.id, "base_url": f"{desk.url}/whatsapp"}
     body = {"name": name, "provider": "whatsapp", "config": config, "secrets": {"token": "parley"}}
     assert (await admin.call("POST", "/accounts", json=body)).status_code == 201
     heard = "INSERT INTO thread (account, peer, last_inbound_at) VALUES ($1, '+12025550111', now())"

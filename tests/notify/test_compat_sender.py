@@ -46,7 +46,7 @@ async def number(world: World, api: httpx2.AsyncClient, issue_token: Any) -> Wha
     """The one WhatsApp account that sends without being named."""
     desk = WhatsAppDesk(world.sandbox)
     admin = Person(api, issue_token(uuid4(), roles=["admin"]))
-    config = {"phone_number_id": desk.number.id, "api": f"{desk.url}/whatsapp"}
+    config = {"phone_number_id": desk.number.id, "base_url": f"{desk.url}/whatsapp"}
     body = {"name": "front", "provider": "whatsapp", "config": config, "secrets": {"token": "parley"}, "rank": 0}
     assert (await admin.call("POST", "/accounts", json=body)).status_code == 201
     return desk

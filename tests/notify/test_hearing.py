@@ -470,7 +470,7 @@ async def test_picture_from_whatsapp_is_fetched_with_the_token_of_the_account(
 ) -> None:
     desk = WhatsAppDesk(world.sandbox)
     name = f"wa-{secrets.token_hex(4)}"
-    config = {"phone_number_id": desk.number.id, "api": f"{desk.url}/whatsapp"}
+    config = {"phone_number_id": desk.number.id, "base_url": f"{desk.url}/whatsapp"}
     known = {"token": "parley", "app_secret": APP_SECRET}
     body = {"name": name, "provider": "whatsapp", "config": config, "secrets": known}
     assert (await admin.call("POST", "/accounts", json=body)).status_code == 201

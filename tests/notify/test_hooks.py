@@ -67,7 +67,7 @@ def phone() -> str:
 async def number(admin: Person, api: httpx2.AsyncClient, world: World) -> Number:
     desk = WhatsAppDesk(world.sandbox)
     name = f"wa-{secrets.token_hex(4)}"
-    config = {"phone_number_id": desk.number.id, "api": f"{desk.url}/whatsapp"}
+    config = {"phone_number_id": desk.number.id, "base_url": f"{desk.url}/whatsapp"}
     given_ = {"token": "parley", "app_secret": APP_SECRET, "verify_token": "a-word"}
     body = {"name": name, "provider": "whatsapp", "config": config, "secrets": given_}
     answer = await admin.call("POST", "/accounts", json=body)

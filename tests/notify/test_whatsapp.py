@@ -291,8 +291,9 @@ def test_what_is_no_address_is_refused(address: str) -> None:
 @pytest.mark.parametrize(
     "config",
     [
-        {}, {"phone_number_id": "x"}, {"phone_number_id": "1", "api": "ftp://a"}, {"phone_number_id": "1", "more": 1},
-        {"phone_number_id": "1", "api": "https://user:pass@a.test"}, {"phone_number_id": "1", "version": "25"},
+        {}, {"phone_number_id": "x"}, {"phone_number_id": "1", "base_url": "ftp://a"},
+        {"phone_number_id": "1", "more": 1},
+        {"phone_number_id": "1", "base_url": "https://user:pass@a.test"}, {"phone_number_id": "1", "version": "25"},
         {"phone_number_id": "1", "recipients_per_day": 300}, {"phone_number_id": "1", "lines": 0},
     ],
 )  # fmt: skip

@@ -67,7 +67,7 @@ class Config(BaseModel):
     """Of the sending number, as the API names it; not the number itself."""
     business_account_id: Digits | None = None
     """Whose templates these are; without it they cannot be listed."""
-    api: Annotated[str, Field(pattern=r"^https?://[^\s/@?#]+(/[^\s@?#]*)?$", max_length=300)] = (
+    base_url: Annotated[str, Field(pattern=r"^https?://[^\s/@?#]+(/[^\s@?#]*)?$", max_length=300)] = (
         "https://graph.facebook.com"
     )
     version: Annotated[str, Field(pattern=r"^v[0-9]{1,3}\.[0-9]$")] = "v25.0"
@@ -82,13 +82,13 @@ class Config(BaseModel):
     timeout: Annotated[float, Field(gt=0, le=120)] = 15.0
 
     @property
-    def base_url(self) -> str:
+    def graph_url(self) -> str:
         """Of everything the API names: an object's address is this and its id."""
-        return f"{self.api.rstrip('/')}/{self.version}"
+        return f"{self.base_url.rstrip('/')}/{self.version}"
 
     @property
     def number_url(self) -> str:
-        return f"{self.base_url}/{self.phone_number_id}"
+        return f"{self.graph_url}/{self.phone_number_id}"
 
 
 class Secrets(BaseModel):
@@ -152,7 +152,7 @@ class WhatsApp:
         self.capability = capability(config)
 
     def render(self, message: Message) -> list[Call]:
-        found = bodies(message, own_media=self._config.base_url, previews=self._config.link_previews)
+        found = bodies(message, own_media=self._config.graph_url, previews=self._config.link_previews)
         return [Call("/messages", body) for body in found]
 
     def line(self) -> Line:

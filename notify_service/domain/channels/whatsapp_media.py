@@ -47,7 +47,7 @@ async def upload(setup: Setup, content: bytes, *, mime: str, filename: str) -> s
         found = (await graph.ask(request)).get("id")
     if not isinstance(found, str) or not _ID.fullmatch(found):
         raise Refused(Outcome(ErrorClass.TRANSIENT, "bad_answer"))
-    return f"{config.base_url}/{found}"
+    return f"{config.graph_url}/{found}"
 
 
 async def download(setup: Setup, media_id: str, *, most_bytes: int, sha256: str | None = None) -> File:
@@ -60,9 +60,9 @@ async def download(setup: Setup, media_id: str, *, most_bytes: int, sha256: str 
         raise Refused(Outcome(ErrorClass.PERMANENT, "bad_id"))
     async with Graph(setup) as graph:
         params = {"phone_number_id": config.phone_number_id}
-        about = await graph.get(f"{config.base_url}/{media_id}", params)
+        about = await graph.get(f"{config.graph_url}/{media_id}", params)
         url, mime = about.get("url"), about.get("mime_type")
-        if not isinstance(url, str) or not isinstance(mime, str) or not _ours(url, config.api):
+        if not isinstance(url, str) or not isinstance(mime, str) or not _ours(url, config.base_url):
             raise Refused(Outcome(ErrorClass.TRANSIENT, "bad_answer"))
         size = str(about.get("file_size", ""))
         if size.isascii() and size.isdigit() and (len(size) > 12 or int(size) > most_bytes):

@@ -49,7 +49,7 @@ async def fetch_templates(setup: Setup) -> list[Template]:
     config: Config = setup.config
     if config.business_account_id is None:
         raise Refused(Outcome(ErrorClass.AUTH, "no_business_account"))
-    url = f"{config.base_url}/{config.business_account_id}/message_templates"
+    url = f"{config.graph_url}/{config.business_account_id}/message_templates"
     found: list[Template] = []
     params = {"fields": _FIELDS, "limit": _PAGE}
     async with Graph(setup) as graph:
