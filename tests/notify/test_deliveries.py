@@ -146,6 +146,6 @@ async def test_list_of_deliveries_has_ones_own_only(world: World, as_user: Any) 
     assert [d["address"] for d in shown] == [ada.email] * 3
     assert shown[0].keys() == {
         "id", "notification_id", "channel", "address", "category", "state", "reason", "attempts", "error_code",
-        "send_at", "expires_at", "created_at", "sent_at", "delivered_at", "read_at",
+        "send_at", "expires_at", "created_at", "sent_at", "delivered_at", "read_at", "digest_id",
     }  # fmt: skip
     assert rest["next"] is None

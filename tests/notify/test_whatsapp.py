@@ -234,7 +234,7 @@ def test_nobody_waits_longer_than_an_hour() -> None:
 async def test_account_that_is_refused_or_not_there_is_to_blame(desk: WhatsAppDesk, ada: str) -> None:
     refused = await desk.send(ada, setup=desk.setup(token="wrong"), text="Hello.")
     assert (refused.error, refused.code) == (ErrorClass.AUTH, "190")
-    away = await desk.send(ada, setup=desk.setup(api=f"http://127.0.0.1:{free_port()}"), text="Hello.")
+    away = await desk.send(ada, setup=desk.setup(base_url=f"http://127.0.0.1:{free_port()}"), text="Hello.")
     assert away.error is ErrorClass.UNREACHABLE
     assert desk.texts(ada) == []
 

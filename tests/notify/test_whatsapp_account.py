@@ -115,7 +115,7 @@ async def test_call_that_fails_says_why(desk: WhatsAppDesk) -> None:
         await look(desk.setup(token="wrong"))
     assert (refused.value.outcome.error, refused.value.outcome.code) == (ErrorClass.AUTH, "190")
     with pytest.raises(Refused) as away:
-        await look(desk.setup(api=f"http://127.0.0.1:{free_port()}"))
+        await look(desk.setup(base_url=f"http://127.0.0.1:{free_port()}"))
     assert away.value.outcome.error is ErrorClass.UNREACHABLE
     with pytest.raises(Refused, match="no_business_account"):
         await fetch_templates(desk.setup(business_account_id=None))
