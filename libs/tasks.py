@@ -9,6 +9,9 @@ from typing import Any
 
 import structlog
 
+from libs.db import is_unavailable
+from libs.errors import Unavailable
+
 log = structlog.get_logger()
 Forever = Coroutine[Any, Any, None]
 # Of a whole worker: several times what `stop` gives each of its tasks.
@@ -60,9 +63,14 @@ async def every(seconds: float, work: Callable[[], Awaitable[object]]) -> None:
     while True:
         try:
             await work()
-        except Exception:
+        except Exception as error:
             # A periodic task repairs itself by running again; ending the worker would stop its neighbours as well.
-            log.exception("periodic_task_failed", task=getattr(work, "__qualname__", str(work)))
+            name = getattr(work, "__qualname__", str(work))
+            if isinstance(error, Unavailable) or is_unavailable(error):
+                # All of them at once, every second, as long as it takes: a trace of each would only be in the way.
+                log.warning("periodic_task_waits", task=name, reason=type(error).__name__)
+            else:
+                log.exception("periodic_task_failed", task=name)
         await asyncio.sleep(seconds)
 
 

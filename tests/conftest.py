@@ -13,6 +13,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+import structlog
 from mmdb_writer import MMDBWriter
 from netaddr import IPSet
 from redis.asyncio import Redis
@@ -33,6 +34,15 @@ os.environ["PARLEY_ENVIRONMENT"] = "development"
 # Several processes may run the tests. Each has ports of its own: what one found free, no other may take before it does.
 _NUMBER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 4
 os.environ["PARLEY_PORTS"] = f"{20000 + 3000 * _NUMBER}-{22999 + 3000 * _NUMBER}"
+
+# A trace with the values of all variables takes a second to be drawn, and tasks that fail each second would do nothing
+# else.
+structlog.configure(
+    processors=[
+        *structlog.get_config()["processors"][:-1],
+        structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback),
+    ]
+)
 
 BLOCKED_COUNTRY = "KP"
 BLOCKED_NETWORK = "203.0.113.0/24"
