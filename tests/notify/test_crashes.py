@@ -283,4 +283,5 @@ async def test_worker_killed_while_it_polls_leaves_no_gap_and_repeats_nothing(
     await writing
     await eventually(lambda: reached(200), 60)
     await kill(workers[2], signal.SIGTERM)
-    assert await heard() == [str(number) for number in range(200)]
+    # Two workers read what was told side by side: which of them was first says nothing.
+    assert sorted(await heard(), key=int) == [str(number) for number in range(200)]
