@@ -1,13 +1,12 @@
 """Receipts, brought to their deliveries: many at a time."""
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+import orjson
 from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -15,18 +14,8 @@ from libs import outbox
 from libs.contracts.notifications import DeliveryChanged
 from notify_service.domain import campaign_progress, effects
 from notify_service.domain.channels import Effect
-from notify_service.domain.channels.inbound import Event
 from notify_service.domain.receipts import Receipt, Standing, merged
-
-
-@dataclass(frozen=True, slots=True)
-class Heard:
-    """A telling, by its number, of an account."""
-
-    id: int
-    account: str
-    event: Event
-
+from notify_service.domain.told import Heard
 
 # By the id that a provider gives back to us, or else by its own. Rows that their sender is about to write are left for
 # later: waiting for them here could mean that each waits for the other.
@@ -99,22 +88,21 @@ async def _find(db: AsyncSession, receipts: Sequence[Heard]) -> Sequence[Row[Any
         }
         for each in receipts
     ]
-    return (await db.execute(_FIND, {"asked": json.dumps(asked, default=str)})).all() if asked else []
+    return (await db.execute(_FIND, {"asked": orjson.dumps(asked).decode()})).all() if asked else []
 
 
 async def _write(db: AsyncSession, changes: Iterable[tuple[Row[Any], Standing, str | None]], now: datetime) -> None:
     found = list(changes)
     if not found:
         return
-    values = [{**asdict(new), "id": row.id, "provider_id": provider_id} for row, new, provider_id in found]
-    await db.execute(_CHANGE, {"changes": json.dumps(values, default=_plain)})
+    values = [
+        {"id": row.id, "provider_id": provider_id, **{name: getattr(new, name) for name in Standing.__slots__}}
+        for row, new, provider_id in found
+    ]
+    await db.execute(_CHANGE, {"changes": orjson.dumps(values, default=str).decode()})
     events = [
         DeliveryChanged(delivery_id=row.id, owner=row.owner, state=new.state, reason=new.reason)
         for row, new, _ in found
         if new.state != row.state
     ]
     await outbox.add_all(db, events, now)
-
-
-def _plain(value: object) -> str:
-    return value.isoformat() if isinstance(value, datetime) else str(value)

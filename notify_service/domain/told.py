@@ -15,11 +15,16 @@ from notify_service.domain.batches import Batches
 from notify_service.domain.channels import Effect, ErrorClass
 from notify_service.domain.channels.inbound import Event
 
+# Numbered as they were told, and stored in the order of their keys: two calls with the same ones do not wait for each
+# other in a circle.
 _KEEP = text(
     """
-    INSERT INTO told (account, dedupe_key, event, received_at, next_at)
-    SELECT account, dedupe_key, event, now(), now()
-    FROM json_to_recordset(CAST(:items AS json)) AS given(account text, dedupe_key text, event jsonb)
+    INSERT INTO told (id, account, dedupe_key, event, received_at, next_at)
+    SELECT number, account, dedupe_key, event, now(), now()
+    FROM (
+        SELECT nextval('told_id_seq') AS number, given.*
+        FROM json_to_recordset(CAST(:items AS json)) AS given(account text, dedupe_key text, event jsonb) OFFSET 0
+    ) AS numbered
     ORDER BY account, dedupe_key
     ON CONFLICT (account, dedupe_key) DO NOTHING
     """
@@ -30,6 +35,15 @@ _MAX_KEY = 300
 
 @dataclass(frozen=True, slots=True)
 class Item:
+    account: str
+    event: Event
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """A telling by its number, once it is kept."""
+
+    id: int
     account: str
     event: Event
 

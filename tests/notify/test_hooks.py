@@ -11,6 +11,7 @@ import httpx2
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client import REGISTRY
 
 from notify_service.domain.channels import ErrorClass
 from notify_service.domain.receipts import Receipt, Standing, merged
@@ -45,6 +46,10 @@ class Number:
         given_ = {"channel": "whatsapp", "content": {"text": "Hello"}, **body}
         [made] = (await send(self.admin, self.name, phone, **given_))["deliveries"]
         return made
+
+    async def messages(self, phone: str) -> list[Any]:
+        """What somebody has written, the newest first."""
+        return list((await self.admin.get(f"/accounts/{self.name}/threads/{phone}/messages"))["results"])
 
 
 def status(message: str, state: str, at: int = 0, **more: Any) -> dict[str, Any]:
@@ -214,6 +219,49 @@ async def test_call_that_cannot_be_stored_is_not_answered_with_success(
         await world.sql("ALTER TABLE told_elsewhere RENAME TO told")
     assert refused.status_code >= 500
     assert (await number.tell(written(phone))).status_code == 200
+
+
+@pytest.mark.promise("N33")
+async def test_what_cannot_be_understood_holds_nobody_up_and_stays(number: Number, world: World, phone: str) -> None:
+    # Of another release, and of a mistake of ours; both for the last time, and once for the first.
+    strange = [("{}", 11), ('{"kind": "account", "dedupe_key": "a", "peer": "1", "code": "migrated"}', 11), ("{}", 0)]
+    query = """
+        INSERT INTO told (account, dedupe_key, event, attempts, received_at, next_at)
+        SELECT $1, n::text, event, attempts, now(), now()
+        FROM unnest($2::jsonb[], $3::int[]) WITH ORDINALITY AS given(event, attempts, n)
+    """
+    before = REGISTRY.get_sample_value("parley_told_total", {"outcome": "fault"}) or 0
+    await world.sql(query, number.name, *zip(*strange, strict=True))
+    assert (await number.tell(written(phone, "Nevertheless"))).status_code == 200
+    await eventually(lambda: number.messages(phone))
+    left = await world.sql("SELECT * FROM told WHERE account = $1 AND event IS NOT NULL ORDER BY id", number.name)
+    assert [(row["outcome"], row["attempts"], row["next_at"] is None) for row in left] == [
+        ("fault", 12, True),
+        ("fault", 12, True),
+        (None, 1, False),
+    ]
+    assert REGISTRY.get_sample_value("parley_told_total", {"outcome": "fault"}) == before + 2
+
+
+@pytest.mark.promise("N36")
+async def test_what_somebody_wrote_is_read_in_the_order_of_the_providers_clock(
+    number: Number, as_user: Any, phone: str
+) -> None:
+    said = [written(phone, text, timestamp=str(1_700_000_000 + at)) for at, text in enumerate("abcde")]
+    for call in ((3, 0), (4, 1, 2), (0,)):
+        assert (await number.tell(*(said[each] for each in call))).status_code == 200
+
+    async def all_there() -> Any:
+        found = await number.messages(phone)
+        return found if len(found) == 5 else None
+
+    assert [each["text"] for each in await eventually(all_there)] == list("edcba")
+    path = f"/accounts/{number.name}/threads/{phone}/messages"
+    first = await number.admin.get(path, limit=2)
+    second = await number.admin.call("GET", first["next"].removeprefix("/api/v1"))
+    assert [each["text"] for each in (*first["results"], *second.json()["results"])] == list("edcb")
+    assert (await as_user().call("GET", path)).status_code == 403
+    assert (await number.admin.call("GET", "/accounts/nobody/threads/1/messages")).status_code == 404
 
 
 RECEIPTS = st.lists(
