@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from libs.errors import BadRequest, Conflict, FieldError, Forbidden, Invalid, RateLimited, Unavailable
+from libs.errors import BadRequest, Conflict, FieldError, Forbidden, Invalid, NotFound, RateLimited, Unavailable
 
 
 class NotYourself(Forbidden):
@@ -39,6 +39,11 @@ class TooManyCategories(Invalid):
 class NoAccount(Unavailable):
     code = "no_channel"
     detail = "No account is set up for this channel."
+
+
+class NoPushKey(NotFound):
+    code = "no_push_key"
+    detail = "No account is set up for browsers."
 
 
 class AccountExists(Conflict):

@@ -91,6 +91,13 @@ async def by_name(db: AsyncSession, name: str) -> Account | None:
     return await db.get(Account, name)
 
 
+async def first(db: AsyncSession, channel: str) -> Account | None:
+    """Who sends over a channel while all are well."""
+    query = select(Account).where(Account.channel == channel, Account.enabled).order_by(Account.rank, Account.name)
+    found: Account | None = await db.scalar(query.limit(1))
+    return found
+
+
 async def choose(db: AsyncSession, channel: str, now: datetime) -> Account | None:
     """Who sends over a channel now: the first by rank that is well, or the first that is there at all."""
     ill = case((Account.fault.is_not(None), 2), (Account.down_until > now, 1), else_=0)

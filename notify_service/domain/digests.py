@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from libs.clock import Clock
 from libs.db import Database
 from libs.ids import uuid7
-from notify_service.domain import categories, orders, profiles
+from notify_service.domain import categories, devices, orders, profiles
 from notify_service.domain.categories import Digest, Rule
 from notify_service.domain.channels.registry import PROVIDERS
 from notify_service.domain.content import Content
@@ -192,7 +192,7 @@ def _collectable(wanted: Sequence[Order], rules: Mapping[str, Rule], now: dateti
 def _bucket(order: Order, rule: Digest) -> str:
     """What keeps digests apart, as a hash: who sends, over which account, who reads, and what the rule names."""
     key = str(order.keys.get(rule.key) or order.variables.get(rule.key) or "") if rule.key else ""
-    reader = order.address if order.user_id is None else ""
+    reader = order.address if order.user_id is None or order.channel in devices.CHANNELS else ""
     apart = (order.owner, order.account, order.category, str(order.user_id), reader, key)
     return sha256(json.dumps(apart).encode()).hexdigest()
 

@@ -37,6 +37,14 @@ _LIFT = text(
         AND category = :category AND reason = 'provider'
     """
 )
+# Who registers the address again is told there again.
+_GONE = text(
+    """
+    DELETE FROM device WHERE id IN (
+        SELECT device.id FROM device JOIN delivery USING (channel, address) WHERE delivery.id = ANY(:ids)
+        ORDER BY device.id FOR UPDATE OF device)
+    """
+)
 _HOLD = text(
     """
     UPDATE batch SET held = true, hold_reason = 'refused' WHERE NOT held AND id IN (
@@ -66,6 +74,8 @@ async def apply(db: AsyncSession, found: Iterable[tuple[UUID, Effect]], reason: 
         ids = [delivery for delivery, each in pairs if each is effect]
         if ids:
             await db.execute(statement, {**values, "ids": ids})
+        if ids and effect is Effect.SUPPRESS:
+            await db.execute(_GONE, {"ids": ids})
 
 
 async def suppress(

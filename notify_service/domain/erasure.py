@@ -68,6 +68,7 @@ _STEPS = tuple(
             "DELETE FROM idempotency_key WHERE owner_id = :user",
             "DELETE FROM preference WHERE user_id = :user",
             "DELETE FROM quiet_hours WHERE user_id = :user",
+            "DELETE FROM device WHERE user_id = :user",
             "DELETE FROM digest WHERE user_id = :user",
             "DELETE FROM profile WHERE user_id = :user",
         ),

@@ -10,6 +10,7 @@ from sqlalchemy import Select
 
 from libs.clock import rfc3339
 from libs.db import Database
+from notify_service.domain import devices
 from notify_service.models import Delivery
 
 COLUMNS = (
@@ -42,6 +43,7 @@ def _cells(row: Delivery) -> list[str]:
     values = {name: getattr(row, name) for name in COLUMNS}
     # That a worker has taken it is nobody's business outside.
     values["state"] = "queued" if row.state == "claimed" else row.state
+    values["address"] = devices.shown(row.channel, row.user_id, row.address)
     return [_cell(value) for value in values.values()]
 
 

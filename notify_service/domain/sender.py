@@ -24,7 +24,7 @@ from libs.clock import Clock
 from libs.crypto import FieldCipher
 from libs.db import Database, is_unavailable
 from libs.lanes import Lanes
-from notify_service.domain import accounts, preferences, queue, quiet, suppressions, windows
+from notify_service.domain import accounts, devices, preferences, queue, quiet, suppressions, windows
 from notify_service.domain.breaker import Breaker
 from notify_service.domain.buffer import Buffer
 from notify_service.domain.channels import BLAMES_ACCOUNT, CannotOpen, CannotRender, Channel, ErrorClass, Line, Outcome
@@ -166,6 +166,7 @@ class Sender:
             rows = await queue.claim(session, self.account.name, given, lease=self._policy.lease)
             off = await preferences.switched_off(session, channel, _users(rows))
             quiet_hours = await quiet.among(session, _users(rows))
+            theirs = await devices.held(session, channel, _users(rows))
             now = self._tools.clock.now()
             addresses = [row.address for row in rows]
             held_back = await suppressions.among(session, channel, addresses, now)
@@ -177,7 +178,7 @@ class Sender:
             if (over := _quiet_until(row, quiet_hours, now)) is not None:
                 self._put_back(row, (over - now).total_seconds(), quiet.REASON)
                 continue
-            reason = _reason_not_to_send(row, off, held_back)
+            reason = _reason_not_to_send(row, off, held_back, theirs)
             if reason is None:
                 self._prepare(row, contents.get((row.batch_id, row.step)), closed=row.address in closed)
             else:
@@ -354,9 +355,13 @@ def _quiet_until(row: Row[Any], hours: Mapping[UUID, QuietHours], now: datetime)
     return hours[row.user_id].until(now)
 
 
-def _reason_not_to_send(row: Row[Any], off: preferences.Switched, held_back: suppressions.Found) -> str | None:
+def _reason_not_to_send(
+    row: Row[Any], off: preferences.Switched, held_back: suppressions.Found, theirs: devices.Held
+) -> str | None:
     if row.expired:
         return "expired"
+    if devices.is_gone(theirs, row.channel, row.user_id, row.address):
+        return devices.GONE
     if row.category not in preferences.CRITICAL and suppressions.holds(held_back, row.address, row.category):
         return suppressions.REASON
     if not preferences.allow(off, row.user_id, row.category):

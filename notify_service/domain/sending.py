@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import text
@@ -11,7 +11,16 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from libs.errors import FieldError, Invalid
 from libs.ids import uuid7
-from notify_service.domain import accounts, orders, pacing, preferences, profiles, provider_templates, throttles
+from notify_service.domain import (
+    accounts,
+    devices,
+    orders,
+    pacing,
+    preferences,
+    profiles,
+    provider_templates,
+    throttles,
+)
 from notify_service.domain.adaptation import problems
 from notify_service.domain.channels import Provider
 from notify_service.domain.channels.registry import CHANNELS, PROVIDERS
@@ -20,11 +29,14 @@ from notify_service.domain.digest_words import is_words
 from notify_service.domain.orders import Order
 from notify_service.domain.profiles import Ask
 from notify_service.domain.turns import BULK, HIGH, NORMAL
-from notify_service.models import Account, Profile
+from notify_service.models import Account, Device, Profile
 
 LANES = {"high": HIGH, "normal": NORMAL, "bulk": BULK}
 _FEW = 100
 _MOST_ERRORS = 50
+# Ten thousand users may have twenty devices each.
+_MOST_DELIVERIES = 20_000
+_NO_USER = "There is no such user."
 _DEDUPE_WINDOW = timedelta(hours=24)
 
 
@@ -86,13 +98,30 @@ class Request:
         return not (self.steps or self.send_at or self.expires_at) and is_words(self.content)
 
 
+class Accepted(NamedTuple):
+    """A delivery. `recipient`: the place of whom it is for, from 0."""
+
+    id: UUID
+    state: str
+    recipient: int
+
+
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What was accepted: the ids and states of its deliveries, in the order of their recipients."""
+    """What was accepted, in the order of the recipients. A user has a delivery for each device."""
 
     batch_id: UUID
     account: str
-    deliveries: Sequence[tuple[UUID, str]]
+    deliveries: Sequence[Accepted]
+
+
+class _Addressed(NamedTuple):
+    """A recipient at one address. `account`: whose messages that takes, where it is a device."""
+
+    place: int
+    to: To
+    address: str
+    account: str | None = None
 
 
 async def accept(db: AsyncSession, request: Request, *, ask: Ask, now: datetime) -> Taken:
@@ -104,19 +133,20 @@ async def accept(db: AsyncSession, request: Request, *, ask: Ask, now: datetime)
         path = f"fallback.{index}"
         another, others[step.channel] = await sender_of(db, step.channel, step.account, now, field=path)
         errors += await errors_of(db, another, step.content or request.content, f"{path}.")
-    known = await profiles.find(db, [to.user_id for to in request.to if to.user_id], ask)
-    recipients, wrong = _addressed(request, provider, others, known)
+    reach = await _reach(db, request, provider, ask)
+    recipients, wrong = _addressed(request, reach, others)
     errors += wrong
     if errors:
         raise Invalid(errors=errors[:_MOST_ERRORS])
     batch_id = uuid7()
     route = _route(request.steps)
     await orders.add_batch(db, batch_id, owner=request.owner, content=request.content, route=route, now=now)
-    like = _pattern(request, batch_id, account)
-    wanted = await _without_duplicates(db, [_order(like, to, address) for to, address in recipients], now)
+    like = _pattern(request, batch_id, account, many=len(recipients) > 1)
+    wanted = await _without_duplicates(db, [_order(like, each) for each in recipients], now)
     wanted = await pacing.paced(db, wanted, now)
     await orders.order_many(db, wanted, now)
-    return Taken(batch_id, account.name, [(each.id, each.state) for each in wanted])
+    made = zip(wanted, recipients, strict=True)
+    return Taken(batch_id, account.name, [Accepted(order.id, order.state, each.place) for order, each in made])
 
 
 async def sender_of(
@@ -168,12 +198,40 @@ def false_ways_out(category: str, contents: Iterable[tuple[str, Content]]) -> li
     return [FieldError(path, refusal) for path, content in contents if content.unsubscribes]
 
 
+@dataclass(frozen=True, slots=True)
+class _Reach:
+    """How recipients are reached over one channel."""
+
+    provider: Provider
+    known: Mapping[UUID, Profile]
+    devices: Mapping[UUID, Sequence[Device]]
+
+    def addresses(self, to: To) -> Sequence[tuple[str, str | None]]:
+        """Each with the account of its device, if it is one. Raises ValueError with a sentence for people."""
+        if to.user_id is None or self.provider.capability.channel not in devices.CHANNELS:
+            return [(self.provider.check_address(address_of(to, self.provider, self.known)), None)]
+        if to.user_id not in self.known:
+            raise ValueError(_NO_USER)
+        if to.user_id not in self.devices:
+            raise ValueError("This user has no device on this channel.")
+        return [(each.address, each.account) for each in self.devices[to.user_id]]
+
+
+async def _reach(db: AsyncSession, request: Request, provider: Provider, ask: Ask) -> _Reach:
+    users = [to.user_id for to in request.to if to.user_id]
+    known = await profiles.find(db, users, ask)
+    theirs: Mapping[UUID, Sequence[Device]] = {}
+    if request.channel in devices.CHANNELS:
+        theirs = await devices.among(db, request.channel, users, request.account)
+    return _Reach(provider, known, theirs)
+
+
 def _addressed(
-    request: Request, provider: Provider, others: Mapping[str, Provider], known: Mapping[UUID, Profile]
-) -> tuple[list[tuple[To, str]], list[FieldError]]:
+    request: Request, reach: _Reach, others: Mapping[str, Provider]
+) -> tuple[list[_Addressed], list[FieldError]]:
     """Each recipient with the addresses in their one form, and what is wrong with the others."""
     needed = request.placeholders - {throttles.COUNT}
-    found: list[tuple[To, str]] = []
+    found: list[_Addressed] = []
     errors: list[FieldError] = []
     for index, to in enumerate(request.to):
         errors += (
@@ -181,15 +239,18 @@ def _addressed(
             for name in sorted(needed - to.variables.keys())
         )
         try:
-            address = provider.check_address(address_of(to, provider, known))
+            addresses = reach.addresses(to)
         except ValueError as error:
             errors.append(FieldError(f"to.{index}.{'user' if to.user_id else 'address'}", str(error)))
             continue
         further, wrong = _further(to, others, f"to.{index}.addresses")
         errors += wrong
-        found.append((replace(to, addresses=further), address))
+        full = replace(to, addresses=further)
+        found += (_Addressed(index, full, address, account) for address, account in addresses)
         if len(errors) >= _MOST_ERRORS:
             break
+    if len(found) > _MOST_DELIVERIES:
+        errors.append(FieldError("to", f"These users have more than {_MOST_DELIVERIES} devices together."))
     return found, errors
 
 
@@ -212,16 +273,15 @@ def address_of(to: To, provider: Provider, known: Mapping[UUID, Profile]) -> str
         return to.address or ""
     profile = known.get(to.user_id)
     if profile is None:
-        raise ValueError("There is no such user.")
+        raise ValueError(_NO_USER)
     address = profiles.address_of(profile, provider.capability.address)
     if not address:
         raise ValueError("This user has no confirmed address for this channel.")
     return address
 
 
-def _pattern(request: Request, batch_id: UUID, account: Account) -> Order:
+def _pattern(request: Request, batch_id: UUID, account: Account, *, many: bool) -> Order:
     """What is the same for all recipients."""
-    many = len(request.to) > 1
     first = request.steps[0] if request.steps else None
     return Order(
         id=batch_id,
@@ -241,12 +301,14 @@ def _pattern(request: Request, batch_id: UUID, account: Account) -> Order:
     )
 
 
-def _order(like: Order, to: To, address: str) -> Order:
+def _order(like: Order, recipient: _Addressed) -> Order:
+    to = recipient.to
     return replace(
         like,
         id=uuid7(),
         user_id=to.user_id,
-        address=address,
+        account=recipient.account or like.account,
+        address=recipient.address,
         variables={**to.variables, **like.variables},
         dedupe_key=to.dedupe_key,
         addresses=dict(to.addresses) or None,

@@ -7,6 +7,7 @@ from notify_service.models.campaigns import Campaign
 from notify_service.models.categories import Category, Digest, Throttle
 from notify_service.models.declarative import Base
 from notify_service.models.deliveries import Batch, Delivery, DeliveryAttempt
+from notify_service.models.devices import Device
 from notify_service.models.inbound import InboundFile, InboundMedia, InboundMessage, Polling, Thread, Told
 from notify_service.models.inbox import Notification
 from notify_service.models.people import Erasure, IdempotencyKey, Preference, Profile, QuietHours
@@ -23,6 +24,7 @@ __all__ = [
     "Category",
     "Delivery",
     "DeliveryAttempt",
+    "Device",
     "Digest",
     "Erasure",
     "IdempotencyKey",

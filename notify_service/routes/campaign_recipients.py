@@ -14,7 +14,7 @@ from notify_service.deps import Outside, Paging, SeenCampaign
 from notify_service.domain import forecasts, previews, recipient_sheets, sent
 from notify_service.domain.previews import Tools
 from notify_service.schemas.campaigns import CampaignPreview, CampaignTest, Forecast, Preview, Previews
-from notify_service.schemas.deliveries import Batch, SentDelivery, State
+from notify_service.schemas.deliveries import Accepted, Batch, SentDelivery, State
 
 router = APIRouter(prefix="/api/v1/campaigns/{campaign_id:uuid}", tags=["campaigns"])
 Reason = Annotated[Text | None, Query(max_length=100)]
@@ -53,8 +53,9 @@ async def test_campaign(
             db, campaign, body.to, variables=body.variables, ask=outside.ask, now=clock.now()
         )
         outside.signals.wake(db)
-        made = [{"id": each, "state": state} for each, state in taken.deliveries]
-        return Batch.model_validate({"id": taken.batch_id, "account": taken.account, "deliveries": made})
+        return Batch(
+            id=taken.batch_id, account=taken.account, deliveries=list(map(Accepted.model_validate, taken.deliveries))
+        )
 
     return await once(body, make, Batch)
 

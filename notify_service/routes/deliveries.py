@@ -11,6 +11,7 @@ from notify_service.deps import MaySend, Outside, Paging
 from notify_service.domain import deliveries, sending, sent
 from notify_service.domain.sending import Request, Step, To
 from notify_service.schemas.deliveries import (
+    Accepted,
     Attempt,
     Batch,
     BatchStanding,
@@ -42,8 +43,9 @@ async def create_deliveries(
     async def make() -> Batch:
         taken = await sending.accept(db, _request(str(me.user_id), body), ask=outside.ask, now=clock.now())
         outside.signals.wake(db)
-        made = [{"id": each, "state": state} for each, state in taken.deliveries]
-        return Batch.model_validate({"id": taken.batch_id, "account": taken.account, "deliveries": made})
+        return Batch(
+            id=taken.batch_id, account=taken.account, deliveries=list(map(Accepted.model_validate, taken.deliveries))
+        )
 
     return await once(body, make, Batch)
 

@@ -4,6 +4,7 @@ from uuid import UUID
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from libs.shapes import Body, Moment, Resource, Text
+from notify_service.domain import devices
 from notify_service.domain.content import UNSUBSCRIBE_URL, Content
 from notify_service.models import Delivery as DeliveryRow
 from notify_service.schemas.fields import AccountName, Category, ChannelName, Instant
@@ -112,13 +113,14 @@ class DeliveryCreate(Body):
         return self
 
 
-class Accepted(BaseModel):
+class Accepted(Resource):
     id: UUID
     state: State
+    recipient: int | None = Field(None, description="Whom of `to` it is for, from 0.")
 
 
-class Batch(BaseModel):
-    """`deliveries` are in the order of `to`."""
+class Batch(Resource):
+    """`deliveries` are in the order of `to`; a user on `webpush` or `push` has one for each device."""
 
     id: UUID
     account: str
@@ -176,6 +178,7 @@ class Delivery(Resource):
             return row
         values: dict[str, Any] = {name: getattr(row, name, None) for name in cls.model_fields}
         values["send_at"] = row.next_at
+        values["address"] = devices.shown(row.channel, row.user_id, row.address)
         return {**values, "state": "queued"} if row.state == "claimed" else values
 
 

@@ -94,7 +94,7 @@ class Keys(BaseModel):
 
 
 class Subscription(BaseModel):
-    endpoint: Annotated[str, StringConstraints(max_length=1024)]
+    endpoint: Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]+$", max_length=1024)]
     keys: Keys
 
 

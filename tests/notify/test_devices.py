@@ -1,0 +1,235 @@
+"""Browsers and phones of users: who is told where, and who is not any more."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import httpx2
+import pytest
+
+from libs.contracts.accounts import Profile, UserDeleted
+from tests.notify.asking import Person, ended
+from tests.notify.world import World, eventually
+
+CONTENT = {"subject": "Parcel", "text": "It is here."}
+
+
+@dataclass
+class Devices:
+    """Browsers and phones, of an account of each kind that is the first of its channel."""
+
+    http: httpx2.AsyncClient
+    accounts: dict[str, str]
+    key: str
+
+    async def browser(self) -> dict[str, Any]:
+        answer = await self.http.post("/webpush/subscriptions", json={"application_server_key": self.key})
+        return dict(answer.json())
+
+    async def phone(self) -> str:
+        return str((await self.http.post("/fcm/devices")).json()["token"])
+
+    async def new(self, channel: str) -> Any:
+        return await (self.browser() if channel == "webpush" else self.phone())
+
+    async def end(self, address: Any) -> None:
+        path = "/fcm/devices" if isinstance(address, str) else "/webpush/subscriptions"
+        assert (await self.http.delete(f"{path}/{_token(address)}")).status_code == 204
+
+    async def shown(self, address: Any) -> list[Any]:
+        """What it shows, newest first."""
+        path = "/fcm" if isinstance(address, str) else "/webpush"
+        found = (await self.http.get(f"{path}/messages", params={"to": _token(address)})).json()["results"]
+        return [each["message"] if isinstance(address, str) else json.loads(each["text"]) for each in found]
+
+
+def _token(address: Any) -> str:
+    return address if isinstance(address, str) else str(address["endpoint"].rpartition("/")[2])
+
+
+@pytest.fixture
+async def devices(world: World, admin: Person) -> AsyncIterator[Devices]:
+    sandbox = f"http://127.0.0.1:{world.sandbox.http_port}"
+    async with httpx2.AsyncClient(base_url=sandbox, trust_env=False) as http:
+        file = json.dumps((await http.get("/fcm/service-account.json")).json())
+        number = uuid4().hex[:20]
+        wanted: dict[str, dict[str, Any]] = {
+            "webpush": {"config": {"subject": "mailto:ops@example.test", "services": ["127.0.0.1"]}},
+            "push": {"config": {"base_url": f"{sandbox}/fcm/"}, "secrets": {"service_account": file}},
+        }
+        made = {}
+        for channel, given in wanted.items():
+            provider = "fcm" if channel == "push" else channel
+            body = {"name": f"{provider}-{number}", "provider": provider, "rank": 0, **given}
+            answer = await admin.call("POST", "/accounts", json=body)
+            assert answer.status_code == 201, answer.text
+            made[channel] = answer.json()
+        names = {channel: account["name"] for channel, account in made.items()}
+        yield Devices(http, names, made["webpush"]["config"]["public_key"])
+        for name in names.values():
+            await admin.call("PATCH", f"/accounts/{name}", json={"enabled": False})
+
+
+async def register(me: Person, channel: str, address: Any, status: int = 201, **given: Any) -> Any:
+    answer = await me.call("POST", "/push/devices", json={"channel": channel, "address": address, **given})
+    assert answer.status_code == status, answer.text
+    return answer.json()
+
+
+async def registered(me: Person) -> list[Any]:
+    return list((await me.get("/push/devices"))["results"])
+
+
+async def tell(admin: Person, channel: str, *people: Profile, status: int = 202, **given: Any) -> Any:
+    to = [{"user": str(person.user_id)} for person in people]
+    body = {"channel": channel, "to": to, "content": CONTENT, **given}
+    answer = await admin.call("POST", "/deliveries", json=body)
+    assert answer.status_code == status, answer.text
+    return answer.json()
+
+
+@pytest.mark.promise("N24", "N25", "N72")
+async def test_user_is_told_on_each_device(world: World, admin: Person, as_user: Any, devices: Devices) -> None:
+    ada, grace = world.profile(), world.profile()
+    me, other = as_user(ada.user_id), as_user(grace.user_id)
+    assert await me.get("/push/key") == {"account": devices.accounts["webpush"], "public_key": devices.key}
+    first, second, theirs = [await devices.browser() for _ in range(3)]
+    made = await register(me, "webpush", first, name="Firefox on Linux")
+    await register(me, "webpush", json.dumps(second))
+    await register(other, "webpush", theirs)
+    taken = (await tell(admin, "webpush", grace, ada))["deliveries"]
+    assert [each["recipient"] for each in taken] == [0, 1, 1]
+    done = [await ended(admin, each) for each in taken]
+    assert {(each["state"], each["account"]) for each in done} == {("sent", made["account"])}
+    assert [len(await devices.shown(each)) for each in (first, second, theirs)] == [1, 1, 1]
+    # Whoever has an address can take its messages: nobody is shown one.
+    assert first["endpoint"] not in json.dumps([made, await registered(me), *done])
+    assert made["address"] == f"…{first['endpoint'][-6:]}"
+
+
+@pytest.mark.promise("N72")
+async def test_device_is_registered_once(as_user: Any, devices: Devices) -> None:
+    me = as_user()
+    address, phone = await devices.browser(), await devices.phone()
+    made = await register(me, "webpush", address)
+    await register(me, "push", phone)
+    again = await register(me, "webpush", {**address, "expirationTime": 7}, status=200, name="Kitchen")
+    assert (again["id"], again["created_at"], again["name"]) == (made["id"], made["created_at"], "Kitchen")
+    assert [each["channel"] for each in await registered(me)] == ["webpush", "push"]
+
+
+@pytest.mark.promise("N72")
+async def test_of_many_devices_the_latest_stay(as_user: Any, devices: Devices) -> None:
+    me, other = as_user(), as_user()
+    kept = await register(other, "push", await devices.phone())
+    first = await register(me, "push", await devices.phone())
+    phones = [await devices.phone() for _ in range(24)]
+    await asyncio.gather(*(register(me, "push", phone) for phone in phones))
+    shown = {each["id"] for each in await registered(me)}
+    assert (len(shown), first["id"] in shown) == (20, False)
+    assert [each["id"] for each in await registered(other)] == [kept["id"]]
+
+
+@pytest.mark.promise("N72")
+async def test_device_that_changes_hands_shows_nothing_of_its_former_user(
+    world: World, admin: Person, as_user: Any, devices: Devices
+) -> None:
+    ada, grace = world.profile(), world.profile()
+    me, next_one = as_user(ada.user_id), as_user(grace.user_id)
+    handed_on, signed_out = await devices.browser(), await devices.browser()
+    await register(me, "webpush", handed_on)
+    removed = await register(me, "webpush", signed_out)
+    waiting = await tell(admin, "webpush", ada, send_at=(datetime.now(UTC) + timedelta(hours=1)).isoformat())
+    theirs = await register(next_one, "webpush", handed_on)
+    assert (await next_one.call("DELETE", f"/push/devices/{removed['id']}")).status_code == 404
+    assert (await me.call("DELETE", f"/push/devices/{theirs['id']}")).status_code == 404
+    assert (await me.call("DELETE", f"/push/devices/{removed['id']}")).status_code == 204
+    assert await registered(me) == []
+    await world.sql("UPDATE delivery SET next_at = now() WHERE batch_id = $1", waiting["id"])
+    done = [await ended(admin, each) for each in waiting["deliveries"]]
+    assert [(each["state"], each["reason"]) for each in done] == [("suppressed", "no_device")] * 2
+    [fresh] = (await tell(admin, "webpush", grace))["deliveries"]
+    assert (await ended(admin, fresh))["state"] == "sent"
+    assert [len(await devices.shown(each)) for each in (handed_on, signed_out)] == [1, 0]
+
+
+@pytest.mark.promise("N24", "N25", "N72")
+@pytest.mark.parametrize("channel", ["webpush", "push"])
+async def test_dead_device_goes_and_may_come_back(
+    world: World, admin: Person, as_user: Any, devices: Devices, channel: str
+) -> None:
+    ada = world.profile()
+    me = as_user(ada.user_id)
+    dead, alive = await devices.new(channel), await devices.new(channel)
+    await register(me, channel, dead)
+    kept = await register(me, channel, alive)
+    await devices.end(dead)
+    for each in (await tell(admin, channel, ada))["deliveries"]:
+        await ended(admin, each)
+    assert [each["id"] for each in await registered(me)] == [kept["id"]]
+    plain = dead if isinstance(dead, str) else json.dumps(dead)
+    await admin.call("POST", "/suppressions", json={"channel": channel, "address": plain, "category": "news"})
+    await register(me, channel, dead)
+    found = await world.sql("SELECT category, reason FROM suppression WHERE address LIKE $1", f"%{_token(dead)}%")
+    assert [(row["category"], row["reason"]) for row in found] == [("news", "manual")]
+
+
+@pytest.mark.promise("N72")
+async def test_user_switches_devices_off(world: World, admin: Person, as_user: Any, devices: Devices) -> None:
+    ada = world.profile()
+    me = as_user(ada.user_id)
+    await register(me, "webpush", await devices.browser())
+    await register(me, "push", await devices.phone())
+    await me.call("PATCH", "/preferences", json={"push": {"categories": {"orders": False}}})
+    for channel, state in (("webpush", "sent"), ("push", "suppressed")):
+        [made] = (await tell(admin, channel, ada, category="orders"))["deliveries"]
+        assert (await ended(admin, made))["state"] == state
+
+
+@pytest.mark.promise("N72")
+async def test_what_is_no_device_is_refused(world: World, admin: Person, as_user: Any, devices: Devices) -> None:
+    me = as_user()
+    browser = await devices.browser()
+    for given, field in (
+        ({"channel": "webpush", "address": {"endpoint": "https://push.test/x"}}, "address"),
+        ({"channel": "webpush", "address": await devices.phone()}, "address"),
+        ({"channel": "webpush", "address": {**browser, "endpoint": "https://push.test/ü"}}, "address"),
+        ({"channel": "push", "address": "short"}, "address"),
+        ({"channel": "webpush", "address": browser, "account": devices.accounts["push"]}, "account"),
+        ({"channel": "email", "address": "ada@example.test"}, "channel"),
+    ):
+        answer = await me.call("POST", "/push/devices", json=given)
+        assert (answer.status_code, answer.json()["errors"][0]["field"].split(".")[0]) == (422, field)
+    refused = await tell(admin, "webpush", world.profile(), status=422)
+    assert [each["field"] for each in refused["errors"]] == ["to.0.user"]
+
+
+@pytest.mark.promise("N72")
+async def test_without_an_account_nobody_subscribes(world: World, as_user: Any, devices: Devices) -> None:
+    off = "UPDATE account SET enabled = false WHERE channel = 'webpush' AND enabled RETURNING name"
+    names = [row["name"] for row in await world.sql(off)]
+    answer = await as_user().call("GET", "/push/key")
+    await world.sql("UPDATE account SET enabled = true WHERE name = ANY($1)", names)
+    assert (answer.status_code, answer.json()["code"]) == (404, "no_push_key")
+
+
+@pytest.mark.promise("N72", "A54")
+async def test_devices_go_with_their_user_and_their_account(
+    world: World, admin: Person, as_user: Any, devices: Devices
+) -> None:
+    ada = world.profile()
+    me, other = as_user(ada.user_id), as_user()
+    await register(me, "push", await devices.phone())
+    await register(other, "webpush", await devices.browser())
+    await world.auth.emit(UserDeleted(user_id=ada.user_id))
+    assert (await admin.call("DELETE", f"/accounts/{devices.accounts['webpush']}")).status_code == 204
+    assert await registered(other) == []
+
+    async def is_gone() -> bool:
+        return not await world.sql("SELECT 1 FROM device WHERE user_id = $1", ada.user_id)
+
+    await eventually(is_gone)
