@@ -7,9 +7,11 @@ turns an unforeseen exception into a 500 that says nothing.
 
 import re
 import time
+from functools import cache
 from urllib.parse import unquote
 
 import structlog
+from prometheus_client import Counter, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from libs.db import QueryCount, is_unavailable, query_count
@@ -111,8 +113,8 @@ class Edge:
         # Label values must be few: the pattern of the route, never the path with its ids.
         pattern = getattr(route, "path", "unmatched")
         seconds = time.perf_counter() - answer.started
-        REQUESTS.labels(self._service, scope["method"], pattern, str(answer.status)).inc()
-        SECONDS.labels(self._service, pattern).observe(seconds)
+        _count(self._service, scope["method"], pattern, answer.status).inc()
+        _clock(self._service, pattern).observe(seconds)
         if not path.startswith("/health"):
             log.info(
                 "request",
@@ -165,6 +167,16 @@ class _Answer:
             (b"x-database-queries", b"%d" % self.queries.statements),
             (b"x-query-time", b"%.3fs" % self.queries.seconds),
         ]
+
+
+@cache
+def _count(service: str, method: str, pattern: str, status: int) -> Counter:
+    return REQUESTS.labels(service, method, pattern, str(status))
+
+
+@cache
+def _clock(service: str, pattern: str) -> Histogram:
+    return SECONDS.labels(service, pattern)
 
 
 def _shown(scope: Scope, path: str) -> str:

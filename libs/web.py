@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request, Response
@@ -11,6 +12,7 @@ from fastapi.middleware.cors import CORSMiddleware
 from starlette.exceptions import HTTPException
 
 from libs import health, openapi
+from libs.doors import Door, Doors
 from libs.edge import Edge
 from libs.errors import (
     BadRequest,
@@ -28,6 +30,8 @@ from libs.settings import CommonSettings
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 API_VERSION = "1.0.0"
 _SHOWN_ERRORS = 20
+# Doors bound their bodies themselves.
+_ANY_PATH = re.compile(".*", re.DOTALL)
 
 
 def create_app(  # noqa: PLR0913  -- the parts of an app
@@ -79,6 +83,10 @@ def create_app(  # noqa: PLR0913  -- the parts of an app
             max_age=600,
         )
     app.add_middleware(Edge, service=name, max_body_bytes=settings.max_body_bytes, forms=forms, uploads=uploads)
+    doors = [route for route in app.routes if isinstance(route, Door)]
+    if doors:
+        edge = partial(Edge, service=name, max_body_bytes=0, uploads=_ANY_PATH)
+        app.middleware_stack = Doors(app.build_middleware_stack(), doors, edge)
     return app
 
 

@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from libs import calls, web
 from libs import internal as shared
 from libs.clock import Clock
+from libs.lanes import Lanes
 from libs.runtime import open_runtime
 from libs.tasks import background
 from notify_service.deps import Channels, allowed
@@ -40,6 +41,8 @@ from notify_service.routes import (
 from notify_service.routes.bodies import Incoming
 from notify_service.settings import Settings
 
+# What webhooks tell is written in turn.
+_LANES = 1
 DESCRIPTION = "Your inbox of notifications, what was sent to you outside, and which of it you want."
 
 
@@ -53,14 +56,18 @@ def create_app(settings: Settings, clock: Clock | None = None) -> FastAPI:
             app.state.ask = partial(calls.profiles, runtime.auth)
             app.state.channels = channels = Channels(settings, runtime.cipher)
             app.state.following = Following(runtime.db, channels.of, runtime.clock)
-            keeper = Keeper(runtime.db)
+            lanes = Lanes("notify", settings.database_url.get_secret_value(), _LANES)
+            keeper = Keeper(lanes.fetch)
             app.state.hooks = Hooks(runtime.db, runtime.cipher, keeper)
             app.state.incoming = Incoming()
             app.state.public_url = settings.public_url
             app.state.unsubscribe_links = UnsubscribeLinks(settings.field_keys.get_secret_value(), settings.public_url)
             app.state.private_networks = settings.private_networks
-            async with background(app.state.signals.run(), keeper.run()):
-                yield
+            try:
+                async with background(app.state.signals.run(), keeper.run()):
+                    yield
+            finally:
+                await lanes.close()
 
     async def database() -> None:
         await app.state.db.ping()

@@ -10,25 +10,24 @@ import orjson
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from libs.db import Database
+from libs.lanes import Fetch
 from notify_service.domain.batches import Batches
 from notify_service.domain.channels import Effect, ErrorClass
 from notify_service.domain.channels.inbound import Event
 
 # Numbered as they were told, and stored in the order of their keys: two calls with the same ones do not wait for each
 # other in a circle.
-_KEEP = text(
-    """
-    INSERT INTO told (id, account, dedupe_key, event, received_at, next_at)
-    SELECT number, account, dedupe_key, event, now(), now()
-    FROM (
-        SELECT nextval('told_id_seq') AS number, given.*
-        FROM json_to_recordset(CAST(:items AS json)) AS given(account text, dedupe_key text, event jsonb) OFFSET 0
-    ) AS numbered
-    ORDER BY account, dedupe_key
-    ON CONFLICT (account, dedupe_key) DO NOTHING
-    """
-)
+_KEEP = """
+INSERT INTO told (id, account, dedupe_key, event, received_at, next_at)
+SELECT number, account, dedupe_key, event, now(), now()
+FROM (
+    SELECT nextval('told_id_seq') AS number, given.*
+    FROM json_to_recordset($1::json) AS given(account text, dedupe_key text, event jsonb) OFFSET 0
+) AS numbered
+ORDER BY account, dedupe_key
+ON CONFLICT (account, dedupe_key) DO NOTHING
+"""
+_KEEP_WITH_OTHERS = text(_KEEP.replace("$1::json", "CAST(:items AS json)"))
 _MOST = 500
 _MAX_KEY = 300
 
@@ -52,8 +51,8 @@ class Keeper:
     """Many calls, few commits: each waits for the commit that has what it told. Where that fails, all of them hear so,
     and their providers call again."""
 
-    def __init__(self, db: Database) -> None:
-        self._db = db
+    def __init__(self, fetch: Fetch) -> None:
+        self._fetch = fetch
         self._writes: Batches[Sequence[Item], BaseException | None] = Batches(self._write, most=_MOST)
 
     async def run(self) -> None:
@@ -66,8 +65,8 @@ class Keeper:
 
     async def _write(self, calls: Sequence[Sequence[Item]]) -> Sequence[BaseException | None]:
         try:
-            async with self._db.transaction() as session:
-                await keep(session, [item for items in calls for item in items])
+            # What is there already stays as it is, so running this twice does no harm.
+            await self._fetch(_KEEP, _json(item for items in calls for item in items))
         except Exception as error:  # noqa: BLE001  -- each caller raises it
             return [error] * len(calls)
         return [None] * len(calls)
@@ -75,8 +74,11 @@ class Keeper:
 
 async def keep(db: AsyncSession, items: Iterable[Item]) -> None:
     """Those that were not told before."""
-    rows = [_row(item) for item in items]
-    await db.execute(_KEEP, {"items": orjson.dumps(rows).decode()})
+    await db.execute(_KEEP_WITH_OTHERS, {"items": _json(items)})
+
+
+def _json(items: Iterable[Item]) -> str:
+    return orjson.dumps([_row(item) for item in items]).decode()
 
 
 def _row(item: Item) -> dict[str, Any]:

@@ -1,45 +1,65 @@
-"""Where providers call: `/hooks/{provider}/{account}`. Their calls prove themselves; there are no tokens here."""
+"""Where providers call: `/hooks/{provider}/{account}`. Their calls prove themselves; there are no tokens here.
+
+Some ask first whether we are there (GET). What they tell (POST) is answered once all of it is stored; a provider that
+hears nothing, or an error, tells it again.
+"""
 
 from typing import cast
+from urllib.parse import parse_qsl
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter
+from starlette.types import Receive, Scope, Send
 
-from notify_service.deps import body_of
-from notify_service.domain.channels.inbound import Hook
+from libs.doors import Door
+from libs.errors import PayloadTooLarge
+from notify_service.domain.channels.inbound import Hook, Reply
 from notify_service.domain.hooks import Hooks
 
-router = APIRouter(prefix="/hooks", include_in_schema=False)
 _MOST_BYTES = 3 * 1024 * 1024
 
 
-@router.get("/{provider}/{account}")
-async def answer(provider: str, account: str, request: Request) -> Response:
-    """Some providers ask first whether we are there."""
-    return await _heard(provider, account, request)
+class _Hear:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        query = scope["query_string"].decode("latin-1")
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        state = scope["app"].state
+        hook = Hook(
+            method=scope["method"],
+            url=_public_url(scope, state.public_url, headers.get("host", ""), query),
+            query=dict(parse_qsl(query, keep_blank_values=True)) if query else {},
+            headers=headers,
+            body=await _body(receive),
+        )
+        named = scope["path_params"]
+        reply = await cast(Hooks, state.hooks).hear(named["provider"], named["account"], hook)
+        await _answer(send, reply)
 
 
-@router.post("/{provider}/{account}")
-async def hear(provider: str, account: str, request: Request) -> Response:
-    """Answered once everything that was told is stored; a provider that hears nothing, or an error, tells it again."""
-    return await _heard(provider, account, request)
+async def _body(receive: Receive) -> bytes:
+    """Raises PayloadTooLarge."""
+    message = await receive()
+    body: bytes = message.get("body", b"")
+    while message.get("more_body"):
+        message = await receive()
+        body += message.get("body", b"")
+        if len(body) > _MOST_BYTES:
+            raise PayloadTooLarge
+    return body
 
 
-async def _heard(provider: str, account: str, request: Request) -> Response:
-    hook = Hook(
-        method=request.method,
-        url=_public_url(request),
-        query=dict(request.query_params),
-        headers={name.decode("latin-1"): value.decode("latin-1") for name, value in request.scope["headers"]},
-        body=await body_of(request, _MOST_BYTES),
-    )
-    reply = await cast(Hooks, request.app.state.hooks).hear(provider, account, hook)
-    if reply is not None:
-        return Response(reply.content, media_type=reply.media_type)
-    return Response(status_code=200)
+async def _answer(send: Send, reply: Reply | None) -> None:
+    content = reply.content if reply else b""
+    headers = [(b"content-length", b"%d" % len(content))]
+    if reply:
+        headers.append((b"content-type", reply.media_type.encode()))
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": content})
 
 
-def _public_url(request: Request) -> str:
+def _public_url(scope: Scope, base: str | None, host: str, query: str) -> str:
     """As the caller wrote it, where somebody in front says so."""
-    base: str | None = request.app.state.public_url
-    path = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-    return f"{base}{path}" if base else str(request.url)
+    path = scope["raw_path"].decode("latin-1") + (f"?{query}" if query else "")
+    return f"{base}{path}" if base else f"{scope['scheme']}://{host}{path}"
+
+
+router = APIRouter(routes=[Door("/hooks/{provider}/{account}", _Hear(), methods={"GET", "POST"})])

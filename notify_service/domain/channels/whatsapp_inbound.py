@@ -20,6 +20,8 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+import orjson
+
 from notify_service.domain.channels import Effect, ErrorClass, Setup
 from notify_service.domain.channels.inbound import (
     ACCOUNT,
@@ -53,7 +55,7 @@ def verify(raw: bytes, headers: Mapping[str, str], secrets: Secrets) -> bool:
     """Whether Meta has sent exactly these bytes, signed with the app's secret. Header names are in small letters."""
     if secrets.app_secret is None:
         return False
-    made = hmac.new(secrets.app_secret.get_secret_value().encode(), raw, hashlib.sha256).hexdigest()
+    made = hmac.digest(secrets.app_secret.get_secret_value().encode(), raw, "sha256").hex()
     return hmac.compare_digest(headers.get(SIGNATURE, "").encode("latin-1", "replace"), f"sha256={made}".encode())
 
 
@@ -71,7 +73,7 @@ def parse(raw: bytes) -> list[Event]:
     """All that a body says, in its order; nothing of items that are not of Meta's shape. Raises ValueError for a body
     that is not."""
     try:
-        body = json.loads(raw)
+        body = _read(raw)
     except (ValueError, RecursionError):
         raise ValueError("This is no webhook of WhatsApp.") from None
     if not isinstance(body, dict) or body.get("object") != "whatsapp_business_account":
@@ -83,6 +85,14 @@ def parse(raw: bytes) -> list[Event]:
         if (read := _READERS.get(str(change.get("field"))))
         for event in read(_of(change, "value"), entry)
     ]
+
+
+def _read(raw: bytes) -> Any:
+    try:
+        return orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        # Takes what is nearly JSON, as half of an emoji that somebody has cut off.
+        return json.loads(raw)
 
 
 def _messages(value: Given, entry: Given) -> Iterator[Event]:
