@@ -18,8 +18,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from libs.clock import Clock
 from libs.db import Database, is_unavailable
 from libs.errors import ServiceError
-from notify_service.domain import campaigns, sent
+from notify_service.domain import accounts, campaigns, provider_templates, sent
 from notify_service.domain.campaign_states import CANCELLED, FINISHED, PAUSED, RUNNING, SCHEDULED, after
+from notify_service.domain.content import Content
 from notify_service.domain.signals import Signals
 from notify_service.models import Campaign
 
@@ -61,7 +62,7 @@ async def work(database: Database, signals: Signals, clock: Clock) -> None:
     for campaign_id in due:
         await _one(database, campaign_id, partial(begin, signals=signals, now=clock.now()))
     for campaign_id in uncounted:
-        await _one(database, campaign_id, count)
+        await _one(database, campaign_id, partial(count, signals=signals))
 
 
 async def begin(db: AsyncSession, campaign: Campaign, signals: Signals, now: datetime) -> None:
@@ -77,9 +78,9 @@ async def begin(db: AsyncSession, campaign: Campaign, signals: Signals, now: dat
         signals.wake(db)
 
 
-async def count(db: AsyncSession, campaign: Campaign) -> None:
-    """Counts, and draws the conclusions: what has nothing open is over, what is held pauses, what is cancelled takes
-    back what has come back since."""
+async def count(db: AsyncSession, campaign: Campaign, signals: Signals) -> None:
+    """Counts, and draws the conclusions: what has nothing open is over, what is held pauses, what waited for its
+    template goes on, what is cancelled takes back what has come back since."""
     now: datetime = (await db.execute(select(func.now()))).scalar_one()
     if campaign.batch_id is None:
         campaign.stale, campaign.finished_at = False, campaign.finished_at or now
@@ -93,7 +94,19 @@ async def count(db: AsyncSession, campaign: Campaign) -> None:
     campaign.counts, campaign.counted_at = counts, now
     if campaign.state == RUNNING and left and batch.held:
         await campaigns.pause(db, campaign, now, fault=batch.hold_reason)
+    elif await _may_go_on(db, campaign):
+        await campaigns.resume(db, campaign, now)
+        signals.wake(db)
     _conclude(campaign, left, now)
+
+
+async def _may_go_on(db: AsyncSession, campaign: Campaign) -> bool:
+    """Whether it was paused for its template alone, which may be sent again."""
+    if campaign.state != PAUSED or campaign.fault != provider_templates.HELD or campaign.account is None:
+        return False
+    account = await accounts.by_name(db, campaign.account)
+    content = Content.model_validate(campaign.content)
+    return account is not None and not await provider_templates.problems(db, account, content)
 
 
 def _conclude(campaign: Campaign, left: int, now: datetime) -> None:

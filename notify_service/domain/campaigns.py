@@ -16,7 +16,7 @@ from libs import audits
 from libs.errors import FieldError, Invalid, NotFound, PreconditionFailed
 from libs.ids import uuid7
 from notify_service.domain import categories, orders, sending, snapshots, throttles
-from notify_service.domain.campaign_states import DRAFT, after
+from notify_service.domain.campaign_states import DRAFT, PAUSED, after
 from notify_service.domain.channels import Provider
 from notify_service.domain.content import Content
 from notify_service.domain.snapshots import MISSING, Into, Plan
@@ -163,8 +163,11 @@ async def start(db: AsyncSession, campaign: Campaign, now: datetime) -> None:
 
 
 async def pause(db: AsyncSession, campaign: Campaign, now: datetime, *, fault: str | None = None) -> None:
-    """After the commit nothing begins to leave that had not begun. Raises IllegalTransition."""
-    campaign.state, campaign.fault, campaign.stale = after(campaign.state, "pause"), fault, True
+    """After the commit nothing begins to leave that had not begun. What was paused by itself, with a fault, is then
+    paused by somebody, and goes on when they say so. Raises IllegalTransition."""
+    was_paused_by_itself = campaign.state == PAUSED and campaign.fault is not None
+    state = PAUSED if was_paused_by_itself and fault is None else after(campaign.state, "pause")
+    campaign.state, campaign.fault, campaign.stale = state, fault, True
     await _hold(db, campaign, held=True)
     await _told(db, campaign, "paused", now)
 

@@ -23,6 +23,8 @@ from notify_service.domain.channels.whatsapp_templates import APPROVED, Template
 from notify_service.domain.content import Content
 from notify_service.models import Account, ProviderTemplate, TemplateSync
 
+HELD = "template"
+"""Why a batch waits, and its campaign is paused."""
 _EVERY_SECONDS, _AFTER_FAILURE_SECONDS = 3600.0, 300.0
 _LONGEST_SECONDS = 120.0
 _SOON = text(
@@ -81,9 +83,13 @@ _STATUS = text(
     WHERE account = :account AND name = :name AND language = :language
     """
 )
+_NAMED = """
+    t.account = :account AND t.name = content -> 'template' ->> 'name'
+        AND t.language = coalesce(content -> 'template' ->> 'language', 'en_US')
+"""
 # Of what was sent to many: who sent a single message would rather hear at once that it has failed.
 _HOLD = text(
-    """
+    f"""
     WITH RECURSIVE head AS (
         (SELECT lane, queue FROM delivery WHERE account = :account AND state IN ('queued', 'retry')
          ORDER BY lane, queue LIMIT 1)
@@ -93,13 +99,30 @@ _HOLD = text(
                 AND (lane, queue) > (head.lane, head.queue)
             ORDER BY lane, queue LIMIT 1) AS next
     )
-    UPDATE batch SET held = true, hold_reason = 'template'
-    WHERE NOT held AND id IN (SELECT CAST(nullif(split_part(queue, '/', 2), '') AS uuid) FROM head) AND EXISTS (
-        SELECT FROM provider_template AS t WHERE t.account = :account AND t.status <> :approved
-            AND t.name = content -> 'template' ->> 'name'
-            AND t.language = coalesce(content -> 'template' ->> 'language', 'en_US'))
+    UPDATE batch SET held = true, hold_reason = :reason
+    WHERE NOT held AND id IN (SELECT CAST(nullif(split_part(queue, '/', 2), '') AS uuid) FROM head)
+        AND EXISTS (SELECT FROM provider_template AS t WHERE {_NAMED} AND t.status <> :approved)
     RETURNING id
-    """
+    """  # noqa: S608  -- constants
+)
+# What somebody has put on hold as well has no reason, and stays.
+_LET_GO = text(
+    f"""
+    UPDATE batch SET held = false, hold_reason = NULL
+    WHERE held AND hold_reason = :reason
+        AND EXISTS (SELECT FROM provider_template AS t WHERE {_NAMED} AND t.status = :approved)
+        AND EXISTS (SELECT FROM delivery AS d WHERE d.batch_id = batch.id AND d.account = :account)
+    RETURNING id
+    """  # noqa: S608  -- constants
+)
+# Campaigns let their batches go themselves, when they are looked at.
+_LOOK_AGAIN = text(
+    f"""
+    UPDATE campaign SET stale = true WHERE id IN (
+        SELECT c.id FROM campaign AS c WHERE c.account = :account AND c.state = 'paused' AND c.fault = :reason
+            AND EXISTS (SELECT FROM provider_template AS t WHERE {_NAMED} AND t.status = :approved)
+        ORDER BY c.id FOR UPDATE)
+    """  # noqa: S608  -- constants
 )
 
 log = structlog.get_logger()
@@ -153,12 +176,12 @@ async def problems(db: AsyncSession, account: Account, content: Content) -> Sequ
 
 async def heard(db: AsyncSession, account: str, *, name: str, language: str, status: str) -> None:
     """The provider has told that a template has another status. All of it is asked for anew, and what would use the
-    template waits."""
+    template waits, or goes on."""
     for each in (await db.scalars(_SAME_BUSINESS, {"account": account})).all():
         values = {"account": each, "name": name, "language": language, "status": status}
         await db.execute(_STATUS, values)
         await db.execute(_SOON, {"account": each})
-        await _hold(db, each)
+        await _settle(db, each)
 
 
 async def work(database: Database, cipher: FieldCipher) -> None:
@@ -201,13 +224,17 @@ async def _keep(db: AsyncSession, account: str, found: Iterable[Template], begun
     given = json.dumps(list(rows.values())).replace("\\u0000", "")
     await db.execute(_KEEP, {"account": account, "templates": given, "begun": begun})
     await db.execute(_SYNCED, {"account": account})
-    await _hold(db, account)
+    await _settle(db, account)
 
 
-async def _hold(db: AsyncSession, account: str) -> None:
-    held = (await db.scalars(_HOLD, {"account": account, "approved": APPROVED})).all()
-    if held:
-        log.warning("batches_held", account=account, batches=len(held), reason="template")
+async def _settle(db: AsyncSession, account: str) -> None:
+    """What would go with a template that may not be sent waits; what waited for one that may goes on."""
+    values = {"account": account, "approved": APPROVED, "reason": HELD}
+    held = (await db.scalars(_HOLD, values)).all()
+    gone = (await db.scalars(_LET_GO, values)).all()
+    await db.execute(_LOOK_AGAIN, values)
+    if held or gone:
+        log.warning("batches_held", account=account, batches=len(held), resumed=len(gone), reason=HELD)
 
 
 async def _standing(db: AsyncSession, account: str) -> TemplateSync:

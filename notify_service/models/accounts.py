@@ -68,10 +68,13 @@ class Suppression(Base):
     reason: Mapped[str]
     """`bounce`, `complaint`, `unsubscribe`, `provider` or `manual`."""
     until: Mapped[datetime | None]
+    user_id: Mapped[UUID | None]
+    """Whose link has said so, of a message to a user of ours: by their preferences they take it back."""
     created_at: Mapped[datetime]
 
     __table_args__ = (
         CheckConstraint("reason IN ('bounce', 'complaint', 'unsubscribe', 'provider', 'manual')", name="reason"),
         Index("uq_suppression_address", "channel", "address", "category", unique=True),
         Index("ix_suppression_created_at", "created_at", "id"),
+        Index("ix_suppression_user", "user_id", postgresql_where=text("user_id IS NOT NULL")),
     )

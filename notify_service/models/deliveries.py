@@ -28,7 +28,10 @@ class Batch(Base):
     """The campaign that was tried out by this; it does not count it."""
     created_at: Mapped[datetime]
 
-    __table_args__ = (Index("ix_batch_owner", "owner", "id"),)
+    __table_args__ = (
+        Index("ix_batch_owner", "owner", "id"),
+        Index("ix_batch_hold_reason", "hold_reason", postgresql_where=text("hold_reason IS NOT NULL")),
+    )
 
 
 class Delivery(Base):

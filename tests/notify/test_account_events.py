@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import count
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from deploy.sandbox import whatsapp_hooks as hooks
 from deploy.sandbox.whatsapp_state import text_template
 from tests.notify.asking import TOKEN, MakeBot, Person, ended, send
+from tests.notify.crowds import campaign, over, step
 from tests.notify.desks import WhatsAppDesk, phone
 from tests.notify.world import World, eventually
 
@@ -166,30 +168,61 @@ async def test_provider_that_tells_nothing_leaves_it_to_itself_and_says_why(
 
 
 @pytest.mark.promise("N12")
-async def test_template_that_is_paused_holds_what_was_sent_with_it_until_somebody_resumes(
+async def test_template_that_is_paused_holds_what_was_sent_with_it_until_it_is_approved_again(
     number: Number, world: World
 ) -> None:
     people, later = [phone() for _ in range(5)], datetime.now(UTC) + timedelta(days=1)
-    made = await number.send(*people, send_at=later.isoformat())
-    path = f"/deliveries/batches/{made['id']}"
+    made, forced = [await number.send(*some, send_at=later.isoformat()) for some in (people[:3], people[3:])]
+    path, other = (f"/deliveries/batches/{each['id']}" for each in (made, forced))
     await number.change("hello_world", "PAUSED", AT)
     standing = await number.admin.get(path)
     assert (standing["held"], standing["hold_reason"]) == (True, "template")
-    await world.sql("UPDATE delivery SET next_at = now() WHERE batch_id = $1::text::uuid", made["id"])
-    await number.change("hello_world", "APPROVED", AT + 60)
-    # This one comes after them, and goes.
-    [other] = (await number.send(phone()))["deliveries"]
-    assert (await ended(number.admin, other))["state"] == "sent"
-    standing = await number.admin.get(path)
-    assert (standing["held"], standing["states"]) == (True, {"queued": 5})
-    resumed = (await number.admin.call("POST", f"{path}/resume")).json()
+    # Somebody may know better.
+    resumed = (await number.admin.call("POST", f"{other}/resume")).json()
     assert (resumed["held"], resumed["hold_reason"]) == (False, None)
+    await world.sql("UPDATE delivery SET next_at = now() WHERE batch_id = $1::text::uuid", made["id"])
+    # Another template is no reason.
+    await number.change("order_update", "PAUSED", AT + 30)
+    await number.change("order_update", "APPROVED", AT + 45)
+    standing = await number.admin.get(path)
+    assert (standing["held"], standing["states"]) == (True, {"queued": 3})
+    await number.change("hello_world", "APPROVED", AT + 60)
+    standing = await number.admin.get(path)
+    assert (standing["held"], standing["hold_reason"]) == (False, None)
 
     async def gone() -> bool:
-        return bool((await number.admin.get(path))["states"] == {"sent": 5})
+        return bool((await number.admin.get(path))["states"] == {"sent": 3})
 
     await eventually(gone)
-    assert [len(number.desk.chats(each)) for each in people] == [1] * 5
+    assert [len(number.desk.chats(each)) for each in people] == [1] * 3 + [0] * 2
+
+
+@pytest.mark.promise("N12")
+async def test_campaign_goes_on_with_its_template_unless_somebody_has_paused_it_too(
+    number: Number, admin: Person
+) -> None:
+    await admin.call("PATCH", f"/accounts/{number.name}", json={"daily_limit": 0})
+    given = {"channel": "whatsapp", "account": number.name, "content": {"template": {"name": "hello_world"}}}
+    goes, stays = [await campaign(admin, {"address": phone()}, **given) for _ in range(2)]
+
+    async def has_become(made: str, state: str, fault: str | None) -> bool:
+        found = await admin.get(f"/campaigns/{made}")
+        return (found["state"], found["fault"]) == (state, fault)
+
+    for made in (goes, stays):
+        await step(admin, made, "start")
+    await number.change("hello_world", "PAUSED", AT)
+    for made in (goes, stays):
+        await eventually(partial(has_become, made, "paused", "template"))
+    assert (await step(admin, stays, "pause"))["fault"] is None
+    assert (await admin.call("POST", f"/campaigns/{stays}/pause")).status_code == 409
+    await number.change("hello_world", "APPROVED", AT + 60)
+    await eventually(partial(has_become, goes, "running", None))
+    await admin.call("PATCH", f"/accounts/{number.name}", json={"daily_limit": None})
+    assert (await over(admin, goes))["counts"] == {"sent": 1}
+    assert await has_become(stays, "paused", None)
+    assert (await step(admin, stays, "resume"))["state"] == "running"
+    assert (await over(admin, stays))["counts"] == {"sent": 1}
 
 
 @pytest.mark.promise("N40")
