@@ -34,8 +34,8 @@ _MOVED = tuple(
             "UPDATE inbound_message SET peer = :to WHERE account = :account AND peer = :peer",
             "UPDATE inbound_file SET peer = :to WHERE account = :account AND peer = :peer",
             """
-            INSERT INTO suppression (channel, address, category, reason, until, created_at)
-            SELECT s.channel, :to, s.category, s.reason, s.until, now()
+            INSERT INTO suppression (channel, address, category, reason, until, user_id, created_at)
+            SELECT s.channel, :to, s.category, s.reason, s.until, s.user_id, now()
             FROM account AS a JOIN suppression AS s ON s.channel = a.channel AND s.address = :peer
             WHERE a.name = :account
             ON CONFLICT (channel, address, category) DO NOTHING

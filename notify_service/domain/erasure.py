@@ -67,6 +67,8 @@ _STEPS = tuple(
             """,
             "DELETE FROM idempotency_key WHERE owner_id = :user",
             "DELETE FROM preference WHERE user_id = :user",
+            # The address goes on getting nothing, and nobody knows whose it was.
+            "UPDATE suppression SET user_id = NULL WHERE user_id = :user",
             "DELETE FROM quiet_hours WHERE user_id = :user",
             "DELETE FROM device WHERE user_id = :user",
             "DELETE FROM digest WHERE user_id = :user",

@@ -12,6 +12,7 @@ from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from notify_service.domain import suppressions
 from notify_service.errors import NotSwitchable, TooManyCategories
 from notify_service.models import Preference
 
@@ -37,7 +38,8 @@ async def of(db: AsyncSession, user_id: UUID) -> dict[str, dict[str, bool]]:
 
 
 async def switch(db: AsyncSession, user_id: UUID, channel: str, *, switches: Mapping[str, bool], now: datetime) -> None:
-    """Changes those named and no others. Raises NotSwitchable and TooManyCategories."""
+    """Changes those named and no others; what is on again is so for the addresses that links of messages have ended.
+    Raises NotSwitchable and TooManyCategories."""
     for category in switches:
         if category in CRITICAL:
             raise NotSwitchable(channel, category)
@@ -46,6 +48,7 @@ async def switch(db: AsyncSession, user_id: UUID, channel: str, *, switches: Map
     if len({*(await of(db, user_id))[channel], *switches}) > _MOST:
         raise TooManyCategories(channel, _MOST)
     await keep(db, user_id, channel, switches=switches, now=now)
+    await suppressions.lift_of(db, user_id, channel, [category for category, is_on in switches.items() if is_on])
 
 
 async def keep(db: AsyncSession, user_id: UUID, channel: str, *, switches: Mapping[str, bool], now: datetime) -> None:

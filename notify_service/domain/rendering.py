@@ -98,5 +98,6 @@ def _with_link(variables: dict[str, Any], link: str | None) -> dict[str, Any]:
 
 def _reader(row: Row[Any]) -> Reader:
     """A user by what their preferences switch; what they do not switch ends for the address."""
-    is_switched = row.user_id is not None and row.channel in preferences.CHANNELS
-    return Reader(row.channel, row.category, row.user_id if is_switched else row.address)
+    if row.user_id is not None and row.channel in preferences.CHANNELS:
+        return Reader(row.channel, row.category, row.user_id, row.address)
+    return Reader(row.channel, row.category, row.address)

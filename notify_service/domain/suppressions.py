@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, delete, or_, select, tuple_
+from sqlalchemy import ColumnElement, case, delete, func, or_, select, tuple_
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -23,6 +23,8 @@ class Entry(NamedTuple):
     address: str
     category: str
     reason: str
+    user_id: UUID | None = None
+    """Whose link says so, of a message to a user of ours."""
 
 
 Found = frozenset[tuple[str, str]]
@@ -30,13 +32,19 @@ Found = frozenset[tuple[str, str]]
 
 
 async def add(db: AsyncSession, entries: Iterable[Entry], now: datetime) -> None:
-    """Those that are there already stay as they are, for good if they were for a time."""
+    """Those that are there already stay as they are, for good if they were for a time; what their owner had asked for is
+    no longer theirs to take back where somebody else asks for it too."""
     # Sorted: two workers lock the rows in the same order.
-    rows = [{**entry._asdict(), "created_at": now} for entry in sorted(set(entries))]
+    rows = [{**entry._asdict(), "created_at": now} for entry in sorted(set(entries), key=lambda entry: entry[:3])]
     if rows:
         keys = ["channel", "address", "category"]
-        statement = insert(Suppression).on_conflict_do_update(index_elements=keys, set_={"until": None})
-        await db.execute(statement, rows)
+        statement = insert(Suppression)
+        changed = {
+            "until": None,
+            "reason": case((Suppression.reason == UNSUBSCRIBE, statement.excluded.reason), else_=Suppression.reason),
+            "user_id": func.coalesce(statement.excluded.user_id, Suppression.user_id),
+        }
+        await db.execute(statement.on_conflict_do_update(index_elements=keys, set_=changed), rows)
 
 
 async def page(
@@ -75,6 +83,17 @@ async def lift(db: AsyncSession, channel: str, address: str, categories: Collect
     query = delete(Suppression).where(
         Suppression.channel == channel,
         Suppression.address == address,
+        Suppression.category.in_(categories),
+        Suppression.reason == UNSUBSCRIBE,
+    )
+    await db.execute(query)
+
+
+async def lift_of(db: AsyncSession, user_id: UUID, channel: str, categories: Collection[str]) -> None:
+    """The same for a user, of whatever addresses their links have ended."""
+    query = delete(Suppression).where(
+        Suppression.user_id == user_id,
+        Suppression.channel == channel,
         Suppression.category.in_(categories),
         Suppression.reason == UNSUBSCRIBE,
     )

@@ -25,6 +25,7 @@ VALID = timedelta(days=366)
 _KEY_BYTES = 64
 _USE = b"parley unsubscribe links 1"
 _USER, _ADDRESS = b"u", b"a"
+_UUID_BYTES = 16
 _EPOCH = date(2020, 1, 1)
 # Longer addresses are subscriptions of browsers, which can be ended in the browser.
 _MOST_ADDRESS_BYTES = 640
@@ -33,11 +34,13 @@ _TOKEN = re.compile(r"[A-Za-z0-9_-]{30,1000}")
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """Who gets messages of a category over a channel: a user of ours by their id, or an address."""
+    """Who gets messages of a category over a channel: a user of ours by their id, or an address. `address`: of a user,
+    where the message came to, if that fits into a link."""
 
     channel: str
     category: str
     who: UUID | str
+    address: str | None = None
 
 
 class UnsubscribeLinks:
@@ -49,7 +52,7 @@ class UnsubscribeLinks:
 
     def to(self, reader: Reader, now: datetime) -> str | None:
         """None where there can be none: for what nobody can switch off, without `base`, and for a very long address."""
-        kind, who = (_USER, reader.who.bytes) if isinstance(reader.who, UUID) else (_ADDRESS, reader.who.encode())
+        kind, who = _told(reader)
         if self._base is None or reader.category in CRITICAL or len(who) > _MOST_ADDRESS_BYTES:
             return None
         day = (now.date() - _EPOCH).days.to_bytes(2, "big")
@@ -63,8 +66,10 @@ class UnsubscribeLinks:
         if now.date() - (_EPOCH + timedelta(days=int.from_bytes(said[1:3], "big"))) > VALID:
             raise NotFound
         channel, category, who = said[3:].split(b"\0", 2)
-        found = UUID(bytes=who) if said[:1] == _USER else who.decode()
-        return Reader(channel.decode(), category.decode(), found)
+        if said[:1] == _ADDRESS:
+            return Reader(channel.decode(), category.decode(), who.decode())
+        user, address = who[:_UUID_BYTES], who[_UUID_BYTES:].decode()
+        return Reader(channel.decode(), category.decode(), UUID(bytes=user), address or None)
 
     def _opened(self, token: str) -> bytes:
         if _TOKEN.fullmatch(token) is None or len(token) % 4 == 1:
@@ -76,3 +81,12 @@ class UnsubscribeLinks:
             except InvalidTag:
                 continue
         raise NotFound
+
+
+def _told(reader: Reader) -> tuple[bytes, bytes]:
+    """What a token says of a reader."""
+    if not isinstance(reader.who, UUID):
+        return _ADDRESS, reader.who.encode()
+    address = (reader.address or "").encode()
+    fits = _UUID_BYTES + len(address) <= _MOST_ADDRESS_BYTES
+    return _USER, reader.who.bytes + (address if fits else b"")

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import httpx2
 import pytest
@@ -71,8 +71,8 @@ def somebody() -> str:
     return f"{uuid4().hex}@example.test"
 
 
-def link_to(channel: str, category: str, who: Any, **ago: int) -> str:
-    link = LINKS.to(Reader(channel, category, who), datetime.now(UTC) - timedelta(**ago))
+def link_to(channel: str, category: str, who: Any, at: str | None = None, **ago: int) -> str:
+    link = LINKS.to(Reader(channel, category, who, at), datetime.now(UTC) - timedelta(**ago))
     assert link is not None
     return link.removeprefix(PUBLIC_URL)
 
@@ -160,6 +160,59 @@ async def test_one_click_switches_a_preference_of_a_user(world: World, api: http
     ]  # fmt: skip
     assert header(world.mails(ada)[0], "list-unsubscribe") is None
     assert [row["state"] for row in await world.ended(grace, 2)] == ["sent", "sent"]
+
+
+@pytest.mark.promise("N59", "N66")
+async def test_link_of_a_user_ends_it_for_their_address_as_well_until_they_want_it_again(
+    world: World, api: httpx2.AsyncClient, admin: Person, as_user: Any, mail: Mail
+) -> None:
+    ada = await world.register()
+    me, address = as_user(ada.user_id), str(ada.email)
+    content = {"subject": "News", "text": "Much has happened."}
+    to = {"channel": "email", "category": "news", "content": content}
+
+    async def go(*categories: str) -> list[str]:
+        """What becomes of a message to the user, and of one to the bare address in each category."""
+        made = await send(admin, "smtp", {"user": str(ada.user_id)}, **to)
+        found = await ended(admin, made["deliveries"][0])
+        return [found["state"], *[(await mail(address, each))["state"] for each in categories]]
+
+    async def suppressed() -> list[tuple[str, str]]:
+        found = (await admin.get("/suppressions", address=address))["results"]
+        return sorted((each["category"], each["reason"]) for each in found)
+
+    async def want(**categories: bool) -> None:
+        answer = await me.call("PATCH", "/preferences", json={"email": {"categories": categories}})
+        assert answer.status_code == 200
+
+    assert await go("news", "orders") == ["sent"] * 3
+    path = way_out(world.mails(ada)[-1])
+    page = Page(await api.post(path, data=ONE_CLICK))
+    assert await suppressed() == [("news", "unsubscribe")]
+    assert await go("news", "orders") == ["suppressed", "suppressed", "sent"]
+    page = await post(api, path, page.forms["Undo"])
+    assert (await suppressed(), page.boxes["email.news"]) == ([], True)
+    assert await go("news") == ["sent", "sent"]
+    # Also where it was switched off already; then the page says how to get it again.
+    await want(news=False)
+    page = Page(await api.post(path, data=ONE_CLICK))
+    assert await suppressed() == [("news", "unsubscribe")]
+    assert "Get them again" in page.forms
+    await want(orders=True)
+    assert await suppressed() == [("news", "unsubscribe")]
+    await want(news=True)
+    assert await go("news") == ["sent", "sent"]
+    # What somebody else has stopped stays so, whoever was first.
+    for category in ("news", "orders"):
+        assert (await api.post(link_to("email", category, ada.user_id, at=address), data=ONE_CLICK)).status_code == 200
+    body = {"channel": "email", "address": address, "category": "news"}
+    assert (await admin.call("POST", "/suppressions", json=body)).status_code == 204
+    await want(news=True, orders=True)
+    assert await suppressed() == [("news", "manual")]
+    # A link from before knows the user alone.
+    assert (await api.post(link_to("email", "billing", ada.user_id), data=ONE_CLICK)).status_code == 200
+    assert await suppressed() == [("news", "manual")]
+    assert (await me.get("/preferences"))["email"]["categories"]["billing"] is False
 
 
 @pytest.mark.promise("N59")
@@ -345,9 +398,11 @@ MOMENTS = st.integers(0, 60_000).map(lambda days: datetime(2020, 1, 1, tzinfo=UT
 
 
 @pytest.mark.promise("N59")
-@given(NAMES, NAMES.filter(lambda each: each != "security"), ADDRESSES | st.uuids(), MOMENTS)
-def test_link_tells_us_its_reader(channel: str, category: str, who: Any, at: datetime) -> None:
-    reader = Reader(channel, category, who)
+@given(NAMES, NAMES.filter(lambda each: each != "security"), ADDRESSES | st.uuids(), st.none() | ADDRESSES, MOMENTS)
+def test_link_tells_us_its_reader(
+    channel: str, category: str, who: Any, at_address: str | None, at: datetime
+) -> None:
+    reader = Reader(channel, category, who, at_address if isinstance(who, UUID) else None)
     token = (LINKS.to(reader, at) or "").removeprefix(f"{PUBLIC_URL}/u/")
     # Keys may change, as long as the old one is kept.
     assert UnsubscribeLinks(f"{OTHER_KEY},{FIELD_KEYS}", None).read(token, at + VALID) == reader
