@@ -85,11 +85,12 @@ async def main(settings: Settings, clock: Clock | None = None) -> None:
         heard = Heard(runtime, signals, link_base=settings.link_base)
         templates.prepare()
         policy = policy_of(settings)
+        links = UnsubscribeLinks(settings.field_keys.get_secret_value(), settings.public_url)
         tools = Tools(
             locks=Locks(runtime.db),
             lanes=Lanes("notify", settings.database_url.get_secret_value(), _LANES),
             cipher=runtime.cipher,
-            links=UnsubscribeLinks(settings.field_keys.get_secret_value(), settings.public_url),
+            links=links,
             clock=runtime.clock,
             policy_of=partial(policy_for, policy),
             private_networks=settings.private_networks,
@@ -112,7 +113,7 @@ async def main(settings: Settings, clock: Clock | None = None) -> None:
                 Pollers(runtime.db, tools.locks, runtime.cipher).run(),
                 listen(runtime.redis, senders),
                 every(1, partial(reap, runtime.db, policy)),
-                every(1, partial(campaign_progress.work, runtime.db, signals, runtime.clock)),
+                every(1, partial(campaign_progress.work, runtime.db, signals, links, runtime.clock)),
                 every(1, partial(fallbacks.work, runtime.db, partial(calls.profiles, runtime.auth), runtime.clock)),
                 every(_LOOK_SECONDS, partial(gauges.work, runtime.db, runtime.clock, senders.tokens)),
                 every(1, partial(digests.work, runtime.db, runtime.clock)),

@@ -22,6 +22,7 @@ from notify_service.domain import accounts, campaigns, provider_templates, sent
 from notify_service.domain.campaign_states import CANCELLED, FINISHED, PAUSED, RUNNING, SCHEDULED, after
 from notify_service.domain.content import Content
 from notify_service.domain.signals import Signals
+from notify_service.domain.unsubscribe_links import UnsubscribeLinks
 from notify_service.models import Campaign
 
 OPEN = ("queued", "sending", "retry")
@@ -54,23 +55,25 @@ Step = Callable[[AsyncSession, Campaign], Awaitable[None]]
 log = structlog.get_logger()
 
 
-async def work(database: Database, signals: Signals, clock: Clock) -> None:
+async def work(database: Database, signals: Signals, links: UnsubscribeLinks, clock: Clock) -> None:
     """One turn of the worker."""
     async with database.transaction() as db:
         due = (await db.scalars(_DUE)).all()
         uncounted = (await db.scalars(_UNCOUNTED, {"still": STILL})).all()
     for campaign_id in due:
-        await _one(database, campaign_id, partial(begin, signals=signals, now=clock.now()))
+        await _one(database, campaign_id, partial(begin, signals=signals, links=links, now=clock.now()))
     for campaign_id in uncounted:
         await _one(database, campaign_id, partial(count, signals=signals))
 
 
-async def begin(db: AsyncSession, campaign: Campaign, signals: Signals, now: datetime) -> None:
+async def begin(
+    db: AsyncSession, campaign: Campaign, signals: Signals, *, links: UnsubscribeLinks, now: datetime
+) -> None:
     """At its time. One that cannot begin becomes a draft again, and says why."""
     if campaign.state != SCHEDULED:
         return
     try:
-        await campaigns.start(db, campaign, now)
+        await campaigns.start(db, campaign, links=links, now=now)
     except ServiceError as error:
         log.warning("campaign_not_begun", campaign_id=str(campaign.id), code=error.code)
         await campaigns.unschedule(db, campaign, now, fault=error.code)

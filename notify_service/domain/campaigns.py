@@ -20,6 +20,7 @@ from notify_service.domain.campaign_states import DRAFT, PAUSED, after
 from notify_service.domain.channels import Provider
 from notify_service.domain.content import Content
 from notify_service.domain.snapshots import MISSING, Into, Plan
+from notify_service.domain.unsubscribe_links import UnsubscribeLinks
 from notify_service.errors import AudienceNotReady, MissingVariables, NotADraft
 from notify_service.models import Account, Audience, Batch, Campaign
 
@@ -74,7 +75,9 @@ async def page(
     return (await db.scalars(query)).all()
 
 
-async def create(db: AsyncSession, owner: str, given: Mapping[str, Any], now: datetime) -> Campaign:
+async def create(
+    db: AsyncSession, owner: str, given: Mapping[str, Any], *, links: UnsubscribeLinks, now: datetime
+) -> Campaign:
     """`given`: the columns that people set. Raises Invalid, with the path of every field that is wrong."""
     campaign = Campaign(
         id=uuid7(),
@@ -89,14 +92,20 @@ async def create(db: AsyncSession, owner: str, given: Mapping[str, Any], now: da
         version=1,
         **given,
     )
-    await sender_of(db, campaign, now)
+    await sender_of(db, campaign, links=links, now=now)
     db.add(campaign)
     await db.flush()
     return campaign
 
 
 async def change(
-    db: AsyncSession, campaign: Campaign, given: Mapping[str, Any], *, version: int | None, now: datetime
+    db: AsyncSession,
+    campaign: Campaign,
+    given: Mapping[str, Any],
+    *,
+    version: int | None,
+    links: UnsubscribeLinks,
+    now: datetime,
 ) -> None:
     """Of a draft. `version`: only this one. Raises NotADraft, PreconditionFailed, Invalid."""
     if campaign.state != DRAFT:
@@ -105,7 +114,7 @@ async def change(
         raise PreconditionFailed
     for name, value in given.items():
         setattr(campaign, name, value)
-    await sender_of(db, campaign, now)
+    await sender_of(db, campaign, links=links, now=now)
     await _changed(db, campaign, now)
 
 
@@ -117,13 +126,15 @@ async def remove(db: AsyncSession, campaign: Campaign) -> None:
     await db.flush()
 
 
-async def schedule(db: AsyncSession, campaign: Campaign, send_at: datetime, now: datetime) -> None:
+async def schedule(
+    db: AsyncSession, campaign: Campaign, send_at: datetime, *, links: UnsubscribeLinks, now: datetime
+) -> None:
     """Raises IllegalTransition, Invalid."""
     campaign.state = after(campaign.state, "schedule")
     if campaign.expires_at is not None and campaign.expires_at <= send_at:
         raise Invalid(errors=[FieldError("send_at", "The campaign has expired by then.")])
     campaign.send_at, campaign.fault = send_at, None
-    await sender_of(db, campaign, now)
+    await sender_of(db, campaign, links=links, now=now)
     await _told(db, campaign, "scheduled", now)
 
 
@@ -134,7 +145,7 @@ async def unschedule(db: AsyncSession, campaign: Campaign, now: datetime, *, fau
     await _told(db, campaign, "unscheduled", now)
 
 
-async def start(db: AsyncSession, campaign: Campaign, now: datetime) -> None:
+async def start(db: AsyncSession, campaign: Campaign, *, links: UnsubscribeLinks, now: datetime) -> None:
     """Takes the snapshot. Raises IllegalTransition, AudienceNotReady, MissingVariables and Invalid, all before anything
     is written."""
     state = after(campaign.state, "start")
@@ -142,7 +153,7 @@ async def start(db: AsyncSession, campaign: Campaign, now: datetime) -> None:
     audience = await db.scalar(query.with_for_update(read=True))
     if audience is None or audience.state != "ready":
         raise AudienceNotReady
-    account, _ = await sender_of(db, campaign, now)
+    account, _ = await sender_of(db, campaign, links=links, now=now)
     if campaign.expires_at is not None and campaign.expires_at <= now:
         raise Invalid(errors=[FieldError("expires_at", "This is over.")])
     plan = plan_of(campaign)
@@ -224,12 +235,14 @@ def plan_of(campaign: Campaign) -> Plan:
     )
 
 
-async def sender_of(db: AsyncSession, campaign: Campaign, now: datetime) -> tuple[Account, Provider]:
+async def sender_of(
+    db: AsyncSession, campaign: Campaign, *, links: UnsubscribeLinks, now: datetime
+) -> tuple[Account, Provider]:
     """Who sends it. Raises Invalid with all that is wrong with it."""
     account, provider = await sending.sender_of(db, campaign.channel, campaign.account, now)
     content = Content.model_validate(campaign.content)
     errors = await sending.errors_of(db, account, content)
-    errors += sending.false_ways_out(campaign.category, [("content", content)])
+    errors += links.problems(campaign.category, [("content", content)])
     if campaign.audience_id is not None:
         query = select(Audience.channel).where(Audience.id == campaign.audience_id, Audience.owner == campaign.owner)
         channel = await db.scalar(query)

@@ -9,10 +9,11 @@ from sqlalchemy import delete, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from libs.errors import NotFound
+from libs.errors import Invalid, NotFound
 from notify_service.domain.content import Content, Part
 from notify_service.domain.digest_times import Seconds, Window
 from notify_service.domain.preferences import CRITICAL
+from notify_service.domain.unsubscribe_links import UnsubscribeLinks
 from notify_service.errors import AlwaysSent
 from notify_service.models import Category
 
@@ -81,11 +82,14 @@ async def read(db: AsyncSession, name: str) -> Category:
     return found
 
 
-async def decide(db: AsyncSession, name: str, rule: Rule, now: datetime) -> Category:
+async def decide(db: AsyncSession, name: str, rule: Rule, *, links: UnsubscribeLinks, now: datetime) -> Category:
     """Holds for what is accepted from now on; where nothing is collected any more, what is waits no longer. Raises
-    AlwaysSent."""
+    AlwaysSent, and Invalid for a way out that there is not."""
     if name in CRITICAL:
         raise AlwaysSent
+    said = rule.digest.content if rule.digest else None
+    if said is not None and (wrong := links.problems(name, [("digest.content", said)])):
+        raise Invalid(errors=wrong)
     said = rule.model_dump(mode="json", exclude_defaults=True)
     values = {"throttle": said.get("throttle"), "digest": said.get("digest"), "updated_at": now}
     statement = insert(Category).values(name=name, **values)

@@ -14,6 +14,7 @@ from notify_service.domain.channels import Capability, Channel, Window
 from notify_service.domain.limits import ACCOUNT
 from notify_service.domain.quotas import Room
 from notify_service.domain.snapshots import Plan
+from notify_service.domain.unsubscribe_links import UnsubscribeLinks
 from notify_service.models import Account, Campaign
 
 ChannelOf = Callable[[Account], Channel]
@@ -56,10 +57,12 @@ class Pace:
         return max(wait, count / self.rate)
 
 
-async def check(db: AsyncSession, campaign: Campaign, channel_of: ChannelOf, now: datetime) -> Forecast:
+async def check(
+    db: AsyncSession, campaign: Campaign, channel_of: ChannelOf, *, links: UnsubscribeLinks, now: datetime
+) -> Forecast:
     """Raises Invalid with what is wrong with the campaign itself, and AudienceNotReady."""
     plan = campaigns.plan_of(campaign)
-    account, provider = await campaigns.sender_of(db, campaign, now)
+    account, provider = await campaigns.sender_of(db, campaign, links=links, now=now)
     census = await snapshots.census(db, plan)
     capability = capability_of(account, channel_of) or provider.capability
     # Where free text may not go, a template does.

@@ -49,7 +49,7 @@ async def preview(
 ) -> list[Preview]:
     """Of members by their positions, or of so many from all over the audience. Raises Invalid, AudienceNotReady."""
     plan, now = campaigns.plan_of(campaign), tools.clock.now()
-    account, _ = await campaigns.sender_of(db, campaign, now)
+    account, _ = await campaigns.sender_of(db, campaign, links=tools.links, now=now)
     try:
         channel = tools.channel_of(account)
     except CannotSetUp:
@@ -65,7 +65,14 @@ async def preview(
 
 
 async def try_out(
-    db: AsyncSession, campaign: Campaign, to: Sequence[str], *, variables: Mapping[str, str], ask: Ask, now: datetime
+    db: AsyncSession,
+    campaign: Campaign,
+    to: Sequence[str],
+    *,
+    variables: Mapping[str, str],
+    ask: Ask,
+    links: UnsubscribeLinks,
+    now: datetime,
 ) -> Taken:
     """Sends it to a few, as any other message is sent, with the campaign's defaults where nothing is given. Its batch
     says what it is; the campaign does not count it. Raises Invalid."""
@@ -83,6 +90,7 @@ async def try_out(
             priority="high",
         ),
         ask=ask,
+        links=links,
         now=now,
     )
     await db.execute(update(Batch).where(Batch.id == taken.batch_id).values(test_of=campaign.id))

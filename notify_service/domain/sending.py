@@ -1,6 +1,6 @@
 """Accepting messages: for one recipient or ten thousand, all of them or none."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -16,7 +16,6 @@ from notify_service.domain import (
     devices,
     orders,
     pacing,
-    preferences,
     profiles,
     provider_templates,
     throttles,
@@ -24,11 +23,12 @@ from notify_service.domain import (
 from notify_service.domain.adaptation import problems
 from notify_service.domain.channels import Provider
 from notify_service.domain.channels.registry import CHANNELS, PROVIDERS
-from notify_service.domain.content import UNSUBSCRIBE_URL, Content
+from notify_service.domain.content import Content
 from notify_service.domain.digest_words import is_words
 from notify_service.domain.orders import Order
 from notify_service.domain.profiles import Ask
 from notify_service.domain.turns import BULK, HIGH, NORMAL
+from notify_service.domain.unsubscribe_links import UnsubscribeLinks
 from notify_service.models import Account, Device, Profile
 
 LANES = {"high": HIGH, "normal": NORMAL, "bulk": BULK}
@@ -124,10 +124,11 @@ class _Addressed(NamedTuple):
     account: str | None = None
 
 
-async def accept(db: AsyncSession, request: Request, *, ask: Ask, now: datetime) -> Taken:
+async def accept(db: AsyncSession, request: Request, *, ask: Ask, links: UnsubscribeLinks, now: datetime) -> Taken:
     """Writes the batch and its deliveries. Raises Invalid, with the path of every field that is wrong."""
     account, provider = await sender_of(db, request.channel, request.account, now)
-    errors = [*await errors_of(db, account, request.content), *false_ways_out(request.category, request.contents)]
+    errors = await errors_of(db, account, request.content)
+    errors += links.problems(request.category, request.contents)
     others: dict[str, Provider] = {}
     for index, step in enumerate(request.steps):
         path = f"fallback.{index}"
@@ -188,14 +189,6 @@ async def errors_of(db: AsyncSession, account: Account, content: Content, path: 
     found = problems_of(content, PROVIDERS[account.provider])
     found += await provider_templates.problems(db, account, content)
     return [FieldError(f"{path}{problem.field}", problem.message) for problem in found]
-
-
-def false_ways_out(category: str, contents: Iterable[tuple[str, Content]]) -> list[FieldError]:
-    """Nobody can end what is always sent, so none of it may say how. Contents come with their paths."""
-    if category not in preferences.CRITICAL:
-        return []
-    refusal = f"This category is always sent, so it has no {{{{{UNSUBSCRIBE_URL}}}}}."
-    return [FieldError(path, refusal) for path, content in contents if content.unsubscribes]
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,8 +32,8 @@ Found = frozenset[tuple[str, str]]
 
 
 async def add(db: AsyncSession, entries: Iterable[Entry], now: datetime) -> None:
-    """Those that are there already stay as they are, for good if they were for a time; what their owner had asked for is
-    no longer theirs to take back where somebody else asks for it too."""
+    """Those that are there already stay as they are, for good if they were for a time. What their owner had asked for
+    is no longer theirs to take back where somebody else asks for it too."""
     # Sorted: two workers lock the rows in the same order.
     rows = [{**entry._asdict(), "created_at": now} for entry in sorted(set(entries), key=lambda entry: entry[:3])]
     if rows:

@@ -7,6 +7,7 @@ are made from those of encrypted fields, and change with them.
 
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from uuid import UUID
@@ -17,7 +18,8 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from libs.crypto import field_keys
-from libs.errors import NotFound
+from libs.errors import FieldError, NotFound
+from notify_service.domain.content import UNSUBSCRIBE_URL, Content
 from notify_service.domain.preferences import CRITICAL
 
 VALID = timedelta(days=366)
@@ -49,6 +51,17 @@ class UnsubscribeLinks:
     def __init__(self, keys: str, base: str | None) -> None:
         self._base = base.rstrip("/") if base else None
         self._keys = [AESSIV(HKDF(SHA256(), _KEY_BYTES, None, _USE).derive(key)) for key in field_keys(keys).values()]
+
+    def problems(self, category: str, contents: Iterable[tuple[str, Content]]) -> list[FieldError]:
+        """Why these contents, given with their paths, cannot show the way out that they promise: nobody can end what is
+        always sent, nor anything where nobody reaches us."""
+        if category in CRITICAL:
+            refusal = f"This category is always sent, so it has no {{{{{UNSUBSCRIBE_URL}}}}}."
+        elif self._base is None:
+            refusal = f"There is no {{{{{UNSUBSCRIBE_URL}}}}} without the setting PARLEY_PUBLIC_URL."
+        else:
+            return []
+        return [FieldError(path, refusal) for path, content in contents if content.unsubscribes]
 
     def to(self, reader: Reader, now: datetime) -> str | None:
         """None where there can be none: for what nobody can switch off, without `base`, and for a very long address."""

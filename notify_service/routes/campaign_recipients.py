@@ -28,7 +28,8 @@ _SHEET: dict[int | str, dict[str, Any]] = {
 @router.post("/check")
 async def check_campaign(campaign: SeenCampaign, db: Db, clock: Now, outside: Outside) -> Forecast:
     """What would become of it if it began now: who gets nothing, and why, and how long it would take."""
-    found = await forecasts.check(db, campaign, outside.channels.of, clock.now())
+    links = outside.unsubscribe_links
+    found = await forecasts.check(db, campaign, outside.channels.of, links=links, now=clock.now())
     return Forecast.model_validate(found)
 
 
@@ -48,9 +49,11 @@ async def test_campaign(
 ) -> Batch:
     """Sends it to a few addresses, to try it out. They are no recipients of the campaign, and are not counted."""
 
+    links = outside.unsubscribe_links
+
     async def make() -> Batch:
         taken = await previews.try_out(
-            db, campaign, body.to, variables=body.variables, ask=outside.ask, now=clock.now()
+            db, campaign, body.to, variables=body.variables, ask=outside.ask, links=links, now=clock.now()
         )
         outside.signals.wake(db)
         return Batch(

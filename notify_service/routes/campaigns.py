@@ -9,7 +9,7 @@ from fastapi.responses import StreamingResponse
 from libs.deps import Db, Now
 from libs.idempotency import OnceOnly
 from libs.paging import Page
-from notify_service.deps import HeldCampaign, MaySend, Outside, Paging, SeenCampaign
+from notify_service.deps import HeldCampaign, MaySend, Outside, Paging, SeenCampaign, WaysOut
 from notify_service.domain import campaigns, forecasts
 from notify_service.domain.campaign_events import Standing
 from notify_service.schemas.campaigns import (
@@ -39,11 +39,14 @@ async def list_campaigns(db: Db, *, me: MaySend, paging: Paging, state: State | 
 
 
 @router.post("", status_code=201)
-async def create_campaign(body: CampaignCreate, db: Db, *, me: MaySend, clock: Now, once: OnceOnly) -> Campaign:
+async def create_campaign(
+    body: CampaignCreate, db: Db, *, me: MaySend, clock: Now, once: OnceOnly, links: WaysOut
+) -> Campaign:
     """Makes a draft. Nothing is sent until it is started, or its time has come."""
 
     async def make() -> Campaign:
-        return Campaign.model_validate(await campaigns.create(db, str(me.user_id), body.columns, clock.now()))
+        made = await campaigns.create(db, str(me.user_id), body.columns, links=links, now=clock.now())
+        return Campaign.model_validate(made)
 
     return await once(body, make, Campaign)
 
@@ -57,9 +60,11 @@ async def read_campaign(campaign: SeenCampaign, db: Db, clock: Now, outside: Out
 
 
 @one.patch("")
-async def change_campaign(body: CampaignUpdate, campaign: HeldCampaign, db: Db, clock: Now) -> Campaign:
+async def change_campaign(
+    body: CampaignUpdate, campaign: HeldCampaign, db: Db, *, clock: Now, links: WaysOut
+) -> Campaign:
     """Changes what you give, while it is a draft."""
-    await campaigns.change(db, campaign, body.columns, version=body.version, now=clock.now())
+    await campaigns.change(db, campaign, body.columns, version=body.version, links=links, now=clock.now())
     return Campaign.model_validate(campaign)
 
 
@@ -70,10 +75,12 @@ async def delete_campaign(campaign: HeldCampaign, db: Db) -> None:
 
 
 @one.post("/schedule")
-async def schedule_campaign(body: CampaignSchedule, campaign: HeldCampaign, db: Db, clock: Now) -> Campaign:
+async def schedule_campaign(
+    body: CampaignSchedule, campaign: HeldCampaign, db: Db, *, clock: Now, links: WaysOut
+) -> Campaign:
     """It begins at that time, with the audience of then. What keeps it from beginning makes it a draft, with a
     `fault`."""
-    await campaigns.schedule(db, campaign, body.send_at, clock.now())
+    await campaigns.schedule(db, campaign, body.send_at, links=links, now=clock.now())
     return Campaign.model_validate(campaign)
 
 
@@ -87,7 +94,7 @@ async def unschedule_campaign(campaign: HeldCampaign, db: Db, clock: Now) -> Cam
 @one.post("/start")
 async def start_campaign(campaign: HeldCampaign, db: Db, clock: Now, outside: Outside) -> Campaign:
     """Begins at once: makes a delivery for everybody who is in the audience now."""
-    await campaigns.start(db, campaign, clock.now())
+    await campaigns.start(db, campaign, links=outside.unsubscribe_links, now=clock.now())
     outside.signals.wake(db)
     return Campaign.model_validate(campaign)
 

@@ -5,7 +5,7 @@ from fastapi import APIRouter
 from libs import audits
 from libs.deps import Db, Now
 from libs.paging import Page, PageRequest, keyset
-from notify_service.deps import Admin
+from notify_service.deps import Admin, WaysOut
 from notify_service.domain import categories
 from notify_service.schemas.categories import Category, CategoryRule
 from notify_service.schemas.fields import Category as Name
@@ -28,10 +28,10 @@ async def read_category(name: Name, db: Db, _me: Admin) -> Category:
 
 
 @router.put("/{name}")
-async def decide_category(name: Name, body: CategoryRule, db: Db, *, me: Admin, clock: Now) -> Category:
+async def decide_category(name: Name, body: CategoryRule, db: Db, *, me: Admin, clock: Now, links: WaysOut) -> Category:
     """Says how many of its messages one reader gets, and which are said together: from the next message on, whoever
     sends it."""
-    decided = await categories.decide(db, name, body, clock.now())
+    decided = await categories.decide(db, name, body, links=links, now=clock.now())
     await audits.tell(db, "category.changed", me.user_id, now=clock.now(), category=name)
     return Category.model_validate(decided)
 

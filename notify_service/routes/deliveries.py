@@ -41,7 +41,8 @@ async def create_deliveries(
     is stored; what becomes of each is in its delivery."""
 
     async def make() -> Batch:
-        taken = await sending.accept(db, _request(str(me.user_id), body), ask=outside.ask, now=clock.now())
+        request, links = _request(str(me.user_id), body), outside.unsubscribe_links
+        taken = await sending.accept(db, request, ask=outside.ask, links=links, now=clock.now())
         outside.signals.wake(db)
         return Batch(
             id=taken.batch_id, account=taken.account, deliveries=list(map(Accepted.model_validate, taken.deliveries))

@@ -1,5 +1,6 @@
 """The way out of messages: a link that knows its reader, and the page behind it."""
 
+import json
 import re
 import secrets
 from base64 import urlsafe_b64decode
@@ -16,8 +17,11 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from libs.errors import NotFound
+from libs.testing.clients import client
+from notify_service.app import create_app
 from notify_service.domain.templates import languages
 from notify_service.domain.unsubscribe_links import VALID, Reader, UnsubscribeLinks
+from tests.notify import crowds
 from tests.notify.asking import Person, ended, send
 from tests.notify.world import FIELD_KEYS, PUBLIC_URL, World, eventually
 
@@ -346,6 +350,37 @@ async def test_way_out_that_is_none_is_refused(admin: Person, given: dict[str, A
     assert (answer.status_code, [each["field"] for each in answer.json()["errors"]]) == (422, [field])
 
 
+@pytest.mark.promise("N66")
+async def test_way_out_is_refused_where_nobody_reaches_us(world: World, issue_token: Any) -> None:
+    content = {"subject": "x", "text": "{{unsubscribe_url}}"}
+    plain = {**content, "text": "x"}
+    campaign = {"name": "x", "channel": "email", "content": plain}
+    digest = {"window": {"kind": "fixed", "seconds": 60}, "content": {"text": "{{items}} {{unsubscribe_url}}"}}
+    mail = {"channel": "email", "to": [{"address": somebody()}], "content": content}
+    text = {"channel": "sms", "content": {"text": "{{unsubscribe_url}}"}}
+    async with client(create_app(world.settings(public_url=None))) as http:
+        me = Person(http, issue_token(roles=["admin"]))
+        made = (await me.call("POST", "/campaigns", json=campaign)).json()
+        asked: list[tuple[str, str, Any, str]] = [
+            ("POST", "/deliveries", mail, "content"),
+            ("POST", "/deliveries", {**mail, "content": plain, "fallback": [text]}, "fallback.0.content"),
+            ("POST", "/campaigns", {**campaign, "content": content}, "content"),
+            ("PATCH", f"/campaigns/{made['id']}", {"content": content}, "content"),
+            ("PUT", "/categories/unreachable", {"digest": digest}, "digest.content"),
+        ]
+        for method, path, body, field in asked:
+            answer = await me.call(method, path, json=body)
+            assert (answer.status_code, [each["field"] for each in answer.json()["errors"]]) == (422, [field]), path
+        # It was made while somebody could be reached.
+        audience = await crowds.audience(me, {"address": somebody()})
+        await world.sql("UPDATE campaign SET content = $1, audience_id = $2 WHERE id = $3", json.dumps(content),
+                        UUID(audience), UUID(made["id"]))  # fmt: skip
+        for step in ("start", "check"):
+            answer = await me.call("POST", f"/campaigns/{made['id']}/{step}")
+            assert [each["field"] for each in answer.json()["errors"]] == ["content"]
+        assert (await me.get(f"/campaigns/{made['id']}"))["state"] == "draft"
+
+
 @pytest.mark.promise("N59")
 async def test_page_speaks_its_readers_language_and_loads_nothing_from_elsewhere(
     api: httpx2.AsyncClient, world: World
@@ -399,9 +434,7 @@ MOMENTS = st.integers(0, 60_000).map(lambda days: datetime(2020, 1, 1, tzinfo=UT
 
 @pytest.mark.promise("N59")
 @given(NAMES, NAMES.filter(lambda each: each != "security"), ADDRESSES | st.uuids(), st.none() | ADDRESSES, MOMENTS)
-def test_link_tells_us_its_reader(
-    channel: str, category: str, who: Any, at_address: str | None, at: datetime
-) -> None:
+def test_link_tells_us_its_reader(channel: str, category: str, who: Any, at_address: str | None, at: datetime) -> None:
     reader = Reader(channel, category, who, at_address if isinstance(who, UUID) else None)
     token = (LINKS.to(reader, at) or "").removeprefix(f"{PUBLIC_URL}/u/")
     # Keys may change, as long as the old one is kept.
