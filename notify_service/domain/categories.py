@@ -87,8 +87,8 @@ async def decide(db: AsyncSession, name: str, rule: Rule, *, links: UnsubscribeL
     AlwaysSent, and Invalid for a way out that there is not."""
     if name in CRITICAL:
         raise AlwaysSent
-    said = rule.digest.content if rule.digest else None
-    if said is not None and (wrong := links.problems(name, [("digest.content", said)])):
+    content = rule.digest.content if rule.digest else None
+    if content is not None and (wrong := links.problems(name, [("digest.content", content)])):
         raise Invalid(errors=wrong)
     said = rule.model_dump(mode="json", exclude_defaults=True)
     values = {"throttle": said.get("throttle"), "digest": said.get("digest"), "updated_at": now}
