@@ -1,5 +1,6 @@
 """Hears the events of auth and chat, and sends what is due."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -26,6 +27,7 @@ from notify_service.domain import (
     accounts,
     campaign_progress,
     deliveries,
+    devices,
     digests,
     erasure,
     fallbacks,
@@ -55,7 +57,7 @@ from notify_service.domain.templates.kinds import PAGES
 from notify_service.domain.turns import HIGH
 from notify_service.domain.unsubscribe_links import UnsubscribeLinks
 from notify_service.domain.verdicts import Policy
-from notify_service.models import Notification, Profile
+from notify_service.models import Device, Notification, Profile
 from notify_service.schemas.inbox import notification_json
 from notify_service.settings import Settings
 
@@ -248,16 +250,32 @@ class Heard:
             for user_id in data.away
         ]
         created = await self._tell(session, drafts)
+        wanted = [*await self._mails(session, data, created), *await self._pushes(session, data, created)]
+        await self._order(session, await pacing.paced(session, wanted, self._clock.now()))
+
+    async def _mails(self, session: AsyncSession, data: MessageSent, created: Sequence[Notification]) -> list[Order]:
         users = [each.user_id for each in created]
         known = await profiles.find(session, users, self._ask)
         off = await preferences.switched_off(session, "email", users)
         reachable = ((each, known.get(each.user_id)) for each in created)
-        wanted = [
+        return [
             _message_order(data, each, profile, allowed=preferences.allow(off, each.user_id, each.category))
             for each, profile in reachable
             if profile is not None and profile.email and profile.email_verified
         ]
-        await self._order(session, await pacing.paced(session, wanted, self._clock.now()))
+
+    async def _pushes(self, session: AsyncSession, data: MessageSent, created: Sequence[Notification]) -> list[Order]:
+        users = [each.user_id for each in created]
+        wanted: list[Order] = []
+        for channel in sorted(devices.CHANNELS):
+            theirs = await devices.among(session, channel, users)
+            off = await preferences.switched_off(session, channel, theirs)
+            wanted += (
+                _push_order(data, each, device, allowed=preferences.allow(off, each.user_id, each.category))
+                for each in created
+                for device in theirs.get(each.user_id, ())
+            )
+        return wanted
 
     async def _tell(self, session: AsyncSession, drafts: list[Draft]) -> list[Notification]:
         created = await notifications.create(session, drafts, self._clock.now())
@@ -295,15 +313,35 @@ def _message_order(data: MessageSent, told: Notification, profile: Profile, *, a
         address=profile.email or "",
         category=told.category,
         template=told.category,
-        variables={
-            "name": profiles.shown_name(profile),
-            "language": profile.language,
-            "sender": data.sender_name,
-            "conversation": None if data.conversation_type == "direct" else data.conversation_name,
-            "excerpt": data.excerpt,
-        },
+        variables={"name": profiles.shown_name(profile), "language": profile.language, **_said(data)},
         expires_at=data.sent_at + _WORTH_SENDING,
         reason=None if allowed else preferences.REASON,
         together=True,
         keys={"conversation": str(data.conversation_id)},
     )
+
+
+def _push_order(data: MessageSent, told: Notification, device: Device, *, allowed: bool) -> Order:
+    named = {"category": told.category, "conversation_id": data.conversation_id, "message_id": data.message_id}
+    return Order(
+        id=uuid7(),
+        owner="chat",
+        user_id=told.user_id,
+        notification_id=told.id,
+        channel=device.channel,
+        account=device.account,
+        address=device.address,
+        category=told.category,
+        template=told.category,
+        variables={**_said(data), "data": {name: str(value) for name, value in named.items()}},
+        expires_at=data.sent_at + _WORTH_SENDING,
+        reason=None if allowed else preferences.REASON,
+    )
+
+
+def _said(data: MessageSent) -> dict[str, Any]:
+    return {
+        "sender": data.sender_name,
+        "conversation": None if data.conversation_type == "direct" else data.conversation_name,
+        "excerpt": data.excerpt,
+    }

@@ -115,6 +115,8 @@ class Content(Part):
     """Where a touch on a push notification leads."""
     data: Annotated[dict[Id, Annotated[Text, StringConstraints(max_length=1024)]], Field(max_length=20)] = {}
     """For the program that receives a push notification."""
+    collapse: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,32}$")] | None = None
+    """Of push notifications with the same one the newest takes the place of those before it."""
 
     @model_validator(mode="after")
     def _says_something(self) -> Self:

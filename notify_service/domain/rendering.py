@@ -8,7 +8,7 @@ from sqlalchemy import Row
 
 from libs.clock import Clock
 from libs.crypto import CannotDecrypt, FieldCipher
-from notify_service.domain import preferences, windows
+from notify_service.domain import devices, preferences, push_words, windows
 from notify_service.domain.adaptation import adapted
 from notify_service.domain.channels import CannotRender, Channel, Message
 from notify_service.domain.claims import Key
@@ -60,7 +60,7 @@ class Renderer:
                 variables=variables,
                 secret=secret,
                 at=now,
-                content=None if own else self._ready(content, variables, closed=closed),
+                content=self._own(row) if own else self._ready(content, variables, closed=closed),
                 unsubscribe=link,
             )
             return self._channel.render(message)
@@ -78,6 +78,12 @@ class Renderer:
         variables = _with_link(row.variables, self._links.to(_reader(row), self._clock.now()))
         ready = self._ready(content, variables, closed=closed)
         return ready.filled(variables) if self._channel.fills else ready
+
+    def _own(self, row: Row[Any]) -> Content | None:
+        """Of a template of ours, for channels that have no words for it themselves."""
+        if self._channel.capability.channel not in devices.CHANNELS:
+            return None
+        return adapted(push_words.content_of(row.template, row.variables), self._channel.capability)
 
     def _ready(self, content: Content | None, variables: dict[str, Any], *, closed: bool) -> Content:
         if content is None:

@@ -233,3 +233,61 @@ async def test_devices_go_with_their_user_and_their_account(
         return not await world.sql("SELECT 1 FROM device WHERE user_id = $1", ada.user_id)
 
     await eventually(is_gone)
+
+
+@pytest.mark.promise("N24", "N25", "N73")
+async def test_message_of_chat_is_shown_at_once_and_once_for_each_conversation(
+    world: World, as_user: Any, devices: Devices
+) -> None:
+    ada, grace = await world.register(), await world.register()
+    browser, phone = await devices.browser(), await devices.phone()
+    await register(as_user(ada.user_id), "webpush", browser)
+    await register(as_user(ada.user_id), "push", phone)
+    room = {"conversation_id": uuid4(), "conversation_type": "group", "conversation_name": "Tea"}
+    first = await world.say(ada, grace, excerpt="{{name}}?\nAt five.", mentioned=[ada.user_id], **room)
+    await world.ended(ada, 3)
+    [seen] = await devices.shown(browser)
+    told = {"category": "mention", "conversation_id": str(first.conversation_id), "message_id": str(first.message_id)}
+    assert (seen["title"], seen["body"], seen["data"]) == ("Grace Hopper \u00b7 Tea", "{{name}}?\nAt five.", told)
+    [seen] = await devices.shown(phone)
+    assert (seen["notification"]["title"], seen["data"].items() >= told.items()) == ("Grace Hopper \u00b7 Tea", True)
+    await world.say(ada, excerpt="Six!", **room)
+    await world.say(ada, excerpt="Hi.")
+    await world.ended(ada, 9)
+    shown = {(each["title"], each["body"]) for each in await devices.shown(browser)}
+    assert shown == {("Grace Hopper", "Hi."), ("Grace Hopper \u00b7 Tea", "Six!")}
+    tags = [each["android"]["notification"]["tag"] for each in await devices.shown(phone)]
+    assert (len(tags), tags.count(first.conversation_id.hex)) == (3, 2)
+    assert [row["channel"] for row in await world.ended(grace)] == ["email"]
+
+
+@pytest.mark.promise("N73")
+async def test_messages_of_chat_are_switched_off_for_each_kind_of_device(
+    world: World, as_user: Any, devices: Devices
+) -> None:
+    ada = await world.register()
+    me = as_user(ada.user_id)
+    browser, phone = await devices.browser(), await devices.phone()
+    await register(me, "webpush", browser)
+    await register(me, "push", phone)
+    off = {"enabled": False}
+    await me.call("PATCH", "/preferences", json={"email": off, "webpush": {"categories": {"message": False}}})
+    await world.say(ada)
+    states = {row["channel"]: (row["state"], row["reason"]) for row in await world.ended(ada, 3)}
+    no = ("suppressed", "preference")
+    assert states == {"email": no, "webpush": no, "push": ("sent", None)}
+    assert (len(await devices.shown(browser)), len(await devices.shown(phone))) == (0, 1)
+
+
+@pytest.mark.promise("N24", "N25")
+async def test_content_names_what_it_takes_the_place_of(
+    world: World, admin: Person, as_user: Any, devices: Devices
+) -> None:
+    ada = world.profile()
+    browser = await devices.browser()
+    await register(as_user(ada.user_id), "webpush", browser)
+    for text in ("one", "two"):
+        content = {"text": text, "collapse": "score"}
+        [made] = (await tell(admin, "webpush", ada, content=content))["deliveries"]
+        assert (await ended(admin, made))["state"] == "sent"
+    assert [(each["body"], each["tag"]) for each in await devices.shown(browser)] == [("two", "score")]

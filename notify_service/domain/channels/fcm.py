@@ -130,9 +130,13 @@ class Fcm:
         android: dict[str, Any] = {"priority": config.priority.upper(), "ttl": f"{config.ttl_seconds}s"}
         apple = {"apns-priority": "10" if urgent else "5", "apns-expiration": str(expires)}
         browser = {"TTL": str(config.ttl_seconds), "Urgency": config.priority}
-        if config.collapse_key is not None:
-            android["collapse_key"] = apple["apns-collapse-id"] = config.collapse_key
-            browser["Topic"] = config.collapse_key[:32].replace(".", "_")
+        key = content.collapse or config.collapse_key
+        if key is not None:
+            android["collapse_key"] = apple["apns-collapse-id"] = key
+            browser["Topic"] = key[:32].replace(".", "_")
+        if content.collapse is not None:
+            # What a phone shows already gives way to this alone.
+            android["notification"] = {"tag": content.collapse}
         found: dict[str, Any] = {"android": android, "apns": {"headers": apple}, "webpush": {"headers": browser}}
         if content.media is not None:
             found["apns"]["payload"] = {"aps": {"mutable-content": 1}}

@@ -128,8 +128,9 @@ class WebPush:
             "TTL": str(config.ttl_seconds),
             "Urgency": config.urgency,
         }
-        if config.topic is not None:
-            headers["Topic"] = config.topic
+        topic = message.content.collapse or config.topic
+        if topic is not None:
+            headers["Topic"] = topic
         body = encrypt(plain, read_point(subscription.keys.p256dh), read(subscription.keys.auth))
         return [Call(subscription.endpoint, body, headers)]
 
@@ -190,6 +191,7 @@ def _payload(content: Content, number: str) -> bytes:
         "image": content.media.url if content.media else None,
         "actions": [each.model_dump(exclude_none=True) for each in content.buttons],
         "data": content.data,
+        "tag": content.collapse,
     }
     return json.dumps({name: value for name, value in said.items() if value}, ensure_ascii=False).encode()
 
