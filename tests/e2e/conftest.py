@@ -1,10 +1,12 @@
-"""Three people who have just registered."""
+"""Three people who have just registered, and one who may everything."""
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
 from deploy.local.stack import Stack
+from tests.e2e.browser import Tab, browsing, need_browser
 from tests.e2e.people import Person
 
 
@@ -24,3 +26,20 @@ async def grace(stack: Stack) -> AsyncIterator[Person]:
 async def alan(stack: Stack) -> AsyncIterator[Person]:
     async with Person(stack.url, "alan") as person:
         yield await person.register()
+
+
+@pytest.fixture(scope="session")
+async def admin(stack: Stack) -> AsyncIterator[Person]:
+    async with Person(stack.url, "admin") as person:
+        await person.register()
+        await stack.run("auth", "create-admin", person.email)
+        await person.sign_in()
+        yield person
+
+
+@pytest.fixture
+async def tab(tmp_path: Path) -> AsyncIterator[Tab]:
+    """Of a browser that knows nothing yet."""
+    need_browser()
+    async with browsing(tmp_path) as found:
+        yield found

@@ -1,24 +1,14 @@
 """Accounts that are closed: what they had open ends at once, and nothing opens again."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 
 import pytest
 
-from deploy.local.stack import Stack
 from tests.e2e.people import Person, Socket
 
 ENDED, STALE = 4504, 4401
 Close = Callable[[Person, Person], Awaitable[object]]
-
-
-@pytest.fixture(scope="module")
-async def admin(stack: Stack) -> AsyncIterator[Person]:
-    async with Person(stack.url, "admin") as person:
-        await person.register()
-        await stack.run("auth", "create-admin", person.email)
-        await person.sign_in()
-        yield person
 
 
 async def suspend(staff: Person, who: Person) -> object:
