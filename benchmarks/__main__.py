@@ -29,6 +29,14 @@ def main() -> None:
         metavar=f"{{{','.join(COMPARISONS)}}}",
         help=f"{', '.join(COMPARISONS)}; default: all",
     )
+    parser.add_argument(
+        "--only",
+        action="append",
+        default=[],
+        choices=list(notify.PARTS),
+        metavar="PART",
+        help=f"of notify this part alone: {', '.join(notify.PARTS)}; may be given several times",
+    )
     parser.add_argument("--rounds", type=int, default=5, help="rounds of each comparison (default 5)")
     parser.add_argument("--quick", action="store_true", help="short measurements: a look, not a result")
     parser.add_argument("--write", action="store_true", help="write docs/benchmarks.md")
@@ -38,7 +46,9 @@ def main() -> None:
         sys.exit("Benchmarks read CPU times from /proc, which only Linux has.")
     if chosen.write and (chosen.quick or chosen.rounds < 5):
         sys.exit("Only results of five full rounds or more are written.")
-    options = Options(chosen.rounds, quick=chosen.quick, max_load=chosen.max_load)
+    if chosen.only and (chosen.write or chosen.what != ["notify"]):
+        sys.exit("Parts are of notify (./parley bench notify --only ...), and only whole sections are written.")
+    options = Options(chosen.rounds, quick=chosen.quick, max_load=chosen.max_load, only=chosen.only)
     sections = [section for name in chosen.what or COMPARISONS if (section := run(name, options))]
     if chosen.write:
         report.write(sections)

@@ -17,6 +17,8 @@ class Options:
     rounds: int = 5
     quick: bool = False
     max_load: float | None = None
+    only: Sequence[str] = ()
+    """Parts of a comparison, by name; none: all of them."""
 
     @property
     def seconds(self) -> float:

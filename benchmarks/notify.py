@@ -1,15 +1,22 @@
 """Notify beside Celery and Django: mails with a row for each, webhooks that are stored before they are answered, and
 codes that overtake a campaign."""
 
+from collections.abc import Callable, Mapping
+
 from benchmarks import campaigns, codes, cpu, hooks, machine, mails
 from benchmarks.desk import Desk
 from benchmarks.harness import Options
 from benchmarks.processes import Servers
-from benchmarks.report import Section, attempt
+from benchmarks.report import Part, Section, attempt
 from benchmarks.world import World
 
 OURS = ("auth", "notify", "notify-worker")
-PARTS = (mails, hooks, campaigns, codes)
+PARTS: Mapping[str, Callable[[Desk, Options], Part]] = {
+    "mails": mails.measure,
+    "hooks": hooks.measure,
+    "campaigns": campaigns.measure,
+    "codes": codes.measure,
+}
 # Nobody is there: mails leave by an account of their own.
 NOWHERE = {"NOTIFY_SMTP_URL": "smtp://127.0.0.1:25?starttls=off"}
 
@@ -22,7 +29,10 @@ def compare(options: Options) -> Section:
         )
         world.start()
         desk = Desk(world)
-        parts = [attempt(part.measure, desk, options) for part in PARTS]
-        postgres = machine.version_of(world.postgres.program.path, "--version")
-        described = machine.describe(PostgreSQL=postgres, Valkey=machine.version_of(machine.valkey(), "--version"))
+        parts = [attempt(PARTS[name], desk, options) for name in options.only or PARTS]
+        described = machine.describe(
+            PostgreSQL=machine.version_of(world.postgres.program.path, "--version"),
+            Valkey=machine.version_of(machine.valkey(), "--version"),
+            Go=machine.version_of("go", "version"),
+        )
     return Section("notify", "Notifications", described, options.rounds).add(parts)

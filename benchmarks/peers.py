@@ -14,7 +14,14 @@ from benchmarks.processes import HOST, ROOT, STATE, Servers, free_port
 FOLDER = ROOT / "benchmarks" / "peers"
 CONFIG = ROOT / "benchmarks" / "config"
 ENVIRONMENT = STATE / "peers"
-SYSTEM = {"nginx": "nginx-light", "haproxy": "haproxy", "caddy": "caddy", "wrk": "wrk", "slowhttptest": "slowhttptest"}
+SYSTEM = {
+    "nginx": "nginx-light",
+    "haproxy": "haproxy",
+    "caddy": "caddy",
+    "wrk": "wrk",
+    "slowhttptest": "slowhttptest",
+    "go": "golang-go",
+}
 
 
 @dataclass(frozen=True)
@@ -33,6 +40,18 @@ def python() -> Path:
     environment = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
     subprocess.run(command, check=True, env={**environment, "UV_PROJECT_ENVIRONMENT": str(ENVIRONMENT)})
     return ENVIRONMENT / "bin" / "python"
+
+
+def go_program(name: str) -> Path | None:
+    """One of our own in Go, built now. None: nothing here can build it."""
+    go = program("go")
+    if go is None:
+        return None
+    target = STATE / "go" / name
+    command = [go, "build", "-o", str(target), str(FOLDER / name / "main.go")]
+    environment = {**os.environ, "GO111MODULE": "off", "GOCACHE": str(STATE / "go" / "cache")}
+    subprocess.run(command, check=True, env=environment)
+    return target
 
 
 def program(name: str) -> str | None:
