@@ -27,13 +27,13 @@ CONTENT = {
 }
 HOOK_SECRET = "a-secret-of-the-app"
 NUMBER = "106540352242922"
+CONNECTIONS = 16
 _MOST = 10_000
 
 
 class Desk:
     def __init__(self, world: World) -> None:
         self.world = world
-        self.worker = world.pid("notify-worker")
         self.smtp, self.control = free_port(), free_port()
         sink = [sys.executable, "-m", "benchmarks.load.sink", str(self.smtp), str(self.control)]
         world.servers.serve(sink, self.control, name="sink")
@@ -42,12 +42,22 @@ class Desk:
         self.headers = {"Authorization": f"Bearer {token}"}
         self._http = httpx2.Client(base_url=world.stack.address("notify"), headers=self.headers, timeout=120)
         world.servers.callback(self._http.close)
-        config = {"host": HOST, "port": self.smtp, "security": "none", "connections": 16}
-        config["sender"] = "Shop <shop@example.com>"
-        self.call("POST", "/accounts", {"name": "shop", "provider": "smtp", "config": config})
+        # `silent` is an account that no worker gets to see: who needs it sends for it.
+        for name in ("shop", "silent"):
+            config = {"host": HOST, "port": self.smtp, "security": "none", "connections": CONNECTIONS}
+            config["sender"] = "Shop <shop@example.com>"
+            self.call("POST", "/accounts", {"name": name, "provider": "smtp", "config": config})
         config = {"phone_number_id": NUMBER}
         secrets = {"token": "t", "app_secret": HOOK_SECRET, "verify_token": "v"}
         self.call("POST", "/accounts", {"name": "wa", "provider": "whatsapp", "config": config, "secrets": secrets})
+
+    @property
+    def worker(self) -> int:
+        return self.world.pid("notify-worker")
+
+    @property
+    def database(self) -> str:
+        return self.world.stack.world.databases["notify"]
 
     def call(self, method: str, path: str, body: Any = None) -> Any:
         return self._answered(self._http.request(method, f"/api/v1{path}", json=body))
@@ -67,7 +77,7 @@ class Desk:
             lines.flush()
             return json.loads(lines.readline())
 
-    def order(self, count: int) -> list[str]:
+    def order(self, count: int, account: str = "shop") -> list[str]:
         """So many mails, accepted. Returns the ids of their batches."""
         batches = []
         for start in range(0, count, _MOST):
@@ -75,7 +85,7 @@ class Desk:
                 {"address": f"r{number}@example.com", "variables": {"name": "Ada", "order": f"A-{number}"}}
                 for number in range(start, min(count, start + _MOST))
             ]
-            given = {"channel": "email", "account": "shop", "content": CONTENT, "category": "orders", "to": to}
+            given = {"channel": "email", "account": account, "content": CONTENT, "category": "orders", "to": to}
             batches.append(self.call("POST", "/deliveries", given)["id"])
         return batches
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from benchmarks import cpu
@@ -110,15 +111,17 @@ def run_load(
     on_begin: Callable[[], None] = lambda: None,
     on_mark: Callable[[str], None] = lambda _mark: None,
     itself: bool = False,
+    python: str | Path = sys.executable,
+    cwd: Path = ROOT,
 ) -> tuple[dict[str, Any], dict[str, float]]:
     """Run a load generator. It says when it has warmed up, so that CPU time is read exactly around its measurement.
 
     `on_mark` hears of everything else that it says on its way.
-    `itself`: the program is the subject, and its own CPU time is what counts.
+    `itself`: the program is the subject, and its own CPU time is what counts as the service's.
     """
     process = subprocess.Popen(
-        [sys.executable, "-m", module],
-        cwd=ROOT,
+        [python, "-m", module],
+        cwd=cwd,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -129,7 +132,7 @@ def run_load(
     process.stdin.write(json.dumps(plan))
     process.stdin.close()
     if itself:
-        parts = {"service": [process.pid]}
+        parts = {**parts, "service": [process.pid]}
     before: dict[str, float] = {}
     for mark, answer in marks(process.stdout):
         now = {name: cpu.seconds(pids) for name, pids in parts.items()}

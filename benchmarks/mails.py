@@ -44,7 +44,7 @@ def ours(desk: Desk, count: int) -> Sample:
 
 def sent_by(desk: Desk, program: Path, count: int) -> Sample:
     """One core, as ours has; it stays until its CPU time has been read."""
-    command = [program, str(desk.smtp), str(count)]
+    command = [str(program), str(desk.smtp), str(count)]
     environment = {**os.environ, "GOMAXPROCS": "1"}
     with subprocess.Popen(command, stdin=subprocess.PIPE, env=environment, text=True) as process:
         stdin = process.stdin

@@ -3,7 +3,7 @@ codes that overtake a campaign."""
 
 from collections.abc import Callable, Mapping
 
-from benchmarks import campaigns, codes, cpu, hooks, machine, mails
+from benchmarks import campaigns, codes, cpu, hooks, inapp, machine, mails, queueing
 from benchmarks.desk import Desk
 from benchmarks.harness import Options
 from benchmarks.processes import Servers
@@ -16,6 +16,8 @@ PARTS: Mapping[str, Callable[[Desk, Options], Part]] = {
     "hooks": hooks.measure,
     "campaigns": campaigns.measure,
     "codes": codes.measure,
+    "inapp": inapp.measure,
+    "queueing": queueing.measure,
 }
 # Nobody is there: mails leave by an account of their own.
 NOWHERE = {"NOTIFY_SMTP_URL": "smtp://127.0.0.1:25?starttls=off"}

@@ -13,7 +13,6 @@ from benchmarks.processes import HOST, ROOT, STATE, Servers, free_port
 
 FOLDER = ROOT / "benchmarks" / "peers"
 CONFIG = ROOT / "benchmarks" / "config"
-ENVIRONMENT = STATE / "peers"
 SYSTEM = {
     "nginx": "nginx-light",
     "haproxy": "haproxy",
@@ -31,15 +30,16 @@ class Upstream:
 
 
 @cache
-def python() -> Path:
-    """The interpreter of the peers' environment, installed on first use."""
+def python(project: str = "") -> Path:
+    """The interpreter of the peers' environment, or of that of one of them alone; installed on first use."""
     uv = shutil.which("uv", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     if uv is None:
         raise FileNotFoundError("uv is missing: install it beside Python, it reads the peers' lock")
-    command = [uv, "sync", "--quiet", "--locked", "--project", str(FOLDER), "--python", sys.executable]
+    target = STATE / (project or "peers")
+    command = [uv, "sync", "--quiet", "--locked", "--project", str(FOLDER / project), "--python", sys.executable]
     environment = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
-    subprocess.run(command, check=True, env={**environment, "UV_PROJECT_ENVIRONMENT": str(ENVIRONMENT)})
-    return ENVIRONMENT / "bin" / "python"
+    subprocess.run(command, check=True, env={**environment, "UV_PROJECT_ENVIRONMENT": str(target)})
+    return target / "bin" / "python"
 
 
 def go_program(name: str) -> Path | None:

@@ -7,7 +7,8 @@ import socket
 import tempfile
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 from urllib.parse import urlsplit
@@ -71,9 +72,22 @@ class World:
     def start(self) -> None:
         self.servers.run(self.stack.migrate())
         for name in self.wanted:
-            self.servers.run(self.stack.process(name).start())
-            self.servers.run(self.stack.ready(name))
-        cpu.pin([self.pid(name) for name in self.wanted], self.cores.subject)
+            self.begin(name)
+
+    def begin(self, name: str) -> None:
+        """Starts a process, as `notify-worker`, and waits until it is ready."""
+        self.servers.run(self.stack.process(name).start())
+        self.servers.run(self.stack.ready(name))
+        cpu.pin([self.pid(name)], self.cores.subject)
+
+    @contextmanager
+    def beside(self, name: str) -> Iterator[None]:
+        """A process that only one comparison needs."""
+        self.begin(name)
+        try:
+            yield
+        finally:
+            self.servers.run(self.stack.process(name).stop())
 
     def pid(self, name: str) -> int:
         return self.stack.process(name).pid or 0
