@@ -70,10 +70,13 @@ class Desk:
             raise LoadFailed(f"{answer.request.url}: {answer.status_code} {answer.text[:500]}")
         return answer.json() if answer.content else None
 
-    def take(self, seconds: float) -> Any:
-        """From now on the mail server takes so long for each mail. Returns what it has seen so far."""
+    def take(self, seconds: float, *, watch: bool = False) -> Any:
+        """From now on the mail server takes so long for each mail. Returns what it has seen so far.
+
+        `watch`: from now on it counts who gets one, and who more than one.
+        """
         with socket.create_connection((HOST, self.control)) as connection, connection.makefile("rw") as lines:
-            lines.write(json.dumps({"delay": seconds}) + "\n")
+            lines.write(json.dumps({"delay": seconds, "watch": watch}) + "\n")
             lines.flush()
             return json.loads(lines.readline())
 

@@ -1,7 +1,8 @@
 """A mail server that takes everything as fast as it can, or with a delay, and says when what arrived.
 
 `python -m benchmarks.load.sink <smtp port> <control port>`. On the control port a line of JSON sets the delay. With a
-`count` it is answered twice, when mails begin to be counted and when so many are there; else with the times of codes.
+`count` it is answered twice, when mails begin to be counted and when so many are there; else with the times of codes,
+and with how many recipients there were since a line with `watch`, and how many mails beyond one for each.
 """
 
 import asyncio
@@ -25,6 +26,8 @@ class Board:
         self.delay = 0.0
         self.codes: dict[str, float] = {}
         self.last = 0.0
+        self.watched: set[bytes] | None = None
+        self.twice = 0
         self._left = 0
         self._first = 0.0
         self._full = asyncio.Event()
@@ -38,6 +41,9 @@ class Board:
     def arrived(self, recipient: bytes) -> None:
         if recipient.startswith(_TIMED):
             self.codes[recipient.strip(b"<>").partition(b"@")[0].decode()] = time.monotonic()
+        if self.watched is not None:
+            self.twice += recipient in self.watched
+            self.watched.add(recipient)
         self.last = time.monotonic()
         self._first = self._first or self.last
         self._left -= 1
@@ -103,7 +109,10 @@ async def control(board: Board, reader: asyncio.StreamReader, writer: asyncio.St
             say({"mark": "begin"})
             say({"mark": "end", **await counting})
         else:
-            say({"codes": board.codes, "last": board.last})
+            if asked.get("watch"):
+                board.watched, board.twice = set(), 0
+            different = len(board.watched or ())
+            say({"codes": board.codes, "last": board.last, "different": different, "twice": board.twice})
 
 
 async def main(smtp_port: int, control_port: int) -> None:
