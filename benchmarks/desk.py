@@ -47,7 +47,7 @@ class Desk:
             config = {"host": HOST, "port": self.smtp, "security": "none", "connections": CONNECTIONS}
             config["sender"] = "Shop <shop@example.com>"
             self.call("POST", "/accounts", {"name": name, "provider": "smtp", "config": config})
-        config = {"phone_number_id": NUMBER}
+        config = {"phone_number_id": NUMBER, "base_url": f"http://{HOST}:{self.control}"}
         secrets = {"token": "t", "app_secret": HOOK_SECRET, "verify_token": "v"}
         self.call("POST", "/accounts", {"name": "wa", "provider": "whatsapp", "config": config, "secrets": secrets})
 
@@ -89,6 +89,16 @@ class Desk:
                 for number in range(start, min(count, start + _MOST))
             ]
             given = {"channel": "email", "account": account, "content": CONTENT, "category": "orders", "to": to}
+            batches.append(self.call("POST", "/deliveries", given)["id"])
+        return batches
+
+    def order_phones(self, count: int) -> list[str]:
+        """The same over WhatsApp, where nobody takes them."""
+        content = {"template": {"name": "hello_world", "language": "en_US"}}
+        batches = []
+        for start in range(0, count, _MOST):
+            to = [{"address": f"+4930{number:08}"} for number in range(start, min(count, start + _MOST))]
+            given = {"channel": "whatsapp", "account": "wa", "content": content, "category": "orders", "to": to}
             batches.append(self.call("POST", "/deliveries", given)["id"])
         return batches
 

@@ -17,6 +17,7 @@ NG1 = Goal("notify NG1", "mails/s of one worker with a row each, beside Celery a
 NG1_CPU = Goal("notify NG1", "CPU per mail of Celery and Django beside ours", least=25)
 NG2 = Goal("notify NG2", "CPU per mail of the worker beside a program in Go that only renders and sends", most=1.5)
 NG2_WALL = Goal("notify NG2", "its mails/s beside that program's", least=0.7)
+NG3 = Goal("notify NG3", "mails/s beside listmonk with its defaults", least=20)
 _OURS, _PEER = 20_000, 1_000
 _PATIENCE_SECONDS = 120
 
@@ -88,6 +89,7 @@ def measure(desk: Desk, options: Options) -> Part:
             *(Outcome(NG2, pair_ratios(micros(us), micros(each))) for each in go),
             *(Outcome(NG2_WALL, pair_ratios(rates(us), rates(each))) for each in go),
             *(Outcome(goal, note=peers.missing("go")) for goal in (NG2, NG2_WALL) if not go),
+            Outcome(NG3, note="nothing here fetches the modules of Go that it is built from"),
         ],
         figures=[
             (

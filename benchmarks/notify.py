@@ -3,7 +3,7 @@ codes that overtake a campaign."""
 
 from collections.abc import Callable, Mapping
 
-from benchmarks import campaigns, codes, cpu, hooks, inapp, limits, machine, mails, queueing, takeovers
+from benchmarks import campaigns, codes, cpu, hooks, inapp, limits, machine, mails, queueing, receipts, takeovers
 from benchmarks.desk import Desk
 from benchmarks.harness import Options
 from benchmarks.processes import Servers
@@ -20,6 +20,7 @@ PARTS: Mapping[str, Callable[[Desk, Options], Part]] = {
     "queueing": queueing.measure,
     "takeovers": takeovers.measure,
     "limits": limits.measure,
+    "receipts": receipts.measure,
 }
 # Nobody is there: mails leave by an account of their own.
 NOWHERE = {"NOTIFY_SMTP_URL": "smtp://127.0.0.1:25?starttls=off"}

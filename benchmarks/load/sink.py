@@ -26,11 +26,19 @@ class Board:
         self.delay = 0.0
         self.codes: dict[str, float] = {}
         self.last = 0.0
-        self.watched: set[bytes] | None = None
         self.twice = 0
+        self._watched: set[bytes] | None = None
         self._left = 0
         self._first = 0.0
         self._full = asyncio.Event()
+
+    @property
+    def different(self) -> int:
+        """How many got something since `watch`."""
+        return len(self._watched or ())
+
+    def watch(self) -> None:
+        self._watched, self.twice = set(), 0
 
     async def count(self, mails: int) -> dict[str, float]:
         self._left, self._first = mails, 0.0
@@ -41,9 +49,9 @@ class Board:
     def arrived(self, recipient: bytes) -> None:
         if recipient.startswith(_TIMED):
             self.codes[recipient.strip(b"<>").partition(b"@")[0].decode()] = time.monotonic()
-        if self.watched is not None:
-            self.twice += recipient in self.watched
-            self.watched.add(recipient)
+        if self._watched is not None:
+            self.twice += recipient in self._watched
+            self._watched.add(recipient)
         self.last = time.monotonic()
         self._first = self._first or self.last
         self._left -= 1
@@ -110,9 +118,9 @@ async def control(board: Board, reader: asyncio.StreamReader, writer: asyncio.St
             say({"mark": "end", **await counting})
         else:
             if asked.get("watch"):
-                board.watched, board.twice = set(), 0
-            different = len(board.watched or ())
-            say({"codes": board.codes, "last": board.last, "different": different, "twice": board.twice})
+                board.watch()
+            seen = {"codes": board.codes, "last": board.last, "different": board.different, "twice": board.twice}
+            say(seen)
 
 
 async def main(smtp_port: int, control_port: int) -> None:

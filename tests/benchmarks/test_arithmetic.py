@@ -1,12 +1,18 @@
 """The arithmetic of the benchmarks. Nothing is measured here."""
 
+import json
 import math
+from collections import Counter
 
 import pytest
 
 from benchmarks import cpu, report, slow
 from benchmarks.chat import RATES, Climb
 from benchmarks.harness import LoadFailed, Options, Sample, Subject, alternate
+from benchmarks.load.inapp import Readers
+from benchmarks.load.receipts import bodies
+from benchmarks.load.sink import Board
+from benchmarks.load.sockets import Socket
 from benchmarks.report import Section, Table
 from benchmarks.stats import Goal, Outcome, Spread, pair_ratios, percentile
 
@@ -149,3 +155,29 @@ def test_section_of_slow_clients_compares_round_by_round():
     made = slow.section(alone, beside, 2)
     assert [outcome.ratios for outcome in made.outcomes] == [[1.5, 1.0]] * 4 + [[10.0, 12.0]]
     assert "Slow clients" in made.markdown()
+
+
+def test_mail_server_counts_who_got_more_than_one():
+    board = Board()
+    board.arrived(b"<before@example.com>")
+    board.watch()
+    for name in (b"<a@example.com>", b"<b@example.com>", b"<a@example.com>", b"<before@example.com>"):
+        board.arrived(name)
+    assert (board.different, board.twice) == (3, 1)
+
+
+@pytest.mark.parametrize("times", [1, 3])
+def test_each_receipt_is_told_so_many_times(times):
+    plan = {"stem": "x", "since": 1_790_000_000, "deliveries": ["a", "b"] * 200, "times": times, "number": "1"}
+    values = [json.loads(body)["entry"][0]["changes"][0]["value"] for body in bodies(plan)]
+    told = [(status["id"], status["status"]) for value in values for status in value["statuses"]]
+    assert len(told) == 400 * 3 * times
+    assert set(Counter(told).values()) == {times}
+
+
+def test_name_that_comes_in_two_parts_is_heard_once():
+    readers, socket = Readers(), Socket()
+    readers.listen(socket)
+    for part in (b'{"title":"told-7!"}{"title":"to', b"ld-12", b'!"}', b'{"title":"told-7!"}'):
+        socket.on_data(part)
+    assert set(readers.arrived) == {7, 12}
