@@ -18,9 +18,10 @@ from notify_service.domain.campaign_events import Following
 from notify_service.domain.channels import Channel, keep_nothing
 from notify_service.domain.channels.email import Email
 from notify_service.domain.channels.email import account as mail_account
+from notify_service.domain.channels.inapp import InApp, Put, put_nothing
 from notify_service.domain.channels.sms import Account as SmsAccount
 from notify_service.domain.channels.sms import Nowhere, Sms
-from notify_service.domain.orders import MAIL_ACCOUNT, SMS_ACCOUNT
+from notify_service.domain.orders import INAPP, MAIL_ACCOUNT, SMS_ACCOUNT
 from notify_service.domain.profiles import Ask
 from notify_service.domain.signals import Signals
 from notify_service.domain.unsubscribe_links import UnsubscribeLinks
@@ -129,9 +130,13 @@ def mail_channel(settings: Settings) -> Email:
     )
 
 
-def fixed_accounts(settings: Settings) -> list[Fixed]:
-    """The accounts that the environment describes."""
-    return [Fixed(MAIL_ACCOUNT, mail_channel(settings)), Fixed(SMS_ACCOUNT, text_channel(settings))]
+def fixed_accounts(settings: Settings, put: Put = put_nothing) -> list[Fixed]:
+    """The accounts that the environment describes, and our own."""
+    return [
+        Fixed(MAIL_ACCOUNT, mail_channel(settings)),
+        Fixed(SMS_ACCOUNT, text_channel(settings)),
+        Fixed(INAPP, InApp(put)),
+    ]
 
 
 class Channels:

@@ -14,11 +14,6 @@ class MayNotSend(Forbidden):
     detail = "Only administrators, and whom the settings name, may send to anybody."
 
 
-class NotSupported(Invalid):
-    code = "not_supported"
-    detail = "This is not supported yet."
-
-
 class NoSuchUser(Invalid):
     def __init__(self) -> None:
         super().__init__(errors=[FieldError("user", "There is no such user.")])

@@ -21,7 +21,7 @@ from libs.ids import uuid7
 from libs.lanes import Lanes
 from libs.outbox import Relay
 from libs.runtime import Runtime, open_runtime
-from libs.tasks import every, supervise
+from libs.tasks import background, every, supervise
 from notify_service.deps import fixed_accounts
 from notify_service.domain import (
     accounts,
@@ -44,11 +44,13 @@ from notify_service.domain import (
     throttles,
     told,
 )
+from notify_service.domain.channels.registry import OURS
+from notify_service.domain.drafts import Draft
 from notify_service.domain.hearing import Hearing
+from notify_service.domain.inboxes import Inboxes
 from notify_service.domain.locks import Locks
 from notify_service.domain.media import Fetching
-from notify_service.domain.notifications import Draft
-from notify_service.domain.orders import MAIL_ACCOUNT, SMS_ACCOUNT, Order
+from notify_service.domain.orders import INAPP, MAIL_ACCOUNT, SMS_ACCOUNT, Order
 from notify_service.domain.polling import Pollers
 from notify_service.domain.sender import Tools
 from notify_service.domain.senders import Senders, listen
@@ -88,16 +90,10 @@ async def main(settings: Settings, clock: Clock | None = None) -> None:
         templates.prepare()
         policy = policy_of(settings)
         links = UnsubscribeLinks(settings.field_keys.get_secret_value(), settings.public_url)
-        tools = Tools(
-            locks=Locks(runtime.db),
-            lanes=Lanes("notify", settings.database_url.get_secret_value(), _LANES),
-            cipher=runtime.cipher,
-            links=links,
-            clock=runtime.clock,
-            policy_of=partial(policy_for, policy),
-            private_networks=settings.private_networks,
-        )
-        fixed = fixed_accounts(settings)
+        tools = tools_of(runtime, settings, policy, links)
+        ask = partial(calls.profiles, runtime.auth)
+        inboxes = Inboxes(runtime.db, ask, partial(show, signals), runtime.clock)
+        fixed = fixed_accounts(settings, inboxes.put)
         async with runtime.db.transaction() as session:
             await accounts.settle_fixed(session, fixed, runtime.clock.now())
         senders = Senders(runtime.db, tools, fixed)
@@ -111,12 +107,12 @@ async def main(settings: Settings, clock: Clock | None = None) -> None:
                 consumer(chat, heard.of_chat()).run(),
                 signals.run(),
                 tools.locks.run(),
-                senders.run(),
+                send(senders, inboxes),
                 Pollers(runtime.db, tools.locks, runtime.cipher).run(),
                 listen(runtime.redis, senders),
                 every(1, partial(reap, runtime.db, policy)),
                 every(1, partial(campaign_progress.work, runtime.db, signals, links, runtime.clock)),
-                every(1, partial(fallbacks.work, runtime.db, partial(calls.profiles, runtime.auth), runtime.clock)),
+                every(1, partial(fallbacks.work, runtime.db, ask, runtime.clock)),
                 every(_LOOK_SECONDS, partial(gauges.work, runtime.db, runtime.clock, senders.tokens)),
                 every(1, partial(digests.work, runtime.db, runtime.clock)),
                 every(_HEAR_SECONDS, Hearing(runtime.db, runtime.clock).work),
@@ -132,6 +128,29 @@ async def main(settings: Settings, clock: Clock | None = None) -> None:
         finally:
             await tools.lanes.close()
             await chat.close()
+
+
+def tools_of(runtime: Runtime, settings: Settings, policy: Policy, links: UnsubscribeLinks) -> Tools:
+    return Tools(
+        locks=Locks(runtime.db),
+        lanes=Lanes("notify", settings.database_url.get_secret_value(), _LANES),
+        cipher=runtime.cipher,
+        links=links,
+        clock=runtime.clock,
+        policy_of=partial(policy_for, policy),
+        private_networks=settings.private_networks,
+    )
+
+
+async def send(senders: Senders, inboxes: Inboxes) -> None:
+    """Inboxes outlive the senders: what is on its way when those are told to stop gets there."""
+    async with background(inboxes.run()):
+        await senders.run()
+
+
+def show(signals: Signals, session: AsyncSession, created: Notification) -> None:
+    """To whoever has the inbox open."""
+    signals.live(session, created.user_id, notification_json(created))
 
 
 def kept(settings: Settings) -> dict[str, timedelta]:
@@ -174,7 +193,7 @@ async def forget(runtime: Runtime) -> None:
 
 async def reap(db: Database, policy: Policy) -> None:
     async with db.transaction() as session:
-        freed = await deliveries.reap(session, max_attempts=policy.max_attempts)
+        freed = await deliveries.reap(session, max_attempts=policy.max_attempts, ours=OURS)
     if freed:
         log.warning("deliveries_taken_over", count=freed)
 
@@ -278,9 +297,18 @@ class Heard:
         return wanted
 
     async def _tell(self, session: AsyncSession, drafts: list[Draft]) -> list[Notification]:
-        created = await notifications.create(session, drafts, self._clock.now())
+        """What somebody does not want in the inbox is put away there unseen: mails about it hang on it, and so does
+        forgetting whom it is about."""
+        now = self._clock.now()
+        off = await preferences.switched_off(session, INAPP, [each.user_id for each in drafts])
+        drafts = [
+            each if preferences.allow(off, each.user_id, each.category) else replace(each, read_at=now, archived_at=now)
+            for each in drafts
+        ]
+        created = await notifications.create(session, drafts, now)
         for each in created:
-            self._signals.live(session, each.user_id, notification_json(each))
+            if each.archived_at is None:
+                show(self._signals, session, each)
         return list(created)
 
     async def _order(self, session: AsyncSession, wanted: list[Order]) -> None:

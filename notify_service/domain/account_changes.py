@@ -63,6 +63,8 @@ async def create(db: AsyncSession, by: By, wanted: Wanted, *, name: str, provide
     kind = PROVIDERS.get(provider)
     if kind is None:
         raise Invalid(errors=[FieldError("provider", "There is no such provider.")])
+    if kind.ours:
+        raise Invalid(errors=[FieldError("provider", "Its one account is there already.")])
     if await db.get(Account, name) is not None:
         raise AccountExists
     account = Account(

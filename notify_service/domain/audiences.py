@@ -27,6 +27,7 @@ from libs.errors import FieldError, Invalid, NotFound
 from libs.ids import uuid7
 from notify_service.domain import profiles, sending
 from notify_service.domain.campaign_states import UNDER_WAY
+from notify_service.domain.channels import Provider
 from notify_service.domain.channels.registry import CHANNELS, PROVIDERS
 from notify_service.domain.profiles import Ask
 from notify_service.domain.recipient_files import MOST_COLUMNS, Table
@@ -145,6 +146,8 @@ async def add(
     db: AsyncSession, visible: Visible, audience_id: UUID, *, to: Sequence[To], ask: Ask, now: datetime
 ) -> Report:
     """These besides those that are there. Raises NotFound, Invalid and AudienceFull."""
+    audience = await one(db, visible, audience_id)
+    to = sending.named(to, _provider(audience))
     known = await profiles.find(db, [each.user_id for each in to if each.user_id], ask)
     audience = await _held(db, visible, audience_id)
     if audience.total + len(to) > MOST_RECIPIENTS:
@@ -161,7 +164,7 @@ async def add(
 
 
 def _given(audience: Audience, to: Sequence[To], known: Mapping[UUID, Profile]) -> Iterator[Given]:
-    provider = next(each for each in PROVIDERS.values() if each.capability.channel == audience.channel)
+    provider = _provider(audience)
     for line, each in enumerate(to, audience.lines + 1):
         try:
             address = sending.address_of(each, provider, known)
@@ -169,6 +172,10 @@ def _given(audience: Audience, to: Sequence[To], known: Mapping[UUID, Profile]) 
             yield problem(line, "user", "", code="no_address", message=str(error))
         else:
             yield Recipient(line, address, dict(each.variables), each.user_id)
+
+
+def _provider(audience: Audience) -> Provider:
+    return next(each for each in PROVIDERS.values() if each.capability.channel == audience.channel)
 
 
 async def _held(db: AsyncSession, visible: Visible, audience_id: UUID) -> Audience:

@@ -8,12 +8,13 @@
       └───── retry <─────┴──────────────────┘
 
 `claimed` belongs to one worker until its lease ends; nothing has left yet. `sending` says that the first byte may have
-left: a row found so after a crash is sent again only if it says `at_least_once`, otherwise it is `unknown`, which a
-person can see. The fence grows with every claim, so a worker that was given up cannot overwrite its successor.
+left: a row found so after a crash is sent again only if it says `at_least_once`, or if nothing arrives twice on its
+channel. Otherwise it is `unknown`, which a person can see. The fence grows with every claim, so a worker that was given
+up cannot overwrite its successor.
 Times are the database's, the one clock that all workers share.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -128,8 +129,9 @@ async def write_alone(fetch: Fetch, verdicts: Sequence[Verdict], begun: Sequence
     return {row["id"] for row in await fetch(_WRITE, _json(verdicts), *_columns(begun))}
 
 
-async def reap(db: AsyncSession, *, max_attempts: int) -> int:
-    """Frees rows whose worker did not come back before the end of their lease. Returns how many."""
+async def reap(db: AsyncSession, *, max_attempts: int, ours: Collection[str] = ()) -> int:
+    """Frees rows whose worker did not come back before the end of their lease. Returns how many. `ours`: channels on
+    which nothing arrives twice, however often it is sent."""
     result = await db.execute(
         text(
             """
@@ -141,7 +143,7 @@ async def reap(db: AsyncSession, *, max_attempts: int) -> int:
             judged AS (
                 SELECT lost.id, was, CASE
                     WHEN was = 'claimed' THEN 'retry'
-                    WHEN NOT at_least_once THEN 'unknown'
+                    WHEN NOT at_least_once AND channel <> ALL(:ours) THEN 'unknown'
                     WHEN attempts >= :max_attempts THEN 'dead'
                     ELSE 'retry' END AS verdict
                 FROM lost JOIN delivery USING (id)
@@ -162,7 +164,7 @@ async def reap(db: AsyncSession, *, max_attempts: int) -> int:
             SELECT count(*) FROM freed
             """
         ),
-        {"max_attempts": max_attempts},
+        {"max_attempts": max_attempts, "ours": list(ours)},
     )
     return int(result.scalar_one())
 

@@ -23,8 +23,8 @@ _REACHED = {"sent": 1, "delivered": 2, "read": 3}
 _DUE = text(
     """
     SELECT d.id, d.owner, d.queue, d.batch_id, d.user_id, d.category, d.lane, d.variables, d.expires_at, d.addresses,
-        d.state, d.step, b.route, b.content
-    FROM delivery AS d JOIN batch AS b ON b.id = d.batch_id
+        CASE WHEN n.read_at IS NULL THEN d.state ELSE 'read' END AS state, d.step, b.route, b.content
+    FROM delivery AS d JOIN batch AS b ON b.id = d.batch_id LEFT JOIN notification AS n ON n.id = d.id
     WHERE d.follow_at <= now() AND d.state NOT IN ('claimed', 'sending') AND NOT b.held
     ORDER BY d.follow_at LIMIT :most FOR UPDATE OF d SKIP LOCKED
     """

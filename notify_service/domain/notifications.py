@@ -1,12 +1,11 @@
 """The inbox."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, delete, func, select, update
+from sqlalchemy import Select, delete, func, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -14,6 +13,8 @@ from libs import outbox
 from libs.contracts.notifications import NotificationCreated
 from libs.errors import NotFound
 from libs.ids import uuid7
+from notify_service.domain import readings, scheduled
+from notify_service.domain.drafts import Draft
 from notify_service.models import Notification
 
 _UNREAD = (Notification.read_at.is_(None), Notification.archived_at.is_(None))
@@ -26,27 +27,12 @@ FLAGS = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Draft:
-    user_id: UUID
-    category: str
-    title: str
-    message: str
-    priority: str = "normal"
-    action_url: str | None = None
-    image_url: str | None = None
-    actor: dict[str, Any] | None = None
-    related_object_type: str | None = None
-    related_object_id: str | None = None
-    data: dict[str, Any] = field(default_factory=dict)
-    dedupe_key: str | None = None
-
-
 async def create(db: AsyncSession, drafts: Sequence[Draft], now: datetime) -> Sequence[Notification]:
-    """Puts them into their inboxes and announces each. Left out: those whose occasion the user was told of before."""
+    """Puts them into their inboxes and announces each. Left out: those whose occasion the user was told of before, and
+    those that are there already."""
     if not drafts:
         return []
-    rows = [{**asdict(draft), "id": uuid7(), "created_at": now} for draft in drafts]
+    rows = [{**asdict(draft), "id": draft.id or uuid7(), "created_at": now} for draft in drafts]
     statement = insert(Notification).on_conflict_do_nothing().returning(Notification)
     created = (await db.scalars(statement, rows)).all()
     events = [
@@ -66,17 +52,18 @@ async def page(
     *,
     is_read: bool | None,
     category: str | None,
-    before: UUID | None,
+    before: tuple[datetime, UUID] | None,
     limit: int,
 ) -> Sequence[Notification]:
-    """Newest first, one more than `limit` if there are more."""
-    query = visible_to(user_id).order_by(Notification.id.desc()).limit(limit + 1)
+    """What came last is first, whenever it was written; one more than `limit` if there are more."""
+    key = (Notification.created_at, Notification.id)
+    query = visible_to(user_id).order_by(*(column.desc() for column in key)).limit(limit + 1)
     if is_read is not None:
         query = query.where(Notification.read_at.is_not(None) if is_read else Notification.read_at.is_(None))
     if category is not None:
         query = query.where(Notification.category == category)
     if before is not None:
-        query = query.where(Notification.id < before)
+        query = query.where(tuple_(*key) < tuple_(*before))
     return (await db.scalars(query)).all()
 
 
@@ -100,6 +87,8 @@ async def change(
         if getattr(notification, flag) != wanted:
             setattr(notification, FLAGS[flag], now if wanted else None)
     await db.flush()
+    if flags.get("is_read"):
+        await readings.mark(db, [notification_id], now)
     return notification
 
 
@@ -112,17 +101,23 @@ async def mark_all_read(db: AsyncSession, user_id: UUID, now: datetime) -> int:
         .returning(Notification.id)
         .execution_options(synchronize_session=False)
     )
-    return len(marked.all())
+    found = marked.all()
+    await readings.mark(db, found, now)
+    return len(found)
 
 
-async def remove(db: AsyncSession, user_id: UUID, notification_id: UUID) -> None:
+async def remove(db: AsyncSession, user_id: UUID, notification_id: UUID, now: datetime) -> None:
+    """One of this user's, who has seen it then; or takes back one that this user has asked for and that is yet to come.
+    Raises NotFound, and TooLate for one that comes at this very moment."""
     removed = await db.scalar(
         delete(Notification)
         .where(Notification.user_id == user_id, Notification.id == notification_id)
         .returning(Notification.id)
     )
     if removed is None:
-        raise NotFound
+        await scheduled.take_back(db, str(user_id), notification_id)
+    else:
+        await readings.mark(db, [notification_id], now)
 
 
 def _found(notification: Notification | None) -> Notification:

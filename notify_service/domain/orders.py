@@ -18,6 +18,8 @@ from notify_service.domain.turns import NORMAL
 from notify_service.models import Batch, Delivery
 
 MAIL_ACCOUNT, SMS_ACCOUNT = "smtp", "sms"
+INAPP = "inapp"
+"""A channel, and its one account."""
 _JSON = ("variables", "addresses")
 
 
@@ -66,6 +68,11 @@ class Order:
             return "collected"
         return "suppressed" if self.reason else "queued"
 
+    @property
+    def reader(self) -> UUID | None:
+        """The user who receives it; an inbox is named by its user."""
+        return UUID(self.address) if self.channel == INAPP and self.address else self.user_id
+
     def row(self, now: datetime) -> dict[str, Any]:
         due = max(self.send_at, now) if self.send_at else now
         return {
@@ -73,7 +80,7 @@ class Order:
             "owner": self.owner,
             "queue": self.queue or self.owner,
             "batch_id": self.batch_id,
-            "user_id": self.user_id,
+            "user_id": self.reader,
             "notification_id": self.notification_id,
             "channel": self.channel,
             "account": self.account,

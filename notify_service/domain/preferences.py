@@ -19,7 +19,7 @@ from notify_service.models import Preference
 ALL = "*"
 CRITICAL = frozenset({"security"})
 # Those that reach a person. A channel to a program, or to a room, is nobody's to switch.
-CHANNELS = ("email", "push", "sms", "telegram", "webpush", "whatsapp")
+CHANNELS = ("email", "inapp", "push", "sms", "telegram", "webpush", "whatsapp")
 # Shown to everybody; others appear once a user has a switch for them.
 KNOWN = ("account", "mention", "message")
 REASON = "preference"

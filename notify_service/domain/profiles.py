@@ -1,6 +1,6 @@
 """What auth says about users, kept here so that no message waits for auth."""
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from uuid import UUID
 
 from sqlalchemy import select
@@ -30,16 +30,18 @@ async def keep(db: AsyncSession, profiles: Sequence[accounts.Profile]) -> None:
 async def find(db: AsyncSession, users: Iterable[UUID], ask: Ask) -> dict[UUID, Profile]:
     """Profiles by user. Auth is asked for those that are missing; nobody knows the rest."""
     wanted = set(users)
-    found = await _stored(db, wanted)
+    found = await stored(db, wanted)
     missing = wanted - found.keys()
     if missing:
         await keep(db, await ask(sorted(missing)))
-        found |= await _stored(db, missing)
+        found |= await stored(db, missing)
     return found
 
 
 def address_of(profile: Profile, kind: str) -> str | None:
-    """The confirmed address of a kind (`email`, `phone`), if there is one."""
+    """The confirmed address of a kind (`email`, `phone`, `user`), if there is one."""
+    if kind == "user":
+        return str(profile.user_id)
     if kind == "email":
         return profile.email if profile.email_verified else None
     if kind == "phone":
@@ -60,6 +62,7 @@ def shown_name(profile: Profile) -> str:
     return f"{profile.first_name} {profile.last_name}".strip() or profile.username
 
 
-async def _stored(db: AsyncSession, users: set[UUID]) -> dict[UUID, Profile]:
+async def stored(db: AsyncSession, users: Collection[UUID]) -> dict[UUID, Profile]:
+    """The same of those whom we know without asking."""
     rows = await db.scalars(select(Profile).where(Profile.user_id.in_(users)))
     return {profile.user_id: profile for profile in rows}

@@ -14,6 +14,8 @@ from notify_service.models import Profile
 from notify_service.models import QuietHours as Row
 
 REASON = "quiet_hours"
+SILENT = frozenset({"inapp"})
+"""Channels that make no noise: what is in the inbox waits there by itself."""
 _AGAIN = text(
     """
     UPDATE delivery SET next_at = now(), updated_at = now()

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from libs.errors import Invalid
 from notify_service.domain import sending
+from notify_service.domain.orders import INAPP
 
 MOST_PROBLEMS = 1000
 """Of an audience; those that come later are counted, and not kept."""
@@ -48,7 +49,8 @@ def checked(given: Given, channel: str) -> Given:
     if isinstance(given, Problem):
         return given
     try:
-        return given._replace(address=sending.address_in(channel, given.address))
+        found = given._replace(address=sending.address_in(channel, given.address))
+        return found._replace(user_id=UUID(found.address)) if channel == INAPP else found
     except Invalid as error:
         message = error.errors[0].message
         return problem(given.line, "address", given.address, code="invalid_address", message=message)

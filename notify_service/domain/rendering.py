@@ -62,6 +62,7 @@ class Renderer:
                 at=now,
                 content=self._own(row) if own else self._ready(content, variables, closed=closed),
                 unsubscribe=link,
+                category=row.category,
             )
             return self._channel.render(message)
         except CannotRender:

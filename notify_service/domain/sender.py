@@ -165,7 +165,7 @@ class Sender:
             given = turns(heads, room) if room else turns([each for each in heads if each.lane == HIGH], urgent)
             rows = await queue.claim(session, self.account.name, given, lease=self._policy.lease)
             off = await preferences.switched_off(session, channel, _users(rows))
-            quiet_hours = await quiet.among(session, _users(rows))
+            quiet_hours = await quiet.among(session, _users(rows)) if channel not in quiet.SILENT else {}
             theirs = await devices.held(session, channel, _users(rows))
             now = self._tools.clock.now()
             addresses = [row.address for row in rows]

@@ -134,6 +134,7 @@ async def accept(db: AsyncSession, request: Request, *, ask: Ask, links: Unsubsc
         path = f"fallback.{index}"
         another, others[step.channel] = await sender_of(db, step.channel, step.account, now, field=path)
         errors += await errors_of(db, another, step.content or request.content, f"{path}.")
+    request = replace(request, to=named(request.to, provider))
     reach = await _reach(db, request, provider, ask)
     recipients, wrong = _addressed(request, reach, others)
     errors += wrong
@@ -219,6 +220,20 @@ async def _reach(db: AsyncSession, request: Request, provider: Provider, ask: As
     return _Reach(provider, known, theirs)
 
 
+def named(recipients: Sequence[To], provider: Provider) -> Sequence[To]:
+    """Where addresses are ids of users, those who are given by one are users."""
+    if provider.capability.address != "user":
+        return recipients
+    return [to if to.user_id else replace(to, user_id=_id_in(to.address or "")) for to in recipients]
+
+
+def _id_in(address: str) -> UUID | None:
+    try:
+        return UUID(address)
+    except ValueError:
+        return None
+
+
 def _addressed(
     request: Request, reach: _Reach, others: Mapping[str, Provider]
 ) -> tuple[list[_Addressed], list[FieldError]]:
@@ -234,7 +249,7 @@ def _addressed(
         try:
             addresses = reach.addresses(to)
         except ValueError as error:
-            errors.append(FieldError(f"to.{index}.{'user' if to.user_id else 'address'}", str(error)))
+            errors.append(FieldError(f"to.{index}.{'address' if to.address else 'user'}", str(error)))
             continue
         further, wrong = _further(to, others, f"to.{index}.addresses")
         errors += wrong

@@ -14,6 +14,7 @@ class Notification(Base):
     __tablename__ = "notification"
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
+    """That of its delivery, if it came over `inapp`; made before it came."""
     user_id: Mapped[UUID]
     category: Mapped[str]
     priority: Mapped[str]
@@ -36,7 +37,7 @@ class Notification(Base):
 
     __table_args__ = (
         CheckConstraint("priority IN ('low', 'normal', 'high', 'urgent')", name="priority"),
-        Index("ix_notification_inbox", "user_id", "id"),
+        Index("ix_notification_inbox", "user_id", "created_at", "id"),
         Index("ix_notification_unread", "user_id", postgresql_where=text("read_at IS NULL AND archived_at IS NULL")),
         Index(
             "uq_notification_dedupe",

@@ -1,3 +1,4 @@
+from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -6,11 +7,12 @@ from fastapi import APIRouter, Query
 from libs.auth import CurrentUser
 from libs.deps import Db, Now
 from libs.idempotency import OnceOnly
-from libs.paging import Page
+from libs.paging import Page, PageRequest, keyset
 from libs.shapes import Text
-from notify_service.deps import STAFF, Outside, Paging
-from notify_service.domain import notifications, profiles
-from notify_service.errors import NoSuchUser, NotSupported, NotYourself
+from notify_service.deps import STAFF, Outside
+from notify_service.domain import notifications, profiles, scheduled
+from notify_service.domain.drafts import Draft
+from notify_service.errors import NoSuchUser, NotYourself
 from notify_service.models import Notification
 from notify_service.schemas import inbox as schemas
 
@@ -27,18 +29,20 @@ async def create_notification(
     once: OnceOnly,
     outside: Outside,
 ) -> schemas.Notification:
-    """Puts a notification into an inbox: your own, or for staff anybody's."""
+    """Puts a notification into an inbox: your own, or for staff anybody's. With `scheduled_at` it comes at that time,
+    with the id that it has already; until then all that can be done is that you remove it."""
     user_id = body.user or me.user_id
     if user_id != me.user_id and STAFF.isdisjoint(me.roles):
         raise NotYourself
-    if body.scheduled_at is not None:
-        raise NotSupported("scheduled_at is not supported yet.")
 
     async def make() -> schemas.Notification:
         if user_id != me.user_id and not await profiles.find(db, [user_id], outside.ask):
             raise NoSuchUser
         given = body.model_dump(exclude={"user", "scheduled_at", "extra_data"})
-        draft = notifications.Draft(user_id=user_id, data=body.extra_data, **given)
+        draft = Draft(user_id=user_id, data=body.extra_data, **given)
+        if body.scheduled_at is not None and body.scheduled_at > clock.now():
+            made = await scheduled.schedule(db, draft, owner=str(me.user_id), at=body.scheduled_at, clock=clock)
+            return schemas.Notification.model_validate(made)
         (created,) = await notifications.create(db, [draft], clock.now())
         outside.signals.live(db, user_id, schemas.notification_json(created))
         return schemas.Notification.model_validate(created)
@@ -51,15 +55,15 @@ async def list_notifications(
     db: Db,
     me: CurrentUser,
     *,
-    paging: Paging,
+    paging: Annotated[PageRequest, keyset(datetime, UUID)],
     is_read: bool | None = None,
     category: Annotated[Text | None, Query(max_length=40)] = None,
 ) -> Page[Any]:
-    """Your inbox, newest first."""
+    """Your inbox: what came last is first."""
     rows = await notifications.page(
-        db, me.user_id, is_read=is_read, category=category, before=paging.id, limit=paging.paging.limit
+        db, me.user_id, is_read=is_read, category=category, before=paging.key, limit=paging.limit
     )
-    return paging.paging.page(rows, lambda row: (str(row.id),))
+    return paging.page(rows, lambda row: (row.created_at, row.id))
 
 
 @router.get("/unread_count")
@@ -99,7 +103,7 @@ async def change_notification(
 
 
 @router.delete("/{notification_id:uuid}", status_code=204)
-async def delete_notification(notification_id: UUID, db: Db, me: CurrentUser, outside: Outside) -> None:
-    """Removes it for good."""
-    await notifications.remove(db, me.user_id, notification_id)
+async def delete_notification(notification_id: UUID, db: Db, *, me: CurrentUser, clock: Now, outside: Outside) -> None:
+    """Removes it for good; one of yours that is yet to come is taken back."""
+    await notifications.remove(db, me.user_id, notification_id, clock.now())
     outside.signals.live(db, me.user_id)

@@ -6,7 +6,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 
 from libs.shapes import Body, Moment, Resource, Text
 from notify_service.models import Notification as NotificationRow
-from notify_service.schemas.fields import Category
+from notify_service.schemas.fields import Category, Instant
 
 _MAX_DATA_BYTES = 8192
 
@@ -50,7 +50,7 @@ class NotificationCreate(Body):
     action_url: Link | None = None
     image_url: Link | None = None
     extra_data: Annotated[dict[str, Any], AfterValidator(_storable)] = Field(default_factory=dict)
-    scheduled_at: Moment | None = Field(None, description="Not supported yet: 422.")
+    scheduled_at: Instant | None = Field(None, description="It appears at this time, and counts from then on.")
     user: UUID | None = Field(None, description="Whom to notify; for anybody but yourself you must be staff.")
 
 

@@ -38,6 +38,7 @@ class PreferencesUpdate(Body):
     )
 
     email: Switches = Switches()
+    inapp: Switches = Switches()
     push: Switches = Switches()
     sms: Switches = Switches()
     telegram: Switches = Switches()
@@ -60,6 +61,7 @@ class ShownQuietHours(BaseModel):
 
 class Preferences(BaseModel):
     email: ChannelPreferences
+    inapp: ChannelPreferences
     push: ChannelPreferences
     sms: ChannelPreferences
     telegram: ChannelPreferences

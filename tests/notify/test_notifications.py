@@ -1,5 +1,6 @@
 import asyncio
 import json
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -7,7 +8,7 @@ import httpx2
 import pytest
 
 from libs.testing.clock import FakeClock
-from tests.notify.world import World
+from tests.notify.world import World, eventually
 
 KEYS = {
     "id", "title", "message", "category", "priority", "actor", "action_url", "image_url", "related_object_type",
@@ -202,6 +203,55 @@ async def test_new_notification_is_announced_to_other_services(as_user: Any, wor
     assert [json.loads(row["data"])["category"] for row in rows] == ["general"]
 
 
+def _in(seconds: float) -> str:
+    return (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat()
+
+
+@pytest.mark.promise("N5")
+async def test_notification_for_later_comes_at_its_time_above_what_came_before(as_user: Any, world: World) -> None:
+    ada = await world.register()
+    me = as_user(ada.user_id)
+    before = await me.unread()
+    given = {"category": "build", "action_url": "/builds/7", "extra_data": {"n": [{"deep": "{{braces}}"}]}}
+    made = await me.notify("Later", scheduled_at=_in(1.5), priority="urgent", **given)
+    path = f"/notifications/{made['id']}"
+    assert (made.keys(), made["data"], await me.unread()) == (KEYS, given["extra_data"], before)
+    answers = [await me.call("GET", path), await me.call("PATCH", path, json={"is_read": True})]
+    assert [answer.status_code for answer in answers] == [404, 404]
+    await me.notify("Meanwhile")
+    shown = await eventually(lambda: _if_there(me, path))
+    assert {**shown, "created_at": None} == {**made, "created_at": None}
+    assert shown["created_at"] >= made["created_at"]
+    assert await me.unread() == before + 2
+    first = (await me.get("/notifications", limit=1))["results"]
+    assert [each["title"] for each in first] == ["Later"]
+    # It is a delivery as well, which is over when the notification is gone.
+    await me.call("DELETE", path)
+    assert (await me.get(f"/deliveries/{made['id']}"))["state"] == "read"
+    assert (await me.call("DELETE", path)).status_code == 404
+
+
+async def _if_there(me: Any, path: str) -> Any:
+    answer = await me.call("GET", path)
+    return answer.json() if answer.status_code == 200 else None
+
+
+@pytest.mark.promise("N5")
+async def test_notification_for_later_is_taken_back_by_who_asked_for_it(as_user: Any, world: World) -> None:
+    ada = await world.register()
+    me, staff = as_user(ada.user_id), as_user(roles=["support"])
+    made = await staff.notify("Later", scheduled_at=_in(2), user=str(ada.user_id))
+    path = f"/notifications/{made['id']}"
+    assert [(await who.call("DELETE", path)).status_code for who in (as_user(), me)] == [404, 404]
+    assert (await staff.call("DELETE", path)).status_code == 204
+    assert (await staff.call("DELETE", path)).status_code == 404
+    assert (await staff.get(f"/deliveries/{made['id']}"))["state"] == "cancelled"
+    past = await me.notify("At once", scheduled_at="2020-01-01T00:00:00Z")
+    assert await me.get(f"/notifications/{past['id']}") == past
+    body = {"title": "Later", "message": "x", "scheduled_at": _in(60), "user": str(ada.user_id)}
+    assert (await as_user().call("POST", "/notifications", json=body)).status_code == 403
+
+
 BAD_BODIES: list[Any] = [
     {}, [], "text", 7, None,
     {"title": "", "message": "x"},
@@ -216,7 +266,8 @@ BAD_BODIES: list[Any] = [
     {"title": "x", "message": "y", "extra_data": {"k": "v" * 9000}},
     {"title": "x", "message": "y", "extra_data": [1]},
     {"title": "x", "message": "y", "user": "not-a-uuid"},
-    {"title": "x", "message": "y", "scheduled_at": "2030-01-01T00:00:00Z"},
+    {"title": "x", "message": "y", "scheduled_at": "2030-01-01T00:00:00"},
+    {"title": "x", "message": "y", "scheduled_at": "3000-01-01T00:00:00Z"},
 ]  # fmt: skip
 
 

@@ -10,7 +10,7 @@ async def test_everything_is_on_until_switched_off(as_user: Any) -> None:
         "categories": {"account": True, "mention": True, "message": True},
         "always_sent": ["security"],
     }
-    channels = ("email", "push", "sms", "telegram", "webpush", "whatsapp")
+    channels = ("email", "inapp", "push", "sms", "telegram", "webpush", "whatsapp")
     assert await as_user().get("/preferences") == {**dict.fromkeys(channels, on), "quiet_hours": None}
 
 

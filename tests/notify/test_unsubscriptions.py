@@ -292,7 +292,7 @@ async def test_page_of_a_user_has_every_channel_and_category(
     before = await me.get("/preferences")
     path = link_to("whatsapp", "news", ada.user_id)
     page = Page(await api.get(path))
-    channels = ["whatsapp", "email", "push", "sms", "telegram", "webpush"]
+    channels = ["whatsapp", "email", "inapp", "push", "sms", "telegram", "webpush"]
     categories = ["*", "account", "mention", "message", "news"]
     assert list(page.boxes) == [f"{channel}.{each}" for channel in channels for each in categories]
     assert await me.get("/preferences") == before
@@ -305,7 +305,7 @@ async def test_page_of_a_user_has_every_channel_and_category(
     assert [name for name, is_on in page.boxes.items() if not is_on] == ["whatsapp.news"]
     page = await post(api, path, page.forms["No more messages at all"])
     changed = await me.get("/preferences")
-    assert [changed[channel]["enabled"] for channel in channels] == [False] * 6
+    assert [changed[channel]["enabled"] for channel in channels] == [False] * 7
     assert changed["sms"]["categories"] == before["sms"]["categories"]
     page = await post(api, path, page.forms["Undo"])
     page = await post(api, path, page.forms["Get them again"])

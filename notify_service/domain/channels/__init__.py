@@ -97,6 +97,7 @@ class Message:
     content: Content | None = None
     unsubscribe: str | None = None
     """Address of the recipient's own one-click page, for messages that can be switched off."""
+    category: str = "general"
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +148,7 @@ class Capability:
     lines: int
     """Messages in flight at a time."""
     address: str = "text"
-    """What its addresses are: `email`, `phone`, `chat`, `subscription`, `device`, `url`."""
+    """What its addresses are: `email`, `phone`, `chat`, `subscription`, `device`, `url`, `user`."""
     text_max: int | None = None
     """Characters of a text; longer ones are `overflow`."""
     overflow: str = "split"
@@ -261,3 +262,6 @@ class Provider:
     Refused, with a class that says whether to try again."""
     complete: Callable[[dict[str, Any], dict[str, Any]], None] | None = None
     """Adds to a new account's config and secrets, before they are checked, what is ours to make: keys."""
+    ours: bool = False
+    """Whether it goes no further than our own database: nobody sets up an account of it, and what may have left when
+    its worker died leaves again, with no second effect."""

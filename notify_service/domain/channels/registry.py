@@ -10,6 +10,7 @@ from notify_service.domain.channels import (
     email_inbound,
     email_mailbox,
     fcm,
+    inapp,
     slack,
     sms,
     telegram,
@@ -45,9 +46,11 @@ _ALL: tuple[Provider, ...] = (
     webpush.PROVIDER,
     fcm.PROVIDER,
     webhook.PROVIDER,
+    inapp.PROVIDER,
 )
 
 PROVIDERS: Mapping[str, Provider] = {each.capability.provider: each for each in _ALL}
 POLLED = frozenset(name for name, each in PROVIDERS.items() if each.source)
 WITH_FILES = frozenset(name for name, each in PROVIDERS.items() if each.download)
 CHANNELS = frozenset(each.capability.channel for each in _ALL)
+OURS = frozenset(each.capability.channel for each in _ALL if each.ours)

@@ -1,0 +1,256 @@
+"""The inbox as a channel: what programs, campaigns and fallbacks put there, and what becomes of it when it is read."""
+
+import json
+from collections import Counter
+from typing import Any
+from uuid import uuid4
+
+import httpx2
+import pytest
+
+from libs.clock import Clock
+from libs.contracts.accounts import Profile, UserDeleted
+from libs.db import Database
+from libs.keys import KeyRing
+from libs.testing.clients import client
+from libs.testing.clock import FakeClock
+from libs.tokens import ServiceTokens
+from notify_service.app import create_app
+from notify_service.domain import erasure
+from tests.notify.asking import Person, ended, send
+from tests.notify.crowds import campaign, over, recipients, step
+from tests.notify.world import World, eventually, kill
+
+HELLO = {"subject": "Hello", "text": "It is done."}
+
+
+async def tell(sender: Person, *to: Any, **body: Any) -> Any:
+    return await send(sender, "inapp", *to, channel="inapp", **{"content": HELLO, **body})
+
+
+async def inbox(me: Person, **query: Any) -> list[Any]:
+    found = (await me.get("/notifications", **query))["results"]
+    return [each for each in found if each["title"] != "Welcome to Parley"]
+
+
+@pytest.fixture
+async def ada(world: World) -> Profile:
+    return await world.register()
+
+
+@pytest.fixture
+def her(ada: Profile, as_user: Any) -> Person:
+    person: Person = as_user(ada.user_id)
+    return person
+
+
+@pytest.mark.promise("N26")
+async def test_what_is_sent_is_in_the_inbox_and_heard_at_once(
+    ada: Profile, her: Person, admin: Person, world: World
+) -> None:
+    content = {
+        "subject": "Order {{number}}",
+        "html": "<p>It is <b>on its way</b>.</p>",
+        "media": {"kind": "image", "url": "https://shop.example.test/7.png"},
+        "buttons": [
+            {"title": "Follow it", "url": "https://shop.example.test/7"},
+            {"title": "Help", "url": "https://shop.example.test/help"},
+        ],
+        "data": {"order": "7"},
+    }
+    before = await her.unread()
+    async with world.redis.pubsub() as live:
+        await live.subscribe(f"{{u}}.n:{ada.user_id}")
+        await live.get_message(timeout=5)
+        # By an id in another form, it is the same user.
+        to = {"address": str(ada.user_id).upper(), "variables": {"number": "7"}}
+        made = await tell(admin, to, content=content, category="orders")
+        told = json.loads((await live.get_message(timeout=20))["data"])
+    (shown,) = await inbox(her)
+    assert (told["notification"], told["unread_count"]) == (shown, before + 1)
+    assert shown["id"] == made["deliveries"][0]["id"]
+    assert (shown["title"], shown["category"], shown["data"]) == ("Order 7", "orders", {"order": "7"})
+    assert shown["message"] == "It is on its way.\n\nHelp: https://shop.example.test/help"
+    assert shown["action_url"] == "https://shop.example.test/7"
+    assert shown["image_url"] == "https://shop.example.test/7.png"
+    found = await ended(admin, made["deliveries"][0])
+    assert (found["state"], found["address"], found["read_at"]) == ("sent", str(ada.user_id), None)
+    # To its reader it is a delivery like any other.
+    assert [each["id"] for each in (await her.get("/deliveries"))["results"]] == [shown["id"]]
+
+
+@pytest.mark.promise("N8")
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"content": {"text": "x"}}, "content.subject"),
+        ({"content": {"subject": "x", "media": {"kind": "image", "url": "https://a.test/a"}}}, "content.text"),
+        ({"content": {**HELLO, "media": {"kind": "audio", "url": "https://a.test/a"}}}, "content.media.kind"),
+        ({"content": {**HELLO, "buttons": [{"title": "Yes", "id": "yes"}]}}, "content.buttons.0.id"),
+        ({"content": {**HELLO, "template": {"name": "x"}}}, "content.template"),
+        ({"to": [{"address": "ada"}]}, "to.0.address"),
+        ({"to": [{"address": str(uuid4())}]}, "to.0.address"),
+        ({"to": [{"user": str(uuid4())}]}, "to.0.user"),
+    ],
+)
+async def test_what_an_inbox_cannot_carry_is_refused(
+    admin: Person, ada: Profile, body: dict[str, Any], field: str
+) -> None:
+    given = {"channel": "inapp", "to": [{"user": str(ada.user_id)}], "content": HELLO, **body}
+    answer = await admin.call("POST", "/deliveries", json=given)
+    assert (answer.status_code, [each["field"] for each in answer.json()["errors"]]) == (422, [field])
+
+
+async def test_channel_is_there_without_settings_and_is_the_only_one(admin: Person) -> None:
+    (shown,) = [each for each in (await admin.get("/channels"))["results"] if each["channel"] == "inapp"]
+    capability = shown["capability"]
+    assert (capability["address"], capability["receipts"], capability["bulk"]) == ("user", ["read"], True)
+    assert "inapp" in [each["name"] for each in (await admin.get("/accounts"))["results"]]
+    body = {"name": "another", "provider": "inapp", "config": {}, "secrets": {}}
+    answer = await admin.call("POST", "/accounts", json=body)
+    assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "provider")
+
+
+@pytest.mark.promise("N26")
+async def test_reading_by_any_way_reads_the_delivery(
+    ada: Profile, her: Person, admin: Person, api: httpx2.AsyncClient, key_ring: KeyRing, as_user: Any
+) -> None:
+    made = (await tell(admin, *[{"user": str(ada.user_id)}] * 5))["deliveries"]
+    for each in made:
+        await ended(admin, each)
+    ids = [each["id"] for each in made]
+    await her.call("PATCH", f"/notifications/{ids[0]}", json={"is_clicked": True, "is_dismissed": True})
+    assert (await admin.get(f"/deliveries/{ids[0]}"))["state"] == "sent"
+    await her.call("PATCH", f"/notifications/{ids[0]}", json={"is_read": True})
+    token = ServiceTokens(key_ring, "chat", Clock()).token_for("notify")
+    body = {"user_id": str(ada.user_id), "notification_id": ids[1]}
+    await api.post("/internal/notifications/read", json=body, headers={"X-Service-Authorization": f"Bearer {token}"})
+    await her.call("DELETE", f"/notifications/{ids[2]}")
+    # Somebody else's word counts for nothing.
+    await as_user().call("PATCH", f"/notifications/{ids[3]}", json={"is_read": True})
+    states = [(await admin.get(f"/deliveries/{each}"))["state"] for each in ids]
+    assert states == ["read", "read", "read", "sent", "sent"]
+    await her.call("POST", "/notifications/mark_all_read")
+    await her.call("PATCH", f"/notifications/{ids[3]}", json={"is_read": False})
+    found = [await admin.get(f"/deliveries/{each}") for each in ids]
+    assert {each["state"] for each in found} == {"read"}
+    assert all(each["read_at"] >= each["sent_at"] for each in found)
+
+
+@pytest.mark.promise("N51")
+async def test_mail_follows_where_nobody_has_read_it_in_time(world: World, admin: Person, as_user: Any) -> None:
+    readers = [await world.register(heard=False) for _ in range(2)]
+    await world.heard()
+    fallback = [{"channel": "email", "after_seconds": 3, "until": "read"}]
+    made = [await tell(admin, {"user": str(each.user_id)}, fallback=fallback) for each in readers]
+    for batch in made:
+        await ended(admin, batch["deliveries"][0])
+    await as_user(readers[0].user_id).call("POST", "/notifications/mark_all_read")
+
+    async def followed() -> bool:
+        states = [(await admin.get(f"/deliveries/batches/{batch['id']}"))["states"] for batch in made]
+        return states == [{"read": 1}, {"sent": 2}]
+
+    await eventually(followed)
+    query = "SELECT follow_at FROM delivery WHERE user_id = $1"
+    await eventually(lambda: _looked_at(world, query, readers[0]))
+    assert [len(world.mails(each)) for each in readers] == [0, 1]
+
+
+async def _looked_at(world: World, query: str, reader: Profile) -> bool:
+    return [row["follow_at"] for row in await world.sql(query, reader.user_id)] == [None]
+
+
+@pytest.mark.promise("N55", "N56")
+async def test_what_is_switched_off_stays_out_and_quiet_hours_do_not_matter(
+    ada: Profile, her: Person, admin: Person, world: World
+) -> None:
+    off = {"inapp": {"categories": {"news": False, "message": False}}}
+    await her.call("PATCH", "/preferences", json={**off, "quiet_hours": {"start": "00:00", "end": "23:59"}})
+    news = await tell(admin, {"address": str(ada.user_id)}, category="news")
+    found = await ended(admin, news["deliveries"][0])
+    assert (found["state"], found["reason"]) == ("suppressed", "preference")
+    orders = await tell(admin, {"user": str(ada.user_id)}, category="orders")
+    assert (await ended(admin, orders["deliveries"][0]))["state"] == "sent"
+    before = await her.unread()
+    await world.say(ada)
+    await world.heard()
+    assert await her.unread() == before
+    assert [each["category"] for each in await inbox(her, is_read=False)] == ["orders"]
+    # Mails have a switch of their own; these wait for the end of the night.
+    assert "email" in [row["channel"] for row in await world.deliveries(ada)]
+
+
+@pytest.mark.promise("N62")
+async def test_campaign_goes_to_inboxes_and_counts_who_has_read_it(
+    ada: Profile, her: Person, admin: Person, world: World
+) -> None:
+    grace, nobody = await world.register(), uuid4()
+    content = {"subject": "Spring", "text": "It is spring, {{name}}. {{unsubscribe_url}}"}
+    made = await campaign(admin, {"user": str(grace.user_id)}, channel="inapp", content=content, category="news",
+                          defaults={"name": "all"})  # fmt: skip
+    to = (await admin.get(f"/campaigns/{made}"))["audience"]
+    rows = f"user,address\nAda,{ada.user_id}\nGrace,{str(grace.user_id).upper()}\nNo,{nobody}\nBad,ada\n"
+    answer = await admin.call(
+        "PUT", f"/audiences/{to}/file", content=rows.encode(), headers={"Content-Type": "text/csv"}
+    )
+    assert (answer.status_code, answer.json()["audience"]["valid"]) == (200, 3), answer.text
+    await step(admin, made, "start")
+    assert (await over(admin, made))["counts"] == {"sent": 2, "failed": 1}
+    by_address = await recipients(admin, made)
+    assert by_address[str(nobody)]["error_code"] == "no_such_user"
+    (shown,) = await inbox(her, category="news")
+    assert "https://parley.example.test/u/" in shown["message"]
+    await her.call("PATCH", f"/notifications/{shown['id']}", json={"is_read": True})
+
+    async def counted() -> bool:
+        counts = (await admin.get(f"/campaigns/{made}"))["counts"]
+        return bool(counts == {"sent": 1, "read": 1, "failed": 1})
+
+    await eventually(counted)
+
+
+@pytest.mark.promise("A54")
+async def test_of_somebody_who_is_erased_nothing_stays(
+    ada: Profile, her: Person, admin: Person, world: World, clock: FakeClock
+) -> None:
+    made = await tell(admin, {"address": str(ada.user_id)}, content={"subject": "Hello", "text": "a whispered word"})
+    await ended(admin, made["deliveries"][0])
+    await her.notify("Later", scheduled_at="2999-01-01T00:00:00Z")
+    del world.auth.profiles[ada.user_id]
+    await world.auth.emit(UserDeleted(user_id=ada.user_id))
+    await world.heard()
+    database = Database(world.database_url, service="notify")
+
+    async def gone() -> bool:
+        await erasure.work(database, clock)
+        counts = [
+            await world.sql(f"SELECT 1 FROM {table} WHERE user_id = $1", ada.user_id)
+            for table in ("delivery", "notification")
+        ]
+        return counts == [[], []]
+
+    await eventually(gone)
+    await database.close()
+
+
+@pytest.mark.promise("N26")
+async def test_everybody_is_told_once_wherever_the_worker_is_killed(own_world: World, issue_token: Any) -> None:
+    world = own_world
+    readers = [world.profile() for _ in range(10)]
+    async with client(create_app(world.settings())) as http:
+        me = Person(http, issue_token(roles=["admin"]))
+        worker = await world.start()
+        await eventually(lambda: world.sql("SELECT 1 FROM account WHERE name = 'inapp'"), 60)
+        made = await tell(me, *({"user": str(each.user_id)} for each in readers * 20))
+        await eventually(lambda: world.sql("SELECT 1 FROM notification LIMIT 1"), 60)
+        await kill(worker)
+        async with world.working():
+
+            async def all_sent() -> bool:
+                return bool((await me.get(f"/deliveries/batches/{made['id']}"))["states"] == {"sent": 200})
+
+            await eventually(all_sent, 60)
+    rows = await world.sql("SELECT id, user_id FROM notification")
+    assert {str(row["id"]) for row in rows} == {each["id"] for each in made["deliveries"]}
+    assert Counter(row["user_id"] for row in rows) == dict.fromkeys((each.user_id for each in readers), 20)
