@@ -3,7 +3,20 @@ codes that overtake a campaign."""
 
 from collections.abc import Callable, Mapping
 
-from benchmarks import campaigns, codes, cpu, hooks, inapp, limits, machine, mails, queueing, receipts, takeovers
+from benchmarks import (
+    campaigns,
+    codes,
+    cpu,
+    hooks,
+    inapp,
+    limits,
+    machine,
+    mails,
+    queueing,
+    receipts,
+    takeovers,
+    timely,
+)
 from benchmarks.desk import Desk
 from benchmarks.harness import Options
 from benchmarks.processes import Servers
@@ -21,6 +34,7 @@ PARTS: Mapping[str, Callable[[Desk, Options], Part]] = {
     "takeovers": takeovers.measure,
     "limits": limits.measure,
     "receipts": receipts.measure,
+    "timely": timely.measure,
 }
 # Nobody is there: mails leave by an account of their own.
 NOWHERE = {"NOTIFY_SMTP_URL": "smtp://127.0.0.1:25?starttls=off"}

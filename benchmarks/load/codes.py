@@ -32,7 +32,7 @@ async def run(plan: dict[str, Any]) -> None:
     for _ in range(int(plan["rate"] * plan["seconds"])):
         await asyncio.sleep(max(0.0, due - time.monotonic()))
         name = f"code-{uuid.uuid4().hex[:16]}"
-        body = {**plan["body"], "to": [{"address": f"{name}@example.com"}]}
+        body = {**plan["body"], "to": [{"address": f"{name}@example.com", "variables": plan.get("variables", {})}]}
         request = {"method": "POST", "path": "/api/v1/deliveries", "headers": plan["headers"], "body": body}
         began[name] = due
         status = await connection.ask(request_bytes(plan, request))

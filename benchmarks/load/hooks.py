@@ -1,4 +1,5 @@
-"""A provider that tells: signed calls, each with something new, on connections that stay."""
+"""A provider that tells: signed calls, each with something new, on connections that stay. As fast as it is answered, or
+`rate` calls a second, on time however long each takes."""
 
 import asyncio
 import hashlib
@@ -29,6 +30,15 @@ class Provider:
         self.latencies: list[float] = []
         self.bad = 0
         self.counting = False
+        self.due = time.perf_counter()
+
+    async def turn(self) -> float:
+        """When the next call is due."""
+        if not self.plan.get("rate"):
+            return time.perf_counter()
+        self.due = due = self.due + 1 / self.plan["rate"]
+        await asyncio.sleep(max(0.0, due - time.perf_counter()))
+        return due
 
     def request(self) -> bytes:
         body = (_BODY % (self.plan["number"], next(self.numbers))).encode()
@@ -46,7 +56,7 @@ class Provider:
             status = 200
             while status:
                 request = self.request()
-                began = time.perf_counter()
+                began = await self.turn()
                 status = await connection.ask(request)
                 if not self.counting:
                     continue
