@@ -39,6 +39,7 @@ from notify_service.domain import (
     profiles,
     provider_templates,
     quotas,
+    recipient_quotas,
     retention,
     templates,
     throttles,
@@ -187,6 +188,7 @@ async def forget(runtime: Runtime) -> None:
     now = runtime.clock.now()
     async with runtime.db.transaction() as session:
         await quotas.forget(session, now)
+        await recipient_quotas.forget(session)
         await told.forget(session, now - _TOLD_FOR)
         await throttles.forget(session, now)
 

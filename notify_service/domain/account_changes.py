@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from libs import audits
 from libs.crypto import CannotDecrypt, FieldCipher
 from libs.errors import FieldError, Invalid, NotFound
-from notify_service.domain import accounts, polling, provider_templates, queues, quotas
+from notify_service.domain import accounts, polling, provider_templates, queues, quotas, recipient_quotas
 from notify_service.domain.channels import Provider, keep_nothing
 from notify_service.domain.channels.registry import PROVIDERS
 from notify_service.domain.quotas import Standing
@@ -23,12 +23,15 @@ from notify_service.models import Account, Polling
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """An account with what goes on there. `quota` and its hours, where it has one; `polling` where it was asked."""
+    """An account with what goes on there. `quota` and its hours, where it has one, and that of recipients, which are of
+    a day; `polling` where it was asked."""
 
     account: Account
     state: str
     quota: Standing | None
     hours: int
+    recipients: Standing | None
+    recipient_hours: int
     waiting: int
     polling: Polling | None
 
@@ -104,6 +107,7 @@ async def change(db: AsyncSession, by: By, wanted: Wanted, *, name: str) -> Show
         await accounts.tell(db, account, None, by.now)
     account.updated_at = by.now
     await db.flush()
+    await recipient_quotas.release(db, [name])
     await provider_templates.schedule(db, account)
     await audits.tell(db, "account.changed", by.user_id, now=by.now, account=name, fields=wanted.fields)
     return await shown(db, account, by.now)
@@ -137,8 +141,9 @@ async def everyone(db: AsyncSession, now: datetime) -> Sequence[Shown]:
 
 
 async def shown(db: AsyncSession, account: Account, now: datetime) -> Shown:
-    kind = PROVIDERS.get(account.provider)
-    limit = accounts.limit_of(account, kind.capability) if kind else None
+    capability = accounts.able(account)
+    limit = accounts.limit_of(account, capability) if capability else None
+    pool = recipient_quotas.pool_of(account, capability) if capability else None
     standing = None
     if limit is not None:
         standing = await quotas.standing(db, account.name, limit=limit[0], hours=limit[1], now=now)
@@ -147,6 +152,8 @@ async def shown(db: AsyncSession, account: Account, now: datetime) -> Shown:
         state=accounts.state_of(account, now),
         quota=standing,
         hours=limit[1] if limit else 0,
+        recipients=await recipient_quotas.standing(db, pool) if pool else None,
+        recipient_hours=pool.hours if pool else 0,
         waiting=await queues.waiting(db, account.name),
         polling=await db.get(Polling, account.name),
     )

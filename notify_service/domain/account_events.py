@@ -7,7 +7,7 @@ import structlog
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from notify_service.domain import accounts, effects, provider_templates
+from notify_service.domain import accounts, effects, provider_templates, recipient_quotas
 from notify_service.domain.channels import Effect, ErrorClass
 from notify_service.domain.channels.inbound import Event
 from notify_service.domain.channels.whatsapp_templates import APPROVED
@@ -18,6 +18,17 @@ _TOLD = text(
     """
     UPDATE account SET told = told || CAST(:told AS jsonb)
     WHERE name = :account AND coalesce(told -> CAST(:code AS text) ->> 'at', '') <= :at
+    RETURNING name
+    """
+)
+# Of all accounts that share it. Whoever sends begins anew with it.
+_LIMITED = text(
+    """
+    UPDATE account AS a SET config = a.config || CAST(:limit AS jsonb), version = a.version + 1, updated_at = :now
+    FROM account AS told
+    WHERE told.name = :account AND a.provider = told.provider AND a.config <> a.config || CAST(:limit AS jsonb)
+        AND (a.name = told.name OR a.config ->> 'portfolio' = told.config ->> 'portfolio')
+    RETURNING a.name
     """
 )
 _MOVED = tuple(
@@ -57,11 +68,19 @@ async def apply(db: AsyncSession, account: str, event: Event, now: datetime) -> 
     if event.code == "template":
         return await _template(db, account, event)
     if event.code in ("limit", "account"):
-        at = (event.at or now).isoformat()
-        told = json.dumps({event.code: {**event.data, "at": at}})
-        await db.execute(_TOLD, {"account": account, "code": event.code, "told": told, "at": at})
+        await _tell(db, account, event, now)
         return "applied"
     return "applied" if event.error is ErrorClass.AUTH else "noted"
+
+
+async def _tell(db: AsyncSession, account: str, event: Event, now: datetime) -> None:
+    at = (event.at or now).isoformat()
+    told = json.dumps({event.code: {**event.data, "at": at}})
+    values = {"account": account, "code": event.code, "told": told, "at": at}
+    is_news = await db.scalar(_TOLD, values) is not None
+    if is_news and event.code == "limit":
+        changed = await db.scalars(_LIMITED, {"account": account, "limit": json.dumps(event.data), "now": now})
+        await recipient_quotas.release(db, changed.all())
 
 
 async def _of_somebody(db: AsyncSession, account: str, event: Event) -> str:

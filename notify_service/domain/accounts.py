@@ -233,11 +233,20 @@ async def stand_in(db: AsyncSession, name: str, now: datetime) -> str | None:
     return other
 
 
-def limit_of(account: Account, capability: Capability) -> tuple[int, int] | None:
-    """How many messages in how many sliding hours; the smaller of the owner's and the provider's.
+def able(account: Account) -> Capability | None:
+    """What an account takes and promises, as it is set up. None: nobody knows its provider any more."""
+    kind = PROVIDERS.get(account.provider)
+    if kind is None or kind.able is None or account.source == SETTINGS:
+        return kind.capability if kind else None
+    try:
+        return kind.able(kind.config.model_validate(account.config))
+    except ValueError:
+        return kind.capability
 
-    A limit of people, who may get any number of messages, is kept by the provider: it knows whom it counts.
-    """
+
+def limit_of(account: Account, capability: Capability) -> tuple[int, int] | None:
+    """How many messages in how many sliding hours; the smaller of the owner's and the provider's. A limit of people is
+    one of `recipient_quotas`."""
     quota = capability.quota if capability.quota and capability.quota.unit == "message" else None
     if account.daily_limit is None:
         return (quota.limit, quota.hours) if quota else None

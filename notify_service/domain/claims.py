@@ -1,12 +1,14 @@
 """The rows that a worker has taken and not yet settled."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from libs.db import Database, is_unavailable
 from libs.errors import Unavailable
@@ -15,6 +17,7 @@ from notify_service.domain import deliveries, effects
 from notify_service.domain.batches import Batches
 from notify_service.domain.deliveries import Verdict
 from notify_service.domain.quotas import Quota
+from notify_service.domain.recipient_quotas import RecipientQuota
 
 log = structlog.get_logger()
 
@@ -22,6 +25,14 @@ Key = tuple[UUID, int]
 """Id and fence of a claimed row."""
 # Ends in which the provider has, or may have, the message.
 _COUNT = frozenset({"sent", "unknown"})
+
+
+@dataclass(frozen=True, slots=True)
+class Quotas:
+    """What of an account is counted by the day."""
+
+    messages: Quota | None = None
+    recipients: RecipientQuota | None = None
 
 
 class Claims:
@@ -32,15 +43,18 @@ class Claims:
     """
 
     def __init__(
-        self, db: Database, lanes: Lanes, *, lease: float, quota: Quota | None, on_room: Callable[[], None]
+        self, db: Database, lanes: Lanes, *, lease: float, quotas: Quotas, on_room: Callable[[], None]
     ) -> None:
         self._db = db
         self._lanes = lanes
         self._lease = lease
-        self._quota = quota
+        self._quota = quotas.messages
+        self._recipient_quota = quotas.recipients
         self._on_room = on_room
         # In which minute each message was counted, to give it back there.
         self._counted: dict[Key, datetime] = {}
+        # Who is written to first by it.
+        self._firsts: dict[Key, str] = {}
         # By fence as well: a row that was lost and taken again must not be let go with its first claim.
         self._held: set[Key] = set()
         # Marks and leases are of the same rows: two statements at once could wait for each other for ever.
@@ -58,10 +72,14 @@ class Claims:
     def take(self, key: Key) -> None:
         self._held.add(key)
 
-    async def begin(self, key: Key) -> bool:
-        """Marks a row as `sending`. False: its lease has ended or its batch is on hold, and it must not be sent."""
+    async def begin(self, key: Key, first: str | None = None) -> bool:
+        """Marks a row as `sending`. False: its lease has ended, its batch is on hold or there is no room for another
+        recipient, and it must not be sent. `first`: the address, where that counts as one."""
+        if first is not None:
+            self._firsts[key] = first
         marked = await self._writes.put(key)
         if not marked:
+            self._firsts.pop(key, None)
             self.settle(Verdict(id=key[0], fence=key[1], state="retry", tried=False))
         return marked
 
@@ -99,16 +117,34 @@ class Claims:
                 return [(item.id if isinstance(item, Verdict) else item[0]) in ours for item in items]
 
     async def _written(self, verdicts: Sequence[Verdict], keys: Sequence[Key]) -> set[UUID]:
-        if self._quota is None and not any(each.effect for each in verdicts):
+        firsts = {key: self._firsts[key] for key in keys if key in self._firsts}
+        done = [(each.id, each.fence) for each in verdicts if (each.id, each.fence) in self._firsts]
+        if self._quota is None and not (firsts or done or any(each.effect for each in verdicts)):
             return await deliveries.write_alone(self._lanes.fetch, verdicts, keys)
         async with self._db.transaction() as session:
+            admitted = await self._admitted(session, verdicts, firsts)
+            keys = [key for key in keys if key not in firsts or key in admitted]
             ours = await deliveries.write(session, verdicts, keys)
+            if self._recipient_quota is not None:
+                await self._recipient_quota.note(session, {key: firsts[key] for key in admitted if key[0] in ours})
             await effects.apply(session, [(each.id, each.effect) for each in verdicts if each.effect])
             counts = self._counts([key for key in keys if key[0] in ours], verdicts)
             if self._quota is not None:
                 await self._quota.change(session, counts)
         self._note(counts, verdicts)
+        for key in done:
+            self._firsts.pop(key, None)
         return ours
+
+    async def _admitted(
+        self, db: AsyncSession, verdicts: Sequence[Verdict], firsts: Mapping[Key, str]
+    ) -> Collection[Key]:
+        """Those of `firsts` that may leave, after what the provider did not take was given back."""
+        refused = [(each.id, each.fence) for each in verdicts if each.state not in _COUNT]
+        refused = [key for key in refused if key in self._firsts]
+        if self._recipient_quota is None or not (firsts or refused):
+            return ()
+        return await self._recipient_quota.admit(db, firsts, refused)
 
     def _counts(self, begun: Sequence[Key], verdicts: Sequence[Verdict]) -> dict[datetime, int]:
         """What changes in the quota: more for what leaves, less for what the provider did not take."""

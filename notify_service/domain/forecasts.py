@@ -6,11 +6,11 @@ from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from notify_service.domain import accounts, campaigns, quotas, snapshots, windows
+from notify_service.domain import accounts, campaigns, quotas, recipient_quotas, snapshots, windows
 from notify_service.domain.accounts import CannotSetUp
 from notify_service.domain.campaign_progress import STILL, open_of
 from notify_service.domain.campaign_states import RUNNING
-from notify_service.domain.channels import Capability, Channel, Window
+from notify_service.domain.channels import Capability, Channel
 from notify_service.domain.limits import ACCOUNT
 from notify_service.domain.quotas import Room
 from notify_service.domain.snapshots import Plan
@@ -57,6 +57,15 @@ class Pace:
         return max(wait, count / self.rate)
 
 
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """Of those who would get something: to whom no free text may go now, and who counts anew where people are
+    counted."""
+
+    closed: int
+    strangers: int
+
+
 async def check(
     db: AsyncSession, campaign: Campaign, channel_of: ChannelOf, *, links: UnsubscribeLinks, now: datetime
 ) -> Forecast:
@@ -65,11 +74,13 @@ async def check(
     account, provider = await campaigns.sender_of(db, campaign, links=links, now=now)
     census = await snapshots.census(db, plan)
     capability = capability_of(account, channel_of) or provider.capability
-    # Where free text may not go, a template does.
-    window = None if campaign.content.get("template") else capability.window
-    closed = await _closed(db, account.name, window, plan=plan, now=now) if window else 0
+    is_free = not campaign.content.get("template")
+    pool = recipient_quotas.pool_of(account, capability)
+    reach = await _reach(db, account, capability, plan=plan, is_free=is_free, now=now)
     pace = await pace_of(db, account, capability, now)
-    valid = census.valid - closed
+    people = await recipient_quotas.room(db, pool) if pool else None
+    valid = census.valid - reach.closed
+    over = max(0, valid - pace.room.left) if pace.room else 0
     return Forecast(
         account=account.name,
         total=census.total,
@@ -78,9 +89,9 @@ async def check(
         switched_off=census.switched_off,
         lacking=census.lacking,
         missing=await snapshots.missing(db, plan),
-        window_closed=closed,
-        over_quota=max(0, valid - pace.room.left) if pace.room else 0,
-        expected_seconds=pace.seconds(valid, now),
+        window_closed=reach.closed,
+        over_quota=max(over, reach.strangers - people.left if people else 0),
+        expected_seconds=_later(pace.seconds(valid, now), people.wait(reach.strangers, now) if people else None),
     )
 
 
@@ -96,7 +107,15 @@ async def eta(db: AsyncSession, campaign: Campaign, channel_of: ChannelOf, now: 
     pace = await pace_of(db, account, capability, now)
     # A campaign that stands still waits for its account; then it goes on as fast as that may.
     seen = campaign.rate if campaign.rate >= STILL else None
-    return Pace(min(filter(None, (seen, pace.rate)), default=None), pace.room).seconds(open_of(campaign.counts), now)
+    left = open_of(campaign.counts)
+    seconds = Pace(min(filter(None, (seen, pace.rate)), default=None), pace.room).seconds(left, now)
+    pool = recipient_quotas.pool_of(account, capability)
+    return _later(seconds, (await recipient_quotas.room(db, pool)).wait(left, now) if pool else None)
+
+
+def _later(pace: float | None, people: float | None) -> float | None:
+    """Nobody to wait for says nothing of the pace."""
+    return max(pace or 0.0, people) if people else pace
 
 
 def capability_of(account: Account, channel_of: ChannelOf) -> Capability | None:
@@ -116,10 +135,19 @@ async def pace_of(db: AsyncSession, account: Account, capability: Capability, no
     return Pace(min(rates, default=None), room)
 
 
-async def _closed(db: AsyncSession, account: str, window: Window, *, plan: Plan, now: datetime) -> int:
-    found = 0
-    addresses = await snapshots.addresses(db, plan)
+async def _reach(
+    db: AsyncSession, account: Account, capability: Capability, *, plan: Plan, is_free: bool, now: datetime
+) -> Reach:
+    """`is_free`: the content is no template, which goes where free text may not."""
+    pool = recipient_quotas.pool_of(account, capability)
+    closed = strangers = 0
+    addresses = await snapshots.addresses(db, plan) if capability.window or pool else ()
     for start in range(0, len(addresses), _AT_ONCE):
         some = addresses[start : start + _AT_ONCE]
-        found += len(await windows.closed(db, account, window, addresses=some, now=now))
-    return found
+        found = await windows.among(db, account.name, capability.window, addresses=some, now=now)
+        out = found.closed if is_free else frozenset()
+        closed += len(out)
+        if pool:
+            counting = [address for address in some if address not in out and address not in found.opened]
+            strangers += await recipient_quotas.strangers(db, pool, counting)
+    return Reach(closed, strangers)

@@ -58,7 +58,7 @@ async def preview(
     rows = await snapshots.rows(db, plan, wanted)
     addresses = [row.address for row in rows]
     window = channel.capability.window
-    closed = await windows.closed(db, account.name, window, addresses=addresses, now=now)
+    closed = (await windows.among(db, account.name, window, addresses=addresses, now=now)).closed
     renderer = Renderer(channel, tools.cipher, tools.links, tools.clock)
     content = Content.model_validate(campaign.content)
     return [_seen(row, content, renderer, closed=row.address in closed) for row in rows]

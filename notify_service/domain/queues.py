@@ -7,8 +7,7 @@ from datetime import datetime
 from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from notify_service.domain import accounts, locks, quotas
-from notify_service.domain.channels.registry import PROVIDERS
+from notify_service.domain import accounts, locks, quotas, recipient_quotas
 from notify_service.domain.limits import ACCOUNT
 from notify_service.domain.quotas import Standing
 from notify_service.models import Account
@@ -67,6 +66,8 @@ class Queue:
     owned: bool
     """Whether a worker sends for it now; one that has nothing to do lets it go."""
     quota: Standing | None
+    recipients: Standing | None
+    """How many people may be written to first."""
     rate: float | None
     """Messages a second, at most."""
     waiting: dict[int, int] = field(default_factory=dict)
@@ -106,12 +107,14 @@ async def waiting(db: AsyncSession, account: str) -> int:
 
 
 async def _of(db: AsyncSession, account: Account, now: datetime, *, owned: bool) -> Queue:
-    kind = PROVIDERS.get(account.provider)
-    limit = accounts.limit_of(account, kind.capability) if kind else None
+    capability = accounts.able(account)
+    limit = accounts.limit_of(account, capability) if capability else None
+    pool = recipient_quotas.pool_of(account, capability) if capability else None
     left = await quotas.standing(db, account.name, limit=limit[0], hours=limit[1], now=now) if limit else None
-    rates = [each.limit / each.seconds for each in kind.capability.rates if each.scope == ACCOUNT] if kind else []
+    recipients = await recipient_quotas.standing(db, pool) if pool else None
+    rates = [each.limit / each.seconds for each in capability.rates if each.scope == ACCOUNT] if capability else []
     rate = min((*rates, *([account.rate] if account.rate else [])), default=None)
-    return Queue(account, accounts.state_of(account, now), owned, left, rate)
+    return Queue(account, accounts.state_of(account, now), owned, left, recipients, rate)
 
 
 async def _look(db: AsyncSession, found: Mapping[str, Queue]) -> None:

@@ -26,6 +26,8 @@ class Item:
     number: int
     row: Row[Any] = field(compare=False)
     payload: Any = field(compare=False)
+    first: bool = field(default=False, compare=False)
+    """Whether it counts where people are counted: nobody has opened a window for it."""
 
     @property
     def key(self) -> Key:

@@ -9,11 +9,9 @@ verdicts are written in batches.
 import asyncio
 import itertools
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, TypeVar
-from uuid import UUID
 
 import structlog
 from prometheus_client import Counter
@@ -24,18 +22,19 @@ from libs.clock import Clock
 from libs.crypto import FieldCipher
 from libs.db import Database, is_unavailable
 from libs.lanes import Lanes
-from notify_service.domain import accounts, devices, preferences, queue, quiet, suppressions, windows
+from notify_service.domain import accounts, queue, readiness, recipient_quotas, windows
 from notify_service.domain.breaker import Breaker
 from notify_service.domain.buffer import Buffer
 from notify_service.domain.channels import BLAMES_ACCOUNT, CannotOpen, CannotRender, Channel, ErrorClass, Line, Outcome
-from notify_service.domain.claims import Claims
+from notify_service.domain.claims import Claims, Quotas
 from notify_service.domain.content import Content
 from notify_service.domain.contents import Contents
 from notify_service.domain.deliveries import Verdict
 from notify_service.domain.limits import Limits
 from notify_service.domain.locks import Locks
-from notify_service.domain.quiet import QuietHours
 from notify_service.domain.quotas import Quota
+from notify_service.domain.readiness import Looked
+from notify_service.domain.recipient_quotas import RecipientQuota
 from notify_service.domain.rendering import Item, Renderer
 from notify_service.domain.turns import HIGH, turns
 from notify_service.domain.unsubscribe_links import UnsubscribeLinks
@@ -86,6 +85,8 @@ class Sender:
         self._tools = tools
         self._policy = policy
         self._quota = Quota(account.name, limit=limit[0], hours=limit[1], clock=tools.clock) if limit else None
+        pool = recipient_quotas.pool_of(account, capability)
+        self._recipient_quota = RecipientQuota(pool) if pool else None
         self._limits = Limits(capability.rates, time.monotonic, most=account.rate)
         self._breaker = Breaker(policy.breaker, time.monotonic)
         self._reported: tuple[bool, str | None] = (account.down_until is not None, account.fault)
@@ -98,7 +99,8 @@ class Sender:
         self._ready: asyncio.PriorityQueue[Item] = asyncio.PriorityQueue()
         self._turn = asyncio.Lock()
         self._work = asyncio.Event()
-        self._claims = Claims(db, tools.lanes, lease=policy.lease, quota=self._quota, on_room=self._refill)
+        quotas = Quotas(self._quota, self._recipient_quota)
+        self._claims = Claims(db, tools.lanes, lease=policy.lease, quotas=quotas, on_room=self._refill)
 
     @property
     def tokens(self) -> int | None:
@@ -113,9 +115,11 @@ class Sender:
         """Until nothing has been waiting for a while, or another worker owns the account."""
         if not await self._tools.locks.take(self.account.name):
             return
-        if self._quota is not None:
-            async with self._db.transaction() as session:
+        async with self._db.transaction() as session:
+            if self._quota is not None:
                 await self._quota.load(session)
+            if self._recipient_quota is not None:
+                await self._recipient_quota.load(session)
         async with asyncio.TaskGroup() as support:
             keeping = support.create_task(self._claims.run())
             try:
@@ -159,31 +163,28 @@ class Sender:
         room, urgent = self._room()
         if not urgent:
             return False
-        channel = self._channel.capability.channel
         async with self._db.transaction() as session:
             heads = await queue.lines(session, self.account.name, urgent)
             given = turns(heads, room) if room else turns([each for each in heads if each.lane == HIGH], urgent)
             rows = await queue.claim(session, self.account.name, given, lease=self._policy.lease)
-            off = await preferences.switched_off(session, channel, _users(rows))
-            quiet_hours = await quiet.among(session, _users(rows)) if channel not in quiet.SILENT else {}
-            theirs = await devices.held(session, channel, _users(rows))
-            now = self._tools.clock.now()
-            addresses = [row.address for row in rows]
-            held_back = await suppressions.among(session, channel, addresses, now)
-            window = self._channel.capability.window
-            closed = await windows.closed(session, self.account.name, window, addresses=addresses, now=now)
+            found = await readiness.look(
+                session,
+                rows,
+                account=self.account.name,
+                capability=self._channel.capability,
+                quota=self._recipient_quota,
+                now=self._tools.clock.now(),
+            )
             contents = await self._contents.of(session, [(row.batch_id, row.step) for row in rows if row.batch_id])
         for row in rows:
             self._claims.take((row.id, row.fence))
-            if (over := _quiet_until(row, quiet_hours, now)) is not None:
-                self._put_back(row, (over - now).total_seconds(), quiet.REASON)
-                continue
-            reason = _reason_not_to_send(row, off, held_back, theirs)
-            if reason is None:
-                self._prepare(row, contents.get((row.batch_id, row.step)), closed=row.address in closed)
-            else:
-                state = "expired" if row.expired else "suppressed"
+            if row.id in found.waits:
+                self._put_back(row, *found.waits[row.id])
+            elif row.id in found.ends:
+                state, reason = found.ends[row.id]
                 self._claims.settle(Verdict(id=row.id, fence=row.fence, state=state, tried=False, reason=reason))
+            else:
+                self._prepare(row, contents.get((row.batch_id, row.step)), found)
         return len(rows) == room > 0
 
     def _room(self) -> tuple[int, int]:
@@ -196,17 +197,18 @@ class Sender:
         waits = self._breaker.opened or self._limits.wait > self._policy.lease or held >= 2 * most
         return room, room if waits else max(room, min(left, self._lines))
 
-    def _prepare(self, row: Row[Any], content: Content | None, *, closed: bool) -> None:
+    def _prepare(self, row: Row[Any], content: Content | None, found: Looked) -> None:
         """Renders before anything is marked: what cannot be rendered has never left."""
         try:
-            payload = self._renderer.render(row, content, closed=closed)
+            payload = self._renderer.render(row, content, closed=row.address in found.closed)
         except CannotRender as error:
             log.warning("delivery_died", delivery_id=str(row.id), template=row.template, reason=error.reason)
             state = "failed" if error.reason == windows.REASON else "dead"
             DELIVERIES.labels(self._channel.capability.channel, state).inc()
             self._claims.settle(Verdict(id=row.id, fence=row.fence, state=state, tried=False, reason=error.reason))
             return
-        self._ready.put_nowait(Item(row.lane, next(self._numbers), row, payload))
+        first = self._recipient_quota is not None and row.address not in found.opened
+        self._ready.put_nowait(Item(row.lane, next(self._numbers), row, payload, first))
 
     async def _serve(self, line: Line) -> None:
         try:
@@ -252,7 +254,7 @@ class Sender:
             self._learn(item, error.outcome)
             self._put_back(item.row)
             return
-        if not await self._claims.begin(item.key):
+        if not await self._claims.begin(item.key, item.row.address if item.first else None):
             return
         started = time.perf_counter()
         outcome = await self._send(line, item)
@@ -342,31 +344,6 @@ class Sender:
                 await self._tools.locks.free(self.account.name)
         except (TimeoutError, SQLAlchemyError, OSError):
             log.warning("sender_left_rows", account=self.account.name, rows=len(self._claims))
-
-
-def _users(rows: Sequence[Row[Any]]) -> list[UUID]:
-    return [row.user_id for row in rows if row.user_id is not None]
-
-
-def _quiet_until(row: Row[Any], hours: Mapping[UUID, QuietHours], now: datetime) -> datetime | None:
-    """Until when its reader is left alone. What is urgent, and what is always sent, does not wait."""
-    if row.user_id not in hours or row.lane == HIGH or row.category in preferences.CRITICAL or row.expired:
-        return None
-    return hours[row.user_id].until(now)
-
-
-def _reason_not_to_send(
-    row: Row[Any], off: preferences.Switched, held_back: suppressions.Found, theirs: devices.Held
-) -> str | None:
-    if row.expired:
-        return "expired"
-    if devices.is_gone(theirs, row.channel, row.user_id, row.address):
-        return devices.GONE
-    if row.category not in preferences.CRITICAL and suppressions.holds(held_back, row.address, row.category):
-        return suppressions.REASON
-    if not preferences.allow(off, row.user_id, row.category):
-        return preferences.REASON
-    return None
 
 
 async def _or_grace(work: "asyncio.Task[T]") -> T:

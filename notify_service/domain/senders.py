@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from libs.db import Database, is_unavailable
 from libs.tasks import stop
-from notify_service.domain import accounts, queue
+from notify_service.domain import accounts, queue, recipient_quotas
 from notify_service.domain.accounts import CannotSetUp, Fixed
 from notify_service.domain.channels import Channel
 from notify_service.domain.sender import Sender, Tools
@@ -74,6 +74,9 @@ class Senders:
             sender = self._senders.get(name)
             if sender is not None and sender.account.version != account.version:
                 await self._end(name)
+                # By what it knew, it may have told some to wait that have room now.
+                async with self._db.transaction() as session:
+                    await recipient_quotas.release(session, [name])
                 await self._serve(account)
 
     async def _serve(self, account: Account) -> None:

@@ -1,6 +1,7 @@
 """Until when a provider takes free text: so long after somebody has written."""
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import text
@@ -20,19 +21,27 @@ _HEARD = text(
 _HEARS = text("SELECT EXISTS (SELECT FROM thread WHERE account = :account)")
 
 
-async def closed(
-    db: AsyncSession, account: str, window: Window | None, *, addresses: Collection[str], now: datetime
-) -> frozenset[str]:
-    """To which of these addresses no free text may go now.
+@dataclass(frozen=True, slots=True)
+class Windows:
+    """Of some addresses: who may be answered freely, and to whom no free text may go now.
 
-    An account that has never heard anybody may not be told what people write to it: there the provider decides.
+    An account that has never heard anybody may not be told what people write to it: there the provider decides, and
+    nobody is in either.
     """
+
+    opened: frozenset[str] = frozenset()
+    closed: frozenset[str] = frozenset()
+
+
+async def among(
+    db: AsyncSession, account: str, window: Window | None, *, addresses: Collection[str], now: datetime
+) -> Windows:
     if window is None or not addresses or not await db.scalar(_HEARS, {"account": account}):
-        return frozenset()
+        return Windows()
     wanted: Sequence[str] = list(set(addresses))
     rows = await db.execute(_HEARD, {"account": account, "addresses": wanted})
-    opened = {row.address for row in rows if row.at > now - timedelta(hours=window.hours)}
-    return frozenset(wanted) - opened
+    opened = frozenset(row.address for row in rows if row.at > now - timedelta(hours=window.hours))
+    return Windows(opened, frozenset(wanted) - opened)
 
 
 def fitting(content: Content, *, is_closed: bool) -> Content:

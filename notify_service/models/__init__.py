@@ -1,7 +1,7 @@
 """The tables of notify."""
 
 from libs import consumer, outbox
-from notify_service.models.accounts import Account, QuotaUse, Suppression
+from notify_service.models.accounts import Account, QuotaPool, QuotaRecipient, QuotaUse, Suppression
 from notify_service.models.audiences import Audience, AudienceMember, AudienceProblem
 from notify_service.models.campaigns import Campaign
 from notify_service.models.categories import Category, Digest, Throttle
@@ -37,6 +37,8 @@ __all__ = [
     "Profile",
     "ProviderTemplate",
     "QuietHours",
+    "QuotaPool",
+    "QuotaRecipient",
     "QuotaUse",
     "Suppression",
     "TemplateSync",

@@ -56,6 +56,34 @@ class QuotaUse(Base):
     used: Mapped[int]
 
 
+class QuotaPool(Base):
+    """People who were written to first of late, together, by all accounts that share a limit of them."""
+
+    __tablename__ = "quota_pool"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    used: Mapped[int] = mapped_column(server_default="0")
+    """How many have a `QuotaRecipient`."""
+
+
+class QuotaRecipient(Base):
+    """A message that counts in a pool. Its person counts until the last one of theirs is too old."""
+
+    __tablename__ = "quota_recipient"
+
+    delivery_id: Mapped[UUID] = mapped_column(primary_key=True)
+    fence: Mapped[int] = mapped_column(primary_key=True)
+    pool: Mapped[str]
+    person: Mapped[bytes]
+    """The address as a hash: who it was is nobody's business here."""
+    at: Mapped[datetime]
+
+    __table_args__ = (
+        Index("ix_quota_recipient_person", "pool", "person", "at"),
+        Index("ix_quota_recipient_at", "pool", "at"),
+    )
+
+
 class Suppression(Base):
     """An address that gets nothing more: at all (`*`), or of one category."""
 

@@ -11,6 +11,7 @@ from notify_service.deps import Admin
 from notify_service.domain import account_changes, threads
 from notify_service.domain.account_changes import By, Shown, Wanted
 from notify_service.domain.channels.registry import PROVIDERS
+from notify_service.domain.quotas import Standing
 from notify_service.schemas.accounts import (
     Account,
     AccountCreate,
@@ -116,17 +117,25 @@ def _thread(shown: threads.Shown) -> Thread:
 
 
 def _account(shown: Shown) -> Account:
-    row, quota = shown.account, shown.quota
+    row = shown.account
     values = {name: getattr(row, name) for name in Account.model_fields if hasattr(row, name)}
-    used = (
-        Quota(limit=quota.limit, hours=shown.hours, used=quota.used, left=quota.left, more_at=quota.more_at)
-        if quota
-        else None
-    )
     hearing = Hearing.model_validate(shown.polling) if shown.polling else None
     return Account.model_validate(
-        {**values, "state": shown.state, "quota": used, "waiting": shown.waiting, "hearing": hearing}
+        {
+            **values,
+            "state": shown.state,
+            "quota": _quota(shown.quota, shown.hours),
+            "recipients": _quota(shown.recipients, shown.recipient_hours),
+            "waiting": shown.waiting,
+            "hearing": hearing,
+        }
     )
+
+
+def _quota(standing: Standing | None, hours: int) -> Quota | None:
+    if standing is None:
+        return None
+    return Quota(limit=standing.limit, hours=hours, used=standing.used, left=standing.left, more_at=standing.more_at)
 
 
 def _capability(given: dict[str, Any]) -> dict[str, Any]:

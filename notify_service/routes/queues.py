@@ -31,5 +31,6 @@ def _shown(found: queues.Queue) -> Queue:
         oldest_seconds=found.late,
         held_batches=found.held,
         quota_left=found.quota.left if found.quota else None,
+        recipients_left=found.recipients.left if found.recipients else None,
         rate=found.rate,
     )

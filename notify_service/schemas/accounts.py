@@ -88,6 +88,10 @@ class Account(BaseModel):
     rate: float | None
     daily_limit: int | None
     quota: Quota | None
+    recipients: Quota | None = Field(
+        description="How many people may be written to first, where the provider counts them, by all accounts that"
+        " share the limit."
+    )
     waiting: int = Field(description="Counted to a hundred thousand.")
     told: dict[str, Any] = Field(description="What the provider has told of it: its `limit`, and what became of it.")
     hearing: Hearing | None

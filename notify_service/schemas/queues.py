@@ -27,6 +27,7 @@ class Queue(BaseModel):
     oldest_seconds: float = Field(description="How long the first of those due, and not on hold, has waited.")
     held_batches: int
     quota_left: int | None
+    recipients_left: int | None = Field(description="How many people may be written to first, where they are counted.")
     rate: float | None = Field(description="Messages a second, at most; null: no limit is known.")
 
 

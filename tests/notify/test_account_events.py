@@ -15,62 +15,12 @@ from deploy.sandbox.whatsapp_state import text_template
 from tests.notify.asking import TOKEN, MakeBot, Person, ended, send
 from tests.notify.crowds import campaign, over, step
 from tests.notify.desks import WhatsAppDesk, phone
+from tests.notify.numbers import Number
 from tests.notify.world import World, eventually
 
 SECRET = "s3cret-s3cret-s3cret"
 AT = 1_795_000_000
 _updates = count(1)
-
-
-class Number:
-    """A WhatsApp account of ours, with the business behind it."""
-
-    def __init__(self, admin: Person, api: httpx2.AsyncClient, desk: WhatsAppDesk, name: str) -> None:
-        self.admin = admin
-        self.desk = desk
-        self.business = desk.business
-        self.name = name
-        self._api = api
-
-    async def set_up(self, **config: Any) -> None:
-        made = self.desk.setup()
-        given = {"business_account_id": self.business.id, **config}
-        body = {
-            "name": self.name,
-            "provider": "whatsapp",
-            "config": {"phone_number_id": self.desk.number.id, "base_url": made.config.base_url, **given},
-            "secrets": {"token": "parley", "app_secret": self.desk.whatsapp.options.app_secret},
-        }
-        answer = await self.admin.call("POST", "/accounts", json=body)
-        assert answer.status_code == 201, answer.text
-
-    async def tell(self, *items: Any) -> None:
-        """Meta's call, in its shape and signed as it signs."""
-        body, headers = hooks.pack(items, self.desk.whatsapp.options.app_secret)
-        answer = await self._api.post(f"/hooks/whatsapp/{self.name}", content=body, headers=dict(headers))
-        assert answer.status_code == 200
-
-    async def templates(self, **query: Any) -> Any:
-        return await self.admin.get(f"/accounts/{self.name}/templates", **query)
-
-    async def status_of(self, name: str) -> str | None:
-        found = {each["name"]: each["status"] for each in (await self.templates(limit=100))["results"]}
-        return found.get(name)
-
-    async def change(self, name: str, status: str, at: int) -> None:
-        """At Meta, who tells of it."""
-        template = self.business.templates[name, "en_US"]
-        template.status = status
-        await self.tell(hooks.template_status(self.business, template, at))
-
-        async def known() -> bool:
-            return await self.status_of(name) == status
-
-        await eventually(known)
-
-    async def send(self, *to: str, **body: Any) -> Any:
-        given = {"channel": "whatsapp", "content": {"template": {"name": "hello_world"}}, **body}
-        return await send(self.admin, self.name, *to, **given)
 
 
 @pytest.fixture

@@ -294,7 +294,7 @@ def test_what_is_no_address_is_refused(address: str) -> None:
         {}, {"phone_number_id": "x"}, {"phone_number_id": "1", "base_url": "ftp://a"},
         {"phone_number_id": "1", "more": 1},
         {"phone_number_id": "1", "base_url": "https://user:pass@a.test"}, {"phone_number_id": "1", "version": "25"},
-        {"phone_number_id": "1", "recipients_per_day": 300}, {"phone_number_id": "1", "lines": 0},
+        {"phone_number_id": "1", "recipients_per_day": 0}, {"phone_number_id": "1", "lines": 0},
     ],
 )  # fmt: skip
 def test_account_that_is_none_is_refused(config: dict[str, Any]) -> None:

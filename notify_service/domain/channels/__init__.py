@@ -132,11 +132,16 @@ class Rate:
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """At most `limit` within a sliding `hours`; `unit` is `message`, or `recipient` where repeats are free."""
+    """At most `limit` within a sliding `hours`; `unit` is `message`, or `recipient`: people who are written to while no
+    window is open, each of whom counts once.
+
+    `pool`: what all accounts that name it share; none: it is the account's own.
+    """
 
     limit: int
     hours: int = 24
     unit: str = "message"
+    pool: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -260,6 +265,8 @@ class Provider:
     download: Callable[[Setup, Mapping[str, Any], int], Awaitable[bytes]] | None = None
     """A file that somebody has sent, by its item in the media of a message, and the most bytes that it may have. Raises
     Refused, with a class that says whether to try again."""
+    able: Callable[[Any], Capability] | None = None
+    """What an account with this config takes and promises, where that is not the same for all."""
     complete: Callable[[dict[str, Any], dict[str, Any]], None] | None = None
     """Adds to a new account's config and secrets, before they are checked, what is ours to make: keys."""
     ours: bool = False

@@ -17,7 +17,16 @@ from notify_service.domain.channels import (
     Provider,
     Setup,
 )
-from notify_service.domain.channels.email_account import Account, Config, Secrets, account, account_of, checked
+from notify_service.domain.channels.email_account import (
+    PRESETS,
+    Account,
+    Config,
+    Preset,
+    Secrets,
+    account,
+    account_of,
+    checked,
+)
 from notify_service.domain.channels.email_errors import ERRORS, lost, outcome_of, unopened
 from notify_service.domain.channels.email_smtp import (
     CannotSecure,
@@ -265,8 +274,14 @@ def _problems(content: Content) -> Iterator[Problem]:
         yield Problem("content.subject", "A mail has a subject.")
 
 
+def _able(config: Config) -> Capability:
+    preset = PRESETS.get(config.preset or "", Preset({}))
+    return replace(CAPABILITY, lines=config.connections, rates=preset.rates, quota=preset.quota)
+
+
 PROVIDER = Provider(
     capability=CAPABILITY,
+    able=_able,
     config=Config,
     secrets=Secrets,
     open=_opened,

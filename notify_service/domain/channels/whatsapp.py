@@ -8,7 +8,7 @@ never sent twice.
 
 import re
 from dataclasses import replace
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, SecretStr
 
@@ -71,8 +71,12 @@ class Config(BaseModel):
         "https://graph.facebook.com"
     )
     version: Annotated[str, Field(pattern=r"^v[0-9]{1,3}\.[0-9]$")] = "v25.0"
-    recipients_per_day: Literal[250, 2_000, 10_000, 100_000] | None = 250
-    """The portfolio's messaging limit: people who are written to first, in a sliding day. None: unlimited."""
+    portfolio: Annotated[str, Field(min_length=1, max_length=100)] | None = None
+    """The business portfolio, by any name: its numbers share one messaging limit. Without it those of one business
+    account do."""
+    recipients_per_day: Annotated[int, Field(ge=1, le=2_000_000_000)] | None = 250
+    """The portfolio's messaging limit, 250, 2,000, 10,000 or 100,000: people who are written to first, in a sliding
+    day. What Meta tells of it goes here. None: unlimited."""
     per_second: Annotated[float, Field(gt=0, le=1000)] = 80
     """The number's throughput, in messages: 80, 20 where it is used with the app as well, 1,000 after an upgrade."""
     token_expires_at: AwareDatetime | None = None
@@ -103,7 +107,8 @@ class Secrets(BaseModel):
 
 
 def capability(config: Config) -> Capability:
-    quota = Quota(config.recipients_per_day, unit="recipient") if config.recipients_per_day else None
+    pool = config.portfolio or config.business_account_id
+    quota = Quota(config.recipients_per_day, unit="recipient", pool=pool) if config.recipients_per_day else None
     return Capability(
         channel="whatsapp",
         provider="whatsapp",
@@ -200,6 +205,7 @@ PROVIDER = Provider(
     capability=capability(Config(phone_number_id="0")),
     config=Config,
     secrets=Secrets,
+    able=capability,
     open=_open,
     check_address=check_address,
     check_content=check_content,
