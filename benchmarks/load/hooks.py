@@ -36,7 +36,8 @@ class Provider:
         """When the next call is due."""
         if not self.plan.get("rate"):
             return time.perf_counter()
-        self.due = due = self.due + 1 / self.plan["rate"]
+        due: float = self.due + 1 / self.plan["rate"]
+        self.due = due
         await asyncio.sleep(max(0.0, due - time.perf_counter()))
         return due
 
