@@ -1,6 +1,6 @@
 """Every way notify says no, beyond those of `libs.errors`."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from libs.errors import BadRequest, Conflict, FieldError, Forbidden, Invalid, NotFound, RateLimited, Unavailable
 
@@ -107,6 +107,22 @@ class AudienceNotReady(Conflict):
 class AudienceInUse(Conflict):
     code = "audience_in_use"
     detail = "A campaign goes to this audience. Cancel it first, or let it end."
+
+
+class WrongVariables(Invalid):
+    """Some recipients have values of other types than the content declares, and nobody is to be left out."""
+
+    code = "wrong_variables"
+
+    def __init__(self, wrong: Mapping[str, int], examples: Mapping[str, Sequence[int]]) -> None:
+        """`examples`: lines of some of them."""
+        lines = {name: ", ".join(map(str, examples.get(name, ()))) or "many" for name in wrong}
+        super().__init__(
+            errors=[
+                FieldError(f"content.variables.{name}", f"{count} recipients have a wrong value: lines {lines[name]}.")
+                for name, count in sorted(wrong.items())
+            ]
+        )
 
 
 class MissingVariables(Invalid):

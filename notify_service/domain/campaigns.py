@@ -15,13 +15,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from libs import audits
 from libs.errors import FieldError, Invalid, NotFound, PreconditionFailed
 from libs.ids import uuid7
-from notify_service.domain import categories, orders, sending, snapshots, throttles
+from notify_service.domain import campaign_values, categories, orders, sending, snapshots, throttles, wording
 from notify_service.domain.campaign_states import DRAFT, PAUSED, after
 from notify_service.domain.channels import Provider
 from notify_service.domain.content import Content
 from notify_service.domain.snapshots import MISSING, Into, Plan
 from notify_service.domain.unsubscribe_links import UnsubscribeLinks
-from notify_service.errors import AudienceNotReady, MissingVariables, NotADraft
+from notify_service.domain.wording import WRONG
+from notify_service.errors import AudienceNotReady, MissingVariables, NotADraft, WrongVariables
 from notify_service.models import Account, Audience, Batch, Campaign
 
 REFUSE, SKIP = "refuse", "skip"
@@ -33,7 +34,7 @@ _RESEND = text(
         delivered_at = NULL, read_at = NULL, updated_at = now()
     WHERE id IN (
         SELECT id FROM delivery
-        WHERE batch_id = :batch AND state = ANY(:states) AND reason IS DISTINCT FROM :lacking
+        WHERE batch_id = :batch AND state = ANY(:states) AND coalesce(reason, '') <> ALL(CAST(:left_out AS text[]))
         FOR UPDATE SKIP LOCKED)
     """
 )
@@ -159,14 +160,19 @@ async def start(db: AsyncSession, campaign: Campaign, *, links: UnsubscribeLinks
     plan = plan_of(campaign)
     if campaign.missing == REFUSE and (lacking := await snapshots.missing(db, plan)):
         raise MissingVariables(lacking)
+    if campaign.missing == REFUSE and (wrong := await campaign_values.look(db, plan)).names:
+        raise WrongVariables(wrong.names, wrong.lines)
     batch_id = uuid7()
     content = Content.model_validate(campaign.content)
     await orders.add_batch(db, batch_id, owner=campaign.owner, content=content, route=[], now=now)
     into = Into(batch_id, campaign.owner, account.name, campaign.expires_at)
     counts = await snapshots.take(db, plan, into, now)
+    if plan.wording.kinds:
+        wrong_ones = await campaign_values.word(db, plan, batch_id)
+        counts = moved(counts, "failed", wrong_ones)
     rules = await categories.among(db, {campaign.category})
     if rules and (over := await throttles.admit_batch(db, batch_id, rules, now)):
-        counts = {**counts, "queued": counts["queued"] - over, "suppressed": counts.get("suppressed", 0) + over}
+        counts = moved(counts, "suppressed", over)
     campaign.counts, campaign.total = counts, sum(counts.values())
     campaign.state, campaign.fault, campaign.batch_id, campaign.account = state, None, batch_id, account.name
     campaign.started_at = campaign.counted_at = now
@@ -204,9 +210,9 @@ async def cancel(db: AsyncSession, campaign: Campaign, now: datetime) -> None:
 
 async def resend(db: AsyncSession, campaign: Campaign, states: Collection[str], now: datetime) -> int:
     """Queues those anew that ended so, as further attempts of the same deliveries. Returns how many. Who lacked a
-    variable still does, and is left out. Raises IllegalTransition."""
+    variable, or had a wrong one, still does, and is left out. Raises IllegalTransition."""
     state = after(campaign.state, "resend")
-    values = {"batch": campaign.batch_id, "states": sorted(states), "lacking": MISSING}
+    values = {"batch": campaign.batch_id, "states": sorted(states), "left_out": [MISSING, WRONG]}
     count: int = (await db.execute(_RESEND, values)).rowcount  # type: ignore[attr-defined]  # of a statement that writes
     if count:
         campaign.state, campaign.finished_at = state, None
@@ -225,11 +231,13 @@ def plan_of(campaign: Campaign) -> Plan:
     """Raises AudienceNotReady where there is none any more."""
     if campaign.audience_id is None:
         raise AudienceNotReady
+    content = Content.model_validate(campaign.content)
     return Plan(
         audience_id=campaign.audience_id,
         channel=campaign.channel,
         category=campaign.category,
-        names=sorted(Content.model_validate(campaign.content).placeholders()),
+        names=sorted(content.placeholders()),
+        wording=wording.of([content]),
         # In a campaign nobody asks how many were left out before it.
         defaults={throttles.COUNT: "0", **campaign.defaults},
     )
@@ -243,6 +251,9 @@ async def sender_of(
     content = Content.model_validate(campaign.content)
     errors = await sending.errors_of(db, account, content)
     errors += links.problems(campaign.category, [("content", content)])
+    errors += wording.problems([("content", content)])
+    wrong = wording.of([content]).wrong(campaign.defaults)
+    errors += [FieldError(f"defaults.{name}", why) for name, why in wrong.items()]
     if campaign.audience_id is not None:
         query = select(Audience.channel).where(Audience.id == campaign.audience_id, Audience.owner == campaign.owner)
         channel = await db.scalar(query)
@@ -253,6 +264,12 @@ async def sender_of(
     if errors:
         raise Invalid(errors=errors)
     return account, provider
+
+
+def moved(counts: Mapping[str, int], state: str, many: int) -> dict[str, int]:
+    """After so many of the queued ones have come into another state."""
+    found = {**counts, "queued": counts["queued"] - many, state: counts.get(state, 0) + many}
+    return {name: count for name, count in found.items() if count}
 
 
 async def _hold(db: AsyncSession, campaign: Campaign, *, held: bool) -> None:

@@ -52,6 +52,8 @@ class Digest(Part):
     def _can_be_filled(self) -> Self:
         if self.content is not None and not self.content.placeholders() <= _TOLD:
             raise ValueError("A digest knows {{count}}, {{items}} and {{subject}}.")
+        if self.content is not None and self.content != self.content.undeclared():
+            raise ValueError("A digest declares no variables.")
         return self
 
 

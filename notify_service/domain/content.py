@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from libs.shapes import Text
+from notify_service.domain.variables import Declared
 
 NAME = "[a-z][a-z0-9_]{0,39}"
 """Of a variable."""
@@ -117,6 +118,14 @@ class Content(Part):
     """For the program that receives a push notification."""
     collapse: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,32}$")] | None = None
     """Of push notifications with the same one the newest takes the place of those before it."""
+    variables: Annotated[
+        dict[Annotated[str, StringConstraints(pattern=f"^{NAME}$")], Declared], Field(max_length=50)
+    ] = Field(
+        {}, description="Types of placeholders. Values of others are refused; those of the type are put into words."
+    )
+    language: Annotated[str, StringConstraints(pattern=r"^[A-Za-z]{2,3}([_-][A-Za-z0-9]{2,8}){0,3}$")] | None = Field(
+        None, description="How values of declared variables are written for readers whose own language nobody knows."
+    )
 
     @model_validator(mode="after")
     def _says_something(self) -> Self:
@@ -132,6 +141,10 @@ class Content(Part):
     def unsubscribes(self) -> bool:
         """Whether it shows its reader the way out."""
         return UNSUBSCRIBE_URL in self._names()
+
+    def undeclared(self) -> Self:
+        """Without its declarations: for those whose values have been put into words."""
+        return self.model_copy(update={"variables": {}, "language": None}) if self.variables or self.language else self
 
     def filled(self, values: Mapping[str, str]) -> Self:
         """With the values in place of their names. Raises KeyError for one that is missing."""

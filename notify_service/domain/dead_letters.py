@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from libs.errors import NotFound
 from notify_service.domain import campaign_progress
 from notify_service.domain.snapshots import MISSING
+from notify_service.domain.wording import WRONG
 from notify_service.models import Account, Delivery, DeliveryAttempt
 
 MOST = 10_000
@@ -134,6 +135,7 @@ def _refusal(wanted: Wanted) -> ColumnElement[str | None]:
         (and_(Delivery.at_least_once, Delivery.secret.is_(None)), "secret_erased"),
         (Delivery.expires_at <= func.now(), "expired"),
         (Delivery.reason == MISSING, MISSING),
+        (Delivery.reason == WRONG, WRONG),
         (~able, "no_account"),
     ]
     if not wanted.include_unknown:

@@ -1,30 +1,42 @@
 """What will become of a campaign before it begins, and when it will be over."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from notify_service.domain import accounts, campaigns, quotas, recipient_quotas, snapshots, windows
+from notify_service.domain import (
+    accounts,
+    campaign_values,
+    campaigns,
+    categories,
+    quotas,
+    recipient_quotas,
+    snapshots,
+    throttles,
+    windows,
+)
 from notify_service.domain.accounts import CannotSetUp
 from notify_service.domain.campaign_progress import STILL, open_of
 from notify_service.domain.campaign_states import RUNNING
+from notify_service.domain.campaign_values import Example
 from notify_service.domain.channels import Capability, Channel
 from notify_service.domain.limits import ACCOUNT
 from notify_service.domain.quotas import Room
-from notify_service.domain.snapshots import Plan
 from notify_service.domain.unsubscribe_links import UnsubscribeLinks
 from notify_service.models import Account, Campaign
 
 ChannelOf = Callable[[Account], Channel]
 """The channel of an account, as its sender would open it. Raises CannotSetUp."""
 _AT_ONCE = 5000
+_ONE_BY_ONE = "The digest of this category does not apply to campaigns: each message goes by itself."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forecast:
-    """Each member of the audience is in one of `valid`, `suppressed`, `switched_off`, `lacking` and `window_closed`."""
+    """Each member of the audience is in one of `valid`, `suppressed`, `switched_off`, `lacking`, `wrong`, `throttled`
+    and `window_closed`."""
 
     account: str
     total: int
@@ -34,10 +46,17 @@ class Forecast:
     lacking: int
     missing: Mapping[str, int]
     """Variables without a default, with how many lack them."""
+    wrong: int
+    wrong_variables: Mapping[str, int]
+    """Variables with values of other types than are declared, with how many have such."""
+    examples: Sequence[Example]
+    throttled: int
     window_closed: int
     over_quota: int
     """How many will have to wait until the account may send more."""
     expected_seconds: float | None
+    notes: Sequence[str]
+    """In plain words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +95,17 @@ async def check(
     capability = capability_of(account, channel_of) or provider.capability
     is_free = not campaign.content.get("template")
     pool = recipient_quotas.pool_of(account, capability)
-    reach = await _reach(db, account, capability, plan=plan, is_free=is_free, now=now)
+    wrong = await campaign_values.look(db, plan)
+    rule = (await categories.among(db, {campaign.category})).get(campaign.category)
+    throttle = rule.throttle if rule else None
+    addresses = await snapshots.addresses(db, plan) if capability.window or pool or throttle else ()
+    left = [each for each in addresses if each not in wrong.addresses]
+    throttled = await throttles.foreseen(db, plan.channel, plan.category, addresses=left, rule=throttle, now=now)
+    left = [each for each in left if each not in throttled]
+    reach = await _reach(db, account, capability, addresses=left, is_free=is_free, now=now)
     pace = await pace_of(db, account, capability, now)
     people = await recipient_quotas.room(db, pool) if pool else None
-    valid = census.valid - reach.closed
+    valid = census.valid - len(wrong.addresses) - len(throttled) - reach.closed
     over = max(0, valid - pace.room.left) if pace.room else 0
     return Forecast(
         account=account.name,
@@ -89,9 +115,14 @@ async def check(
         switched_off=census.switched_off,
         lacking=census.lacking,
         missing=await snapshots.missing(db, plan),
+        wrong=len(wrong.addresses),
+        wrong_variables=wrong.names,
+        examples=wrong.examples,
+        throttled=len(throttled),
         window_closed=reach.closed,
         over_quota=max(over, reach.strangers - people.left if people else 0),
         expected_seconds=_later(pace.seconds(valid, now), people.wait(reach.strangers, now) if people else None),
+        notes=[_ONE_BY_ONE] if rule and rule.digest else [],
     )
 
 
@@ -136,12 +167,17 @@ async def pace_of(db: AsyncSession, account: Account, capability: Capability, no
 
 
 async def _reach(
-    db: AsyncSession, account: Account, capability: Capability, *, plan: Plan, is_free: bool, now: datetime
+    db: AsyncSession,
+    account: Account,
+    capability: Capability,
+    *,
+    addresses: Sequence[str],
+    is_free: bool,
+    now: datetime,
 ) -> Reach:
     """`is_free`: the content is no template, which goes where free text may not."""
     pool = recipient_quotas.pool_of(account, capability)
     closed = strangers = 0
-    addresses = await snapshots.addresses(db, plan) if capability.window or pool else ()
     for start in range(0, len(addresses), _AT_ONCE):
         some = addresses[start : start + _AT_ONCE]
         found = await windows.among(db, account.name, capability.window, addresses=some, now=now)

@@ -135,7 +135,7 @@ async def order_many(db: AsyncSession, orders: Sequence[Order], now: datetime) -
 async def add_batch(
     db: AsyncSession, batch_id: UUID, *, owner: str, content: Content, route: list[dict[str, Any]], now: datetime
 ) -> None:
-    said = content.model_dump(mode="json", exclude_defaults=True)
+    said = content.undeclared().model_dump(mode="json", exclude_defaults=True)
     await db.execute(
         insert(Batch).values(id=batch_id, owner=owner, content=said, route=route, created_at=now, held=False)
     )

@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 from sqlalchemy import Row, update
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -11,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from libs.clock import Clock
 from libs.crypto import FieldCipher
 from libs.errors import FieldError, Invalid
-from notify_service.domain import campaigns, sending, snapshots, suppressions, windows
+from notify_service.domain import campaign_values, campaigns, sending, snapshots, suppressions, windows
 from notify_service.domain.accounts import CannotSetUp
 from notify_service.domain.channels import CannotRender
 from notify_service.domain.content import Content
@@ -20,6 +21,7 @@ from notify_service.domain.profiles import Ask
 from notify_service.domain.rendering import Renderer
 from notify_service.domain.sending import Request, Taken, To
 from notify_service.domain.unsubscribe_links import UnsubscribeLinks
+from notify_service.domain.wording import WRONG
 from notify_service.models import Batch, Campaign
 
 
@@ -60,8 +62,10 @@ async def preview(
     window = channel.capability.window
     closed = (await windows.among(db, account.name, window, addresses=addresses, now=now)).closed
     renderer = Renderer(channel, tools.cipher, tools.links, tools.clock)
-    content = Content.model_validate(campaign.content)
-    return [_seen(row, content, renderer, closed=row.address in closed) for row in rows]
+    content = Content.model_validate(campaign.content).undeclared()
+    return [
+        _seen(row, campaign_values.worded(plan, row), content, renderer, closed=row.address in closed) for row in rows
+    ]
 
 
 async def try_out(
@@ -97,12 +101,16 @@ async def try_out(
     return taken
 
 
-def _seen(row: Row[Any], content: Content, renderer: Renderer, *, closed: bool) -> Preview:
+def _seen(row: Row[Any], said: dict[str, str] | None, content: Content, renderer: Renderer, *, closed: bool) -> Preview:
+    """`said`: the row's values as its reader writes such."""
     reason = suppressions.REASON if row.suppressed else snapshots.MISSING if row.lacking else None
     shown = None
-    if reason is None:
+    if reason is None and said is None:
+        reason = WRONG
+    elif reason is None:
         try:
-            shown = renderer.shown(row, content, closed=closed)
+            ready = cast(Row[Any], SimpleNamespace(**{**row._asdict(), "variables": said}))
+            shown = renderer.shown(ready, content, closed=closed)
         except CannotRender as error:
             reason = error.reason
-    return Preview(row.position, row.address, row.variables, shown, reason)
+    return Preview(row.position, row.address, row.variables if said is None else said, shown, reason)

@@ -19,6 +19,7 @@ from notify_service.domain import (
     profiles,
     provider_templates,
     throttles,
+    wording,
 )
 from notify_service.domain.adaptation import problems
 from notify_service.domain.channels import Provider
@@ -29,6 +30,7 @@ from notify_service.domain.orders import Order
 from notify_service.domain.profiles import Ask
 from notify_service.domain.turns import BULK, HIGH, NORMAL
 from notify_service.domain.unsubscribe_links import UnsubscribeLinks
+from notify_service.domain.wording import Wording
 from notify_service.models import Account, Device, Profile
 
 LANES = {"high": HIGH, "normal": NORMAL, "bulk": BULK}
@@ -93,6 +95,10 @@ class Request:
         return self.content.placeholders().union(*(step.content.placeholders() for step in self.steps if step.content))
 
     @property
+    def wording(self) -> Wording:
+        return wording.of(content for _, content in self.contents)
+
+    @property
     def together(self) -> bool:
         """Whether it may wait to be said with others: it has no time of its own, and loses nothing by it."""
         return not (self.steps or self.send_at or self.expires_at) and is_words(self.content)
@@ -128,7 +134,7 @@ async def accept(db: AsyncSession, request: Request, *, ask: Ask, links: Unsubsc
     """Writes the batch and its deliveries. Raises Invalid, with the path of every field that is wrong."""
     account, provider = await sender_of(db, request.channel, request.account, now)
     errors = await errors_of(db, account, request.content)
-    errors += links.problems(request.category, request.contents)
+    errors += [*links.problems(request.category, request.contents), *wording.problems(request.contents)]
     others: dict[str, Provider] = {}
     for index, step in enumerate(request.steps):
         path = f"fallback.{index}"
@@ -140,6 +146,7 @@ async def accept(db: AsyncSession, request: Request, *, ask: Ask, links: Unsubsc
     errors += wrong
     if errors:
         raise Invalid(errors=errors[:_MOST_ERRORS])
+    recipients = _worded(request, recipients, reach.known)
     batch_id = uuid7()
     route = _route(request.steps)
     await orders.add_batch(db, batch_id, owner=request.owner, content=request.content, route=route, now=now)
@@ -238,13 +245,16 @@ def _addressed(
     request: Request, reach: _Reach, others: Mapping[str, Provider]
 ) -> tuple[list[_Addressed], list[FieldError]]:
     """Each recipient with the addresses in their one form, and what is wrong with the others."""
-    needed = request.placeholders - {throttles.COUNT}
+    needed, declared = request.placeholders - {throttles.COUNT}, request.wording
     found: list[_Addressed] = []
     errors: list[FieldError] = []
     for index, to in enumerate(request.to):
         errors += (
             FieldError(f"to.{index}.variables.{name}", "This variable is missing.")
             for name in sorted(needed - to.variables.keys())
+        )
+        errors += (
+            FieldError(f"to.{index}.variables.{name}", why) for name, why in declared.wrong(to.variables).items()
         )
         try:
             addresses = reach.addresses(to)
@@ -260,6 +270,19 @@ def _addressed(
     if len(found) > _MOST_DELIVERIES:
         errors.append(FieldError("to", f"These users have more than {_MOST_DELIVERIES} devices together."))
     return found, errors
+
+
+def _worded(request: Request, recipients: list[_Addressed], known: Mapping[UUID, Profile]) -> list[_Addressed]:
+    """With the values as each of them writes such."""
+    declared = request.wording
+    if not declared.kinds:
+        return recipients
+    found = []
+    for each in recipients:
+        profile = known.get(each.to.user_id) if each.to.user_id else None
+        own = (profile.language, profile.timezone) if profile else ()
+        found.append(each._replace(to=replace(each.to, variables=declared.of(each.to.variables, *own))))
+    return found
 
 
 def _further(to: To, others: Mapping[str, Provider], path: str) -> tuple[dict[str, str], list[FieldError]]:
@@ -348,7 +371,9 @@ def _route(steps: Sequence[Step]) -> list[dict[str, Any]]:
         {
             "channel": step.channel,
             "account": step.account,
-            "content": step.content.model_dump(mode="json", exclude_defaults=True) if step.content else None,
+            "content": step.content.undeclared().model_dump(mode="json", exclude_defaults=True)
+            if step.content
+            else None,
             "after_seconds": step.after_seconds,
             "until": step.until,
         }

@@ -4,7 +4,7 @@ What is looked at beforehand and what is taken come of one query, so that a chec
 """
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -17,10 +17,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from libs.ids import uuid7
 from notify_service.domain import preferences
 from notify_service.domain.turns import BULK
+from notify_service.domain.wording import Wording
 
 MISSING = "missing_variables"
 # So many rows a statement: each must end within the time that all statements have.
 _CHUNK = 20_000
+# So many are looked at one by one before others have their turn.
+_FEW = 1000
 _ALL = 2_147_483_647
 
 
@@ -33,6 +36,7 @@ class Plan:
     category: str
     names: Sequence[str]
     defaults: dict[str, Any]
+    wording: Wording
 
     @property
     def required(self) -> list[str]:
@@ -113,13 +117,19 @@ _CENSUS = _statement(
 _ADDRESSES = _statement(
     f"SELECT address FROM member WHERE NOT suppressed AND NOT lacking AND NOT ({_OFF})"  # noqa: S608  -- constants
 )
+_MEMBERS = _statement(
+    f"""
+    SELECT position, address, variables, NOT suppressed AND NOT lacking AND NOT ({_OFF}) AS gets_it
+    FROM member ORDER BY position
+    """  # noqa: S608  -- constants
+)
 # With the columns that a claimed row has: they go the way that claimed rows go.
 _ROWS = _statement(
     """
     SELECT position, lacking, suppressed, gen_random_uuid() AS id, 0 AS fence, 2 AS lane, '' AS queue, user_id,
         CAST(:channel AS text) AS channel, address, CAST(:category AS text) AS category, CAST(NULL AS text) AS template,
-        CAST(NULL AS uuid) AS batch_id, 0 AS step, variables, CAST(NULL AS text) AS secret
-    FROM member ORDER BY position
+        CAST(NULL AS uuid) AS batch_id, 0 AS step, variables, CAST(NULL AS text) AS secret, language, timezone
+    FROM member LEFT JOIN profile USING (user_id) ORDER BY position
     """,
     "position = ANY(:positions)",
 )
@@ -181,8 +191,20 @@ async def addresses(db: AsyncSession, plan: Plan) -> Sequence[str]:
 
 
 async def rows(db: AsyncSession, plan: Plan, positions: Sequence[int]) -> Sequence[Row[Any]]:
-    """Members as the sender would get them, with `position`, `lacking` and `suppressed`."""
+    """Members as the sender would get them, but for their values, which are not in words yet; with `position`,
+    `lacking`, `suppressed`, and the `language` and `timezone` of users."""
     return (await db.execute(_ROWS, {**plan.values, "positions": list(positions)})).all()
+
+
+async def members(db: AsyncSession, plan: Plan) -> AsyncIterator[Sequence[Row[Any]]]:
+    """All of them, some at a time: `position`, `address`, `variables` and whether somebody `gets_it`."""
+    last = -1
+    while True:
+        found = (await db.execute(_MEMBERS, {**plan.values, "after": last, "most": _FEW})).all()
+        yield found
+        if len(found) < _FEW:
+            return
+        last = found[-1].position
 
 
 async def spread(db: AsyncSession, audience_id: UUID, most: int) -> Sequence[int]:

@@ -31,6 +31,12 @@ _LOCK = text(
     RETURNING t.key, t.times, t.left_out
     """
 )
+_SEEN = text(
+    """
+    SELECT t.key, t.times FROM throttle AS t
+    WHERE t.key = ANY(SELECT decode(given, 'hex') FROM unnest(CAST(:keys AS text[])) AS given)
+    """
+)
 _WRITE = text(
     """
     UPDATE throttle SET times = given.times, left_out = given.left_out, until = given.until
@@ -124,6 +130,23 @@ async def admit_batch(db: AsyncSession, batch_id: UUID, rules: Mapping[str, Rule
         after = wanted[-1].id
 
 
+async def foreseen(
+    db: AsyncSession, channel: str, category: str, *, addresses: Sequence[str], rule: Throttle | None, now: datetime
+) -> frozenset[str]:
+    """Which of these would not get a message of the category now. Counts nothing."""
+    if rule is None:
+        return frozenset()
+    over: set[str] = set()
+    for start in range(0, len(addresses), _AT_ONCE):
+        keys = {_hash(channel, each, category): each for each in addresses[start : start + _AT_ONCE]}
+        for row in await db.execute(_SEEN, {"keys": list(keys)}):
+            use = Use(list(row.times))
+            use.forget(now - timedelta(seconds=rule.seconds))
+            if not use.take(now, rule):
+                over.add(keys[row.key.hex()])
+    return frozenset(over)
+
+
 async def forget(db: AsyncSession, now: datetime) -> None:
     await db.execute(_FORGET, {"before": now - _KEPT})
 
@@ -146,4 +169,8 @@ def _throttled(wanted: Sequence[Order], rules: Mapping[str, Rule]) -> Iterator[t
 
 
 def _key(order: Order) -> str:
-    return sha256(json.dumps((order.channel, order.address, order.category)).encode()).hexdigest()
+    return _hash(order.channel, order.address, order.category)
+
+
+def _hash(channel: str, address: str, category: str) -> str:
+    return sha256(json.dumps((channel, address, category)).encode()).hexdigest()

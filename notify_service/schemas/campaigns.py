@@ -171,9 +171,18 @@ class Progress(BaseModel):
     eta_seconds: float | None
 
 
+class WrongValue(Resource):
+    """`position`: in the audience, which is also the line of its file. `value`: cut short."""
+
+    position: int
+    name: str
+    value: str
+    message: str
+
+
 class Forecast(Resource):
-    """What would become of it now. Each recipient is in one of `valid`, `suppressed`, `switched_off`, `lacking` and
-    `window_closed`; of the valid ones `over_quota` wait until the account may send more."""
+    """What would become of it now. Each recipient is in one of `valid`, `suppressed`, `switched_off`, `lacking`,
+    `wrong`, `throttled` and `window_closed`; of the valid ones `over_quota` wait until the account may send more."""
 
     account: str
     total: int
@@ -182,9 +191,16 @@ class Forecast(Resource):
     switched_off: int
     lacking: int
     missing: dict[str, int] = Field(description="Variables without a default, with how many recipients lack them.")
+    wrong: int
+    wrong_variables: dict[str, int] = Field(
+        description="Variables with values of other types than are declared, with how many recipients have such."
+    )
+    examples: list[WrongValue] = Field(description="Of those values; the first twenty.")
+    throttled: int = Field(description="Who had as many messages of the category lately as its rule allows.")
     window_closed: int
     over_quota: int
     expected_seconds: float | None = Field(description="null where nothing limits how fast the account may send.")
+    notes: list[str] = Field(description="What else is different from what one might expect, in words.")
 
 
 class Preview(Resource):

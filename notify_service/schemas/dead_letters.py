@@ -48,7 +48,14 @@ class Replay(Body):
 class Refused(BaseModel):
     id: UUID
     reason: Literal[
-        "not_found", "not_dead", "may_have_arrived", "secret_erased", "expired", "no_account", "missing_variables"
+        "not_found",
+        "not_dead",
+        "may_have_arrived",
+        "secret_erased",
+        "expired",
+        "no_account",
+        "missing_variables",
+        "wrong_variables",
     ]
 
 

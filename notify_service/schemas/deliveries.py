@@ -1,7 +1,8 @@
+import math
 from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 
 from libs.shapes import Body, Moment, Resource, Text
 from notify_service.domain import devices
@@ -37,10 +38,25 @@ def _not_ours(variables: dict[str, str]) -> dict[str, str]:
     return variables
 
 
+def _as_text(value: object) -> object:
+    """Numbers, true and false as JSON writes them; everything else as it is."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):
+        if not math.isfinite(value):
+            raise ValueError("This is no number.")
+        return str(value)
+    return value
+
+
 Variables = Annotated[
     dict[
         Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,39}$")],
-        Annotated[Text, StringConstraints(max_length=10_000)],
+        Annotated[
+            Text,
+            StringConstraints(max_length=10_000),
+            BeforeValidator(_as_text, json_schema_input_type=str | int | float | bool),
+        ],
     ],
     AfterValidator(_not_ours),
 ]

@@ -302,10 +302,15 @@ async def test_check_says_who_gets_nothing_and_how_long_it_takes(admin: Person, 
         "switched_off": 0,
         "lacking": 2,
         "missing": {"name": 1, "town": 2},
+        "wrong": 0,
+        "wrong_variables": {},
+        "examples": [],
+        "throttled": 0,
         "window_closed": 0,
         "over_quota": 1,
         # The third has to wait for the next day.
         "expected_seconds": 86_400,
+        "notes": [],
     }
     await admin.call("PATCH", f"/campaigns/{made}", json={"defaults": {"name": "you", "town": "town"}})
     await admin.call("PATCH", f"/accounts/{bot}", json={"daily_limit": None})

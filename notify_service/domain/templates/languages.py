@@ -37,6 +37,8 @@ class Language:
     """Of what auth names by a word, as a change of an account's factors."""
     page: Mapping[str, Any]
     """Of the page on which readers say what they want."""
+    values: Mapping[str, Any]
+    """How numbers, dates and times are written."""
 
 
 def of(tag: str | None) -> Language:
@@ -77,6 +79,7 @@ def _language(tag: str) -> Language:
         texts={kind: paper.line(own[kind]["text"]) for kind in TEXTS},
         names=own["shared"]["names"],
         page=own["shared"]["page"],
+        values=own["shared"]["values"],
     )
 
 
