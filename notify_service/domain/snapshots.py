@@ -142,7 +142,7 @@ _TAKE = _statement(
             at_least_once, expires_at, state, reason, next_at, created_at, updated_at)
         SELECT
             CAST(substr(at, 1, 12) || '7' || substr(at, 13) || '8'
-                || substr(encode(sha256(convert_to(:salt || position, 'UTF8')), 'hex'), 1, 15) AS uuid),
+                || substr(encode(sha256(:salt || int4send(position)), 'hex'), 1, 15) AS uuid),
             :owner, :queue, CAST(:batch AS uuid), user_id, CAST(:channel AS text), :account, address,
             CAST(:category AS text), CAST(:lane AS smallint), variables, false, CAST(:expires_at AS timestamptz),
             CASE WHEN suppressed THEN 'suppressed' WHEN lacking THEN 'failed' ELSE 'queued' END,
@@ -218,7 +218,7 @@ async def take(db: AsyncSession, plan: Plan, into: Into, now: datetime) -> dict[
     # Milliseconds and a counter, as at the beginning of an id.
     stamp = uuid7().int >> 64
     first = stamp >> 16 << 12 | stamp & 0xFFF
-    salt = secrets.token_hex(16)
+    salt = secrets.token_bytes(16)
     last = -1
     while True:
         values = {

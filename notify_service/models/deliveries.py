@@ -45,7 +45,8 @@ class Delivery(Base):
     """On whose behalf it is sent, a service or a user's id: nobody's mass may hold up somebody else's message."""
     queue: Mapped[str]
     """What it waits in line with: its owner, or `owner/batch`. Owners take turns, and so do the batches of one."""
-    batch_id: Mapped[UUID | None] = mapped_column(ForeignKey("batch.id", ondelete="CASCADE"))
+    batch_id: Mapped[UUID | None]
+    """Its batch, which stays as long as this does: `domain.retention` sees to that, and no foreign key."""
     user_id: Mapped[UUID | None]
     """Who receives it, when that is a user of ours."""
     notification_id: Mapped[UUID | None] = mapped_column(ForeignKey("notification.id", ondelete="SET NULL"))
