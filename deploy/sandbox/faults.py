@@ -22,6 +22,7 @@ class Fault(BaseModel):
     times: int = Field(1, ge=1, le=1_000_000, description="How often before the fault is used up.")
     after_data: bool = Field(default=False, description="Strike when the whole message has arrived, not at RCPT.")
     delay_ms: int = Field(0, ge=0, le=300_000, description="Wait this long before the answer.")
+    slow_ms: int = Field(0, ge=0, le=300_000, description="Over HTTP: so long the body of the answer takes to come.")
     drop: bool = Field(default=False, description="Close the connection instead of answering.")
     keep: bool = Field(
         default=False,
@@ -30,8 +31,8 @@ class Fault(BaseModel):
 
     @model_validator(mode="after")
     def _does_something(self) -> Self:
-        if not (self.reply or self.delay_ms or self.drop):
-            raise ValueError("a fault needs a reply, a delay_ms or drop")
+        if not (self.reply or self.delay_ms or self.slow_ms or self.drop):
+            raise ValueError("a fault needs a reply, a delay_ms, a slow_ms or drop")
         if self.keep and not self.after_data:
             raise ValueError("keep needs after_data: before it there is no message to deliver")
         return self

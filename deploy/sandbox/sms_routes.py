@@ -6,19 +6,11 @@ from collections.abc import Sequence
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
 
 from deploy.sandbox.faults import Fault
+from deploy.sandbox.scripted import Silence, paced
 from deploy.sandbox.sms import Order, Texts
 from deploy.sandbox.smtp_routes import Listing
-
-
-class Silence(Response):
-    """An answer that ends before it has begun: the connection is closed instead."""
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        del scope, receive
-        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"1000")]})
 
 
 async def send_text(request: Request) -> Response:
@@ -30,7 +22,7 @@ async def send_text(request: Request) -> Response:
     fault = texts.faults.take([order.to], after_data=False) or texts.faults.take([order.to], after_data=True)
     refused = fault is not None and bool(fault.reply or fault.drop)
     message_id = texts.deliver(order) if fault is None or fault.keep or not refused else ""
-    return await _strike(texts, order, fault) or JSONResponse({"id": message_id}, 201)
+    return paced(await _strike(texts, order, fault) or JSONResponse({"id": message_id}, 201), fault)
 
 
 async def list_texts(request: Request) -> Response:

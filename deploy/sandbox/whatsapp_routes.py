@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from deploy.sandbox.faults import Fault
-from deploy.sandbox.sms_routes import Silence
+from deploy.sandbox.scripted import Silence, paced
 from deploy.sandbox.whatsapp import WhatsApp
 from deploy.sandbox.whatsapp_rules import Refusal
 from deploy.sandbox.whatsapp_state import Number
@@ -62,7 +62,7 @@ async def post_message(request: Request, whatsapp: WhatsApp) -> Response:
     fault = faults.take(recipients, after_data=False) or faults.take(recipients, after_data=True)
     refused = fault is not None and bool(fault.reply or fault.drop)
     taken = whatsapp.send(request.path_params["object"], body) if fault is None or fault.keep or not refused else {}
-    return await _strike(whatsapp, "".join(recipients), fault) or JSONResponse(taken)
+    return paced(await _strike(whatsapp, "".join(recipients), fault) or JSONResponse(taken), fault)
 
 
 async def post_media(request: Request, whatsapp: WhatsApp) -> Response:

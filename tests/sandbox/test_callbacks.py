@@ -30,6 +30,7 @@ async def told(receiver: Receiver, *items: int, **manners: Any) -> list[list[int
     return [json.loads(body) for body, _ in receiver.heard]
 
 
+@pytest.mark.promise("N69")
 @pytest.mark.parametrize(
     ("manners", "heard"),
     [

@@ -83,6 +83,7 @@ async def test_what_is_no_message_is_refused(web: httpx2.AsyncClient) -> None:
     assert await messages(web) == []
 
 
+@pytest.mark.promise("N69")
 async def test_what_is_not_there_is_refused(web: httpx2.AsyncClient) -> None:
     for path in (f"/whatsapp/latest/{NUMBER}", "/whatsapp/v25.0/1", f"{API}?fields=secret", f"{API}0/media"):
         answer = await web.get(path, headers=TOKEN)
@@ -182,6 +183,7 @@ async def test_template_that_is_not_approved_is_not_sent(web: httpx2.AsyncClient
         assert await code(web, TEMPLATE) == refused
 
 
+@pytest.mark.promise("N69")
 async def test_person_answers_in_every_way(web: httpx2.AsyncClient) -> None:
     await write(web)
     buttons = [{"type": "reply", "reply": {"id": "y", "title": "Yes"}}]
