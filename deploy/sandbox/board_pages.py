@@ -54,6 +54,13 @@ def _list(postings: Sequence[Posting]) -> Html:
 
 
 def _row(posting: Posting) -> Html:
-    links = (tag("a", title, href=url, target="_blank", rel="noopener noreferrer") for title, url in posting.links)
+    links = [
+        tag("a", title, href=url, target="_blank", rel="noopener noreferrer", class_="key")
+        for title, url in posting.links
+    ]
     received = tag("time", f"{posting.at:%Y-%m-%d %H:%M:%S} UTC", datetime=posting.at.isoformat())
-    return tag("tr", tag("td", tag("pre", posting.words), *links), tag("td", received, class_="time"))
+    return tag(
+        "tr",
+        tag("td", tag("p", posting.words, class_="words"), *([tag("div", *links, class_="keys")] if links else [])),
+        tag("td", received, class_="time"),
+    )

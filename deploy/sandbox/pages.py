@@ -53,7 +53,7 @@ async def show_message(request: Request) -> Response:
     if mail.text is not None:
         parts += [tag("h2", "Text"), tag("pre", *_linked(mail.text))]
     parts += _attachments(mail)
-    return _page(mail.subject or "(no subject)", tag("article", *parts))
+    return HTMLResponse(framed(mail.subject or "(no subject)", tag("article", *parts), section="Mailbox"))
 
 
 async def show_html_part(request: Request) -> Response:
@@ -92,10 +92,14 @@ def _page(title: str, *content: Html) -> Response:
     return HTMLResponse(framed(title, *content))
 
 
-def framed(title: str, *content: Html) -> Html:
-    """A page of the sandbox."""
+def framed(title: str, *content: Html, section: str | None = None) -> Html:
+    """A page of the sandbox. `section`: the one that it belongs to, where that is not its title."""
     home = tag("a", "Parley sandbox", href="/", class_="brand")
-    parts = (tag("a", name, href=path) for name, path in _SECTIONS.items())
+    here = section or title
+    parts = (
+        tag("a", name, href=path, **({"aria_current": "page"} if name == here else {}))
+        for name, path in _SECTIONS.items()
+    )
     head = tag("header", home, tag("nav", *parts))
     return document(f"{title} - Parley sandbox", head, tag("main", *content))
 

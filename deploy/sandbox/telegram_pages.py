@@ -1,6 +1,6 @@
 """Telegram as a person sees it: chats with the bot, a field to answer in, buttons to press."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
@@ -12,6 +12,7 @@ from starlette.routing import Route
 
 from deploy.sandbox.markup import Html, tag
 from deploy.sandbox.pages import framed
+from deploy.sandbox.talks import Said, field, talk
 from deploy.sandbox.telegram_chats import Chat
 from deploy.sandbox.telegram_content import MEDIA
 from deploy.sandbox.telegram_routes import chat_of, stand, telegram_of
@@ -39,16 +40,11 @@ async def show_chat(request: Request) -> Response:
     chat = chat_of(request)
     shut = chat.refusal is not None
     standing = _form(chat, "stand", tag("button", "Unblock" if shut else "Block"), do="admit" if shut else "block")
-    field = tag("input", name="text", required="required", placeholder="Message", aria_label="Message")
-    return HTMLResponse(
-        framed(
-            chat.name,
-            tag("h1", chat.name),
-            tag("p", f"{chat.kind} {chat.id}{', blocked' if shut else ''}"),
-            *(part for message in chat.messages for part in _message(chat, message)),
-            tag("div", _form(chat, "write", field, tag("button", "Send")), standing, class_="toolbar"),
-        )
-    )
+    name = tag("p", f"{chat.kind} {chat.id}{', blocked' if shut else ''}")
+    shown = talk([_said(chat, message) for message in chat.messages])
+    tools = tag("div", name, standing, class_="toolbar")
+    parts = (tag("h1", chat.name), tools, shown, field(f"{_HOME}/with/{chat.id}/write"))
+    return HTMLResponse(framed(chat.name, *parts, section="Telegram"))
 
 
 async def start(request: Request) -> Response:
@@ -98,19 +94,21 @@ def _row(chat: Chat) -> Html:
     return tag("tr", tag("td", name, tag("small", f"{chat.kind} {chat.id}")), tag("td", last))
 
 
-def _message(chat: Chat, message: Mapping[str, Any]) -> Iterator[Html]:
+def _said(chat: Chat, message: Mapping[str, Any]) -> Said:
     at = datetime.fromtimestamp(message["date"], UTC)
-    who = message["from"]["first_name"]
-    reactions = " ".join(message.get("reactions", ()))
-    yield tag("p", tag("strong", who), " ", tag("small", f"{at:%H:%M:%S} {reactions}".strip()))
-    yield tag("pre", _words(message))
-    for row in message.get("reply_markup", {}).get("inline_keyboard", ()):
-        yield tag("p", *(_button(chat, message, button) for button in row))
+    note = " ".join((f"{at:%H:%M}", *message.get("reactions", ())))
+    keys = [_button(chat, message, key) for row in _rows(message) for key in row]
+    return Said(_words(message), not message["from"]["is_bot"], note, keys)
+
+
+def _rows(message: Mapping[str, Any]) -> Sequence[Sequence[Mapping[str, str]]]:
+    found: Sequence[Sequence[Mapping[str, str]]] = message.get("reply_markup", {}).get("inline_keyboard", ())
+    return found
 
 
 def _button(chat: Chat, message: Mapping[str, Any], button: Mapping[str, str]) -> Html:
     if "url" in button:
-        return tag("a", button["text"], href=button["url"], target="_blank", rel="noopener noreferrer")
+        return tag("a", button["text"], href=button["url"], target="_blank", rel="noopener noreferrer", class_="key")
     pressed = {"message": str(message["message_id"]), "data": button["callback_data"]}
     return _form(chat, "press", tag("button", button["text"]), **pressed)
 

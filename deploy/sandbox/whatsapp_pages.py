@@ -1,21 +1,23 @@
 """The pages of somebody's phone: who wrote, what, and a way to answer."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from deploy.sandbox.markup import Html, join, tag
+from deploy.sandbox.markup import Html, tag
 from deploy.sandbox.pages import SHOWN, framed
+from deploy.sandbox.talks import Said, field, talk
 from deploy.sandbox.whatsapp_control import number_of, person_of
 from deploy.sandbox.whatsapp_people import Answer, answer
 from deploy.sandbox.whatsapp_routes import whatsapp_of
 from deploy.sandbox.whatsapp_state import Chat, Person
 
 
-class Said(BaseModel):
+class Form(BaseModel):
     """What the form of a phone sends."""
 
     text: str = ""
@@ -36,17 +38,19 @@ async def show_phones(request: Request) -> Response:
 
 
 async def show_phone(request: Request) -> Response:
-    """One phone, with what is on it for the business's number, newest first."""
+    """One phone, with the newest of what is on it for the business's number."""
     person = person_of(request)
     _, number = number_of(request)
     chats = whatsapp_of(request).chats(number=number, person=person)[:SHOWN]
-    return HTMLResponse(framed(person.phone, tag("h1", person.phone), _doings(person), *(_chat(c) for c in chats)))
+    shown = talk([_said(each) for each in reversed(chats)])
+    parts = (tag("h1", person.name or person.phone), _doings(person), shown, field(f"{_path(person)}/say"))
+    return HTMLResponse(framed(person.phone, *parts, section="WhatsApp"))
 
 
 async def say(request: Request) -> Response:
     """The form: words, or the button of a message."""
     async with request.form() as form:
-        said = Said.model_validate(dict(form))
+        said = Form.model_validate(dict(form))
     person = person_of(request)
     _, number = number_of(request)
     if said.button:
@@ -101,20 +105,19 @@ def _state(chat: Chat) -> str:
 
 def _doings(person: Person) -> Html:
     path = _path(person)
-    text = tag("input", name="text", placeholder="Message", aria_label="Message", autocomplete="off")
     return tag(
         "div",
-        tag("form", text, tag("button", "Send"), method="post", action=f"{path}/say"),
+        tag("p", f"{person.phone}, blocked" if person.blocks else person.phone),
         tag("form", tag("button", "Read all"), method="post", action=f"{path}/look"),
         tag("form", tag("button", "Unblock" if person.blocks else "Block"), method="post", action=f"{path}/block"),
         class_="toolbar",
     )
 
 
-def _chat(chat: Chat) -> Html:
-    head = f"{'Parley' if chat.ours else 'You'}, {chat.type}, {_state(chat)}".rstrip(", ")
-    buttons = [_button(chat, each, title) for each, title in chat.buttons]
-    return tag("article", tag("p", tag("small", head)), tag("pre", chat.text), join(*buttons))
+def _said(chat: Chat) -> Said:
+    at = datetime.fromtimestamp(chat.at, UTC)
+    note = ", ".join(each for each in (f"{at:%H:%M}", chat.type if chat.type != "text" else "", _state(chat)) if each)
+    return Said(chat.text, not chat.ours, note, [_button(chat, each, title) for each, title in chat.buttons])
 
 
 def _button(chat: Chat, button: str, title: str) -> Html:

@@ -8,6 +8,7 @@ import json
 from typing import Any
 
 import httpx2
+import pytest
 
 from deploy.sandbox.server import Sandbox
 from deploy.sandbox.whatsapp_state import text_template
@@ -83,13 +84,13 @@ async def test_what_is_no_message_is_refused(web: httpx2.AsyncClient) -> None:
     assert await messages(web) == []
 
 
-@pytest.mark.promise("N69")
 async def test_what_is_not_there_is_refused(web: httpx2.AsyncClient) -> None:
     for path in (f"/whatsapp/latest/{NUMBER}", "/whatsapp/v25.0/1", f"{API}?fields=secret", f"{API}0/media"):
         answer = await web.get(path, headers=TOKEN)
         assert answer.status_code in (400, 404, 405)
 
 
+@pytest.mark.promise("N69")
 async def test_words_are_free_for_a_day_after_somebody_wrote(web: httpx2.AsyncClient) -> None:
     states = []
     for seconds in (0, 24 * 3600 - 60, 120):
@@ -183,7 +184,6 @@ async def test_template_that_is_not_approved_is_not_sent(web: httpx2.AsyncClient
         assert await code(web, TEMPLATE) == refused
 
 
-@pytest.mark.promise("N69")
 async def test_person_answers_in_every_way(web: httpx2.AsyncClient) -> None:
     await write(web)
     buttons = [{"type": "reply", "reply": {"id": "y", "title": "Yes"}}]
@@ -207,6 +207,7 @@ async def test_person_answers_in_every_way(web: httpx2.AsyncClient) -> None:
         assert (await web.post(f"/whatsapp/people/{ADA}/messages", json=way)).status_code == 422
 
 
+@pytest.mark.promise("N69")
 async def test_business_is_told_signed_and_in_any_manner(web: httpx2.AsyncClient, sandbox: Sandbox) -> None:
     async with receiving() as receiver:
         manners = {"url": receiver.url, "batch": 10, "delay_ms": 50}
