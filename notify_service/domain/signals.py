@@ -105,7 +105,7 @@ async def _unread(session: AsyncSession, users: Sequence[UUID]) -> dict[UUID, in
     rows = await session.execute(
         text(
             "SELECT user_id, count(*) AS unread FROM notification WHERE user_id = ANY(:users) "
-            "AND read_at IS NULL AND archived_at IS NULL GROUP BY user_id"
+            "AND read_at IS NULL AND archived_at IS NULL AND snoozed_until IS NULL GROUP BY user_id"
         ),
         {"users": list(users)},
     )

@@ -33,12 +33,20 @@ class Notification(Base):
     archived_at: Mapped[datetime | None]
     clicked_at: Mapped[datetime | None]
     dismissed_at: Mapped[datetime | None]
+    seen_at: Mapped[datetime | None]
+    snoozed_until: Mapped[datetime | None]
+    """Until then it is in no list and no count; then it comes as if it were new, and this is none again."""
     created_at: Mapped[datetime]
 
     __table_args__ = (
         CheckConstraint("priority IN ('low', 'normal', 'high', 'urgent')", name="priority"),
         Index("ix_notification_inbox", "user_id", "created_at", "id"),
-        Index("ix_notification_unread", "user_id", postgresql_where=text("read_at IS NULL AND archived_at IS NULL")),
+        Index(
+            "ix_notification_unread",
+            "user_id",
+            postgresql_where=text("read_at IS NULL AND archived_at IS NULL AND snoozed_until IS NULL"),
+        ),
+        Index("ix_notification_snoozed", "snoozed_until", postgresql_where=text("snoozed_until IS NOT NULL")),
         Index(
             "uq_notification_dedupe",
             "user_id",
@@ -52,6 +60,11 @@ class Notification(Base):
     @property
     def is_read(self) -> bool:
         return self.read_at is not None
+
+    @property
+    def is_seen(self) -> bool:
+        """Who has read it has seen it."""
+        return self.seen_at is not None or self.is_read
 
     @property
     def is_archived(self) -> bool:

@@ -20,7 +20,7 @@ async def mark_read_elsewhere(
     """Marks a notification as read, for a user who has said so on a socket."""
     flags = {"is_read": True}
     try:
-        changed = await notifications.change(db, body.user_id, body.notification_id, flags=flags, now=clock.now())
+        changed = await notifications.change(db, body.user_id, body.notification_id, changes=flags, now=clock.now())
     except NotFound:
         return ReadDone(found=False)
     outside.signals.live(db, body.user_id, schemas.notification_json(changed))

@@ -57,19 +57,27 @@ async def list_notifications(
     *,
     paging: Annotated[PageRequest, keyset(datetime, UUID)],
     is_read: bool | None = None,
+    is_snoozed: bool = False,
     category: Annotated[Text | None, Query(max_length=40)] = None,
 ) -> Page[Any]:
-    """Your inbox: what came last is first."""
-    rows = await notifications.page(
-        db, me.user_id, is_read=is_read, category=category, before=paging.key, limit=paging.limit
-    )
+    """Your inbox: what came last is first. With `is_snoozed` what is to come back."""
+    wanted = notifications.Wanted(is_read, is_snoozed, category)
+    rows = await notifications.page(db, me.user_id, wanted=wanted, before=paging.key, limit=paging.limit)
     return paging.page(rows, lambda row: (row.created_at, row.id))
 
 
 @router.get("/unread_count")
 async def count_unread(db: Db, me: CurrentUser) -> schemas.UnreadCount:
-    """How many are neither read nor archived."""
-    return schemas.UnreadCount(unread_count=await notifications.unread_count(db, me.user_id))
+    """How many are neither read nor archived nor snoozed."""
+    unread, unseen = await notifications.unread_counts(db, me.user_id)
+    return schemas.UnreadCount(unread_count=unread, unseen_count=unseen)
+
+
+@router.post("/mark_all_seen")
+async def mark_all_seen(db: Db, me: CurrentUser, clock: Now) -> schemas.AllMarkedSeen:
+    """Says that you have looked at your inbox: nothing in it is unseen. It stays unread."""
+    marked = await notifications.mark_all_seen(db, me.user_id, clock.now())
+    return schemas.AllMarkedSeen(notifications_marked=marked)
 
 
 @router.post("/mark_all_read")
@@ -96,8 +104,8 @@ async def change_notification(
     clock: Now,
     outside: Outside,
 ) -> Notification:
-    """Switches its marks. What you leave out stays."""
-    changed = await notifications.change(db, me.user_id, notification_id, flags=body.flags, now=clock.now())
+    """Switches its marks, or lets it come back later. What you leave out stays."""
+    changed = await notifications.change(db, me.user_id, notification_id, changes=body.changes, now=clock.now())
     outside.signals.live(db, me.user_id, schemas.notification_json(changed))
     return changed
 

@@ -56,13 +56,19 @@ class NotificationCreate(Body):
 
 class NotificationUpdate(Body):
     is_read: bool | None = None
+    is_seen: bool | None = None
     is_archived: bool | None = None
     is_clicked: bool | None = None
     is_dismissed: bool | None = None
+    snoozed_until: Instant | None = Field(
+        None, description="Until then it is in no list and no count. `null`, or a time that has passed: it is there."
+    )
 
     @property
-    def flags(self) -> dict[str, bool]:
-        return self.model_dump(exclude_none=True)
+    def changes(self) -> dict[str, Any]:
+        """Of what was given. A mark is on or off, and `null` says nothing of it; a time may be none."""
+        given = self.model_dump(exclude_unset=True)
+        return {name: value for name, value in given.items() if value is not None or name == "snoozed_until"}
 
 
 class Actor(BaseModel):
@@ -84,6 +90,8 @@ class Notification(Resource):
     data: dict[str, Any]
     is_read: bool
     read_at: Moment | None
+    is_seen: bool
+    snoozed_until: Moment | None
     is_archived: bool
     is_clicked: bool
     is_dismissed: bool
@@ -95,7 +103,15 @@ def notification_json(row: NotificationRow) -> str:
 
 
 class UnreadCount(BaseModel):
+    """`unseen_count`: of the unread ones, those that were never seen."""
+
     unread_count: int
+    unseen_count: int
+
+
+class AllMarkedSeen(BaseModel):
+    status: Literal["all_marked_seen"] = "all_marked_seen"
+    notifications_marked: int
 
 
 class AllMarkedRead(BaseModel):

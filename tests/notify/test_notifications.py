@@ -12,7 +12,8 @@ from tests.notify.world import World, eventually
 
 KEYS = {
     "id", "title", "message", "category", "priority", "actor", "action_url", "image_url", "related_object_type",
-    "related_object_id", "data", "is_read", "read_at", "is_archived", "is_clicked", "is_dismissed", "created_at",
+    "related_object_id", "data", "is_read", "read_at", "is_seen", "snoozed_until", "is_archived", "is_clicked",
+    "is_dismissed", "created_at",
 }  # fmt: skip
 
 
