@@ -20,7 +20,7 @@ from libs.db import Database
 from libs.lanes import Lanes
 from notify_service.domain import accounts, queue
 from notify_service.domain.channels import Capability, Message, Outcome
-from notify_service.domain.claims import Claims
+from notify_service.domain.claims import Claims, Quotas
 from notify_service.domain.deliveries import Verdict
 from notify_service.domain.locks import Locks
 from notify_service.domain.sender import Sender, Tools
@@ -95,7 +95,7 @@ class Emptying:
         return int(row["n"])
 
     async def alone(self) -> None:
-        claims = Claims(self.db, self.lanes, lease=10, quota=None, on_room=lambda: None)
+        claims = Claims(self.db, self.lanes, lease=10, quotas=Quotas(), on_room=lambda: None)
         writing = asyncio.create_task(claims.run())
 
         async def one(key: tuple[Any, int]) -> None:
