@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "f20c6e8b4a17"
-down_revision = "e3b19d7f4c62"
+down_revision = "b60f2d93ae17"
 branch_labels = None
 depends_on = None
 
