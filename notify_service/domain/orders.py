@@ -20,6 +20,8 @@ from notify_service.models import Batch, Delivery
 MAIL_ACCOUNT, SMS_ACCOUNT = "smtp", "sms"
 INAPP = "inapp"
 """A channel, and its one account."""
+NO_ADDRESS = "no_address"
+"""Why a message is not sent to somebody whom nobody knows how to reach over its channel."""
 _JSON = ("variables", "addresses")
 
 

@@ -289,6 +289,9 @@ def _further(to: To, others: Mapping[str, Provider], path: str) -> tuple[dict[st
     found: dict[str, str] = {}
     errors: list[FieldError] = []
     for channel, address in to.addresses.items():
+        if to.user_id is not None and channel in devices.CHANNELS:
+            errors.append(FieldError(f"{path}.{channel}", "Messages to a user go to the devices that they have."))
+            continue
         try:
             found[channel] = others[channel].check_address(address)
         except KeyError:

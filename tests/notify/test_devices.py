@@ -291,3 +291,54 @@ async def test_content_names_what_it_takes_the_place_of(
         [made] = (await tell(admin, "webpush", ada, content=content))["deliveries"]
         assert (await ended(admin, made))["state"] == "sent"
     assert [(each["body"], each["tag"]) for each in await devices.shown(browser)] == [("two", "score")]
+
+
+async def looked_at(world: World, batch: str) -> list[Any]:
+    """All deliveries of a batch, once each has ended and nothing of it is waited for. Of what was sent the time is over
+    at once; what has failed for good has none."""
+    over = "UPDATE delivery SET follow_at = now() WHERE batch_id = $1 AND state = 'sent' AND follow_at > now()"
+
+    async def check() -> list[Any]:
+        await world.sql(over, batch)
+        rows = await world.sql("SELECT * FROM delivery WHERE batch_id = $1 ORDER BY step, id", batch)
+        is_open = any(row["follow_at"] or row["state"] in ("queued", "claimed", "sending", "retry") for row in rows)
+        return [] if is_open else rows
+
+    return list(await eventually(check))
+
+
+@pytest.mark.promise("N72")
+@pytest.mark.parametrize("alive", [0, 1])
+async def test_next_channel_is_asked_once_and_only_where_no_device_was_reached(
+    world: World, admin: Person, as_user: Any, devices: Devices, alive: int
+) -> None:
+    ada = await world.register()
+    phones = [await devices.phone() for _ in range(3)]
+    for phone in phones:
+        await register(as_user(ada.user_id), "push", phone)
+    for phone in phones[alive:]:
+        await devices.end(phone)
+    fallback = [{"channel": "email", "after_seconds": 3600}]
+    made = await tell(admin, "push", ada, fallback=fallback)
+    rows = await looked_at(world, made["id"])
+    assert [row["channel"] for row in rows] == ["push"] * 3 + ["email"] * (1 - alive)
+    assert len(world.mails(ada)) == 1 - alive
+
+
+@pytest.mark.promise("N72")
+async def test_next_channel_reaches_every_device(world: World, admin: Person, as_user: Any, devices: Devices) -> None:
+    ada, grace = await world.register(), await world.register()
+    phones = [await devices.phone() for _ in range(2)]
+    for phone in phones:
+        await register(as_user(ada.user_id), "push", phone)
+    for each in (ada, grace):
+        world.break_mail(each, reply="550 5.1.1 nobody")
+    made = await tell(admin, "email", ada, grace, fallback=[{"channel": "push"}, {"channel": "webpush"}])
+    rows = await looked_at(world, made["id"])
+    found = {(row["user_id"], row["channel"], row["state"], row["reason"]) for row in rows if row["step"]}
+    assert found == {
+        (ada.user_id, "push", "sent", None),
+        (grace.user_id, "push", "suppressed", "no_address"),
+        (grace.user_id, "webpush", "suppressed", "no_address"),
+    }
+    assert [len(await devices.shown(each)) for each in phones] == [1, 1]
