@@ -25,7 +25,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from libs.errors import FieldError, Invalid, NotFound
 from libs.ids import uuid7
-from notify_service.domain import profiles, sending
+from notify_service.domain import devices, profiles, sending
 from notify_service.domain.campaign_states import UNDER_WAY
 from notify_service.domain.channels import Provider
 from notify_service.domain.channels.registry import CHANNELS, PROVIDERS
@@ -167,7 +167,8 @@ def _given(audience: Audience, to: Sequence[To], known: Mapping[UUID, Profile]) 
     provider = _provider(audience)
     for line, each in enumerate(to, audience.lines + 1):
         try:
-            address = sending.address_of(each, provider, known)
+            on_devices = each.user_id in known and audience.channel in devices.CHANNELS
+            address = str(each.user_id) if on_devices else sending.address_of(each, provider, known)
         except ValueError as error:
             yield problem(line, "user", "", code="no_address", message=str(error))
         else:

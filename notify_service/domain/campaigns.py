@@ -235,6 +235,7 @@ def plan_of(campaign: Campaign) -> Plan:
     return Plan(
         audience_id=campaign.audience_id,
         channel=campaign.channel,
+        account=campaign.account,
         category=campaign.category,
         names=sorted(content.placeholders()),
         wording=wording.of([content]),

@@ -35,13 +35,15 @@ _ONE_BY_ONE = "The digest of this category does not apply to campaigns: each mes
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forecast:
-    """Each member of the audience is in one of `valid`, `suppressed`, `switched_off`, `lacking`, `wrong`, `throttled`
-    and `window_closed`."""
+    """Each member of the audience is in one of `valid`, `suppressed`, `no_address`, `switched_off`, `lacking`, `wrong`,
+    `throttled` and `window_closed`."""
 
     account: str
     total: int
     valid: int
     suppressed: int
+    no_address: int
+    """Users without a device."""
     switched_off: int
     lacking: int
     missing: Mapping[str, int]
@@ -112,6 +114,7 @@ async def check(
         total=census.total,
         valid=valid,
         suppressed=census.suppressed,
+        no_address=census.no_address,
         switched_off=census.switched_off,
         lacking=census.lacking,
         missing=await snapshots.missing(db, plan),

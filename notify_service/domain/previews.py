@@ -12,11 +12,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from libs.clock import Clock
 from libs.crypto import FieldCipher
 from libs.errors import FieldError, Invalid
-from notify_service.domain import campaign_values, campaigns, sending, snapshots, suppressions, windows
+from notify_service.domain import campaign_values, campaigns, devices, sending, snapshots, suppressions, windows
 from notify_service.domain.accounts import CannotSetUp
 from notify_service.domain.channels import CannotRender
 from notify_service.domain.content import Content
 from notify_service.domain.forecasts import ChannelOf
+from notify_service.domain.orders import NO_ADDRESS
 from notify_service.domain.profiles import Ask
 from notify_service.domain.rendering import Renderer
 from notify_service.domain.sending import Request, Taken, To
@@ -103,7 +104,8 @@ async def try_out(
 
 def _seen(row: Row[Any], said: dict[str, str] | None, content: Content, renderer: Renderer, *, closed: bool) -> Preview:
     """`said`: the row's values as its reader writes such."""
-    reason = suppressions.REASON if row.suppressed else snapshots.MISSING if row.lacking else None
+    left_out = {suppressions.REASON: row.suppressed, NO_ADDRESS: row.unreachable, snapshots.MISSING: row.lacking}
+    reason = next((reason for reason, holds in left_out.items() if holds), None)
     shown = None
     if reason is None and said is None:
         reason = WRONG
@@ -113,4 +115,5 @@ def _seen(row: Row[Any], said: dict[str, str] | None, content: Content, renderer
             shown = renderer.shown(ready, content, closed=closed)
         except CannotRender as error:
             reason = error.reason
-    return Preview(row.position, row.address, row.variables if said is None else said, shown, reason)
+    address = devices.shown(row.channel, row.user_id, row.address)
+    return Preview(row.position, address, row.variables if said is None else said, shown, reason)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from libs.errors import Invalid
-from notify_service.domain import sending
+from notify_service.domain import devices, sending
 from notify_service.domain.orders import INAPP
 
 MOST_PROBLEMS = 1000
@@ -45,8 +45,9 @@ def problem(line: int, field: str, value: str, *, code: str, message: str) -> Pr
 
 
 def checked(given: Given, channel: str) -> Given:
-    """With the address in the one form that it has on this channel."""
-    if isinstance(given, Problem):
+    """With the address in the one form that it has on this channel. A user on devices is there as such, and is reached
+    on those that they have by then."""
+    if isinstance(given, Problem) or (given.user_id is not None and channel in devices.CHANNELS):
         return given
     try:
         found = given._replace(address=sending.address_in(channel, given.address))

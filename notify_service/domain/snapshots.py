@@ -15,7 +15,8 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from libs.ids import uuid7
-from notify_service.domain import preferences
+from notify_service.domain import devices, preferences
+from notify_service.domain.orders import NO_ADDRESS
 from notify_service.domain.turns import BULK
 from notify_service.domain.wording import Wording
 
@@ -33,6 +34,8 @@ class Plan:
 
     audience_id: UUID
     channel: str
+    account: str | None
+    """Over which users' devices are reached; None: any of the channel."""
     category: str
     names: Sequence[str]
     defaults: dict[str, Any]
@@ -47,6 +50,8 @@ class Plan:
         return {
             "audience": self.audience_id,
             "channel": self.channel,
+            "only": self.account,
+            "on_devices": self.channel in devices.CHANNELS,
             "category": self.category,
             "critical": self.category in preferences.CRITICAL,
             "names": list(self.names),
@@ -70,24 +75,35 @@ class Census:
 
     total: int
     suppressed: int
+    no_address: int
     switched_off: int
     lacking: int
 
     @property
     def valid(self) -> int:
-        return self.total - self.suppressed - self.switched_off - self.lacking
+        return self.total - self.suppressed - self.no_address - self.switched_off - self.lacking
 
 
 def _statement(after: str, which: str = "position > :after ORDER BY position LIMIT :most") -> TextClause:
-    """`after` a CTE `member`. Of all variables only those that are needed are kept; an empty one is a missing one."""
+    """`after` a CTE `member`. Of all variables only those that are needed are kept; an empty one is a missing one.
+    Users are reached on the device that was registered last: a campaign counts people."""
     return text(
         f"""
         WITH member AS MATERIALIZED (
-            SELECT m.position, m.address, m.user_id, filled.variables, filled.lacking,
+            SELECT m.position, reached.address, device.account, m.user_id, filled.variables, filled.lacking,
+                reached.address = '' AS unreachable,
                 NOT :critical AND EXISTS (
-                    SELECT FROM suppression AS s WHERE s.channel = :channel AND s.address = m.address
+                    SELECT FROM suppression AS s WHERE s.channel = :channel AND s.address = reached.address
                         AND s.category IN ('*', :category) AND (s.until IS NULL OR s.until > now())) AS suppressed
-            FROM audience_member AS m CROSS JOIN LATERAL (
+            FROM audience_member AS m LEFT JOIN LATERAL (
+                SELECT d.address, d.account FROM device AS d JOIN account AS a ON a.name = d.account AND a.enabled
+                WHERE :on_devices AND d.user_id = m.user_id AND d.channel = :channel
+                    AND (CAST(:only AS text) IS NULL OR d.account = :only)
+                ORDER BY d.seen_at DESC, d.id DESC LIMIT 1
+            ) AS device ON true CROSS JOIN LATERAL (
+                SELECT CASE WHEN :on_devices AND m.user_id IS NOT NULL THEN coalesce(device.address, '')
+                    ELSE m.address END AS address
+            ) AS reached CROSS JOIN LATERAL (
                 SELECT coalesce(jsonb_object_agg(name, value) FILTER (WHERE value IS NOT NULL), '{{}}') AS variables,
                     coalesce(bool_or(value IS NULL), false) AS lacking
                 FROM (
@@ -109,26 +125,31 @@ _OFF = """
 _CENSUS = _statement(
     f"""
     SELECT count(*) AS total, count(*) FILTER (WHERE suppressed) AS suppressed,
-        count(*) FILTER (WHERE off AND NOT suppressed) AS switched_off,
-        count(*) FILTER (WHERE lacking AND NOT off AND NOT suppressed) AS lacking
-    FROM (SELECT suppressed, lacking, {_OFF} AS off FROM member) AS looked_at
+        count(*) FILTER (WHERE unreachable AND NOT suppressed) AS no_address,
+        count(*) FILTER (WHERE off AND NOT unreachable AND NOT suppressed) AS switched_off,
+        count(*) FILTER (WHERE lacking AND NOT off AND NOT unreachable AND NOT suppressed) AS lacking
+    FROM (SELECT suppressed, unreachable, lacking, {_OFF} AS off FROM member) AS looked_at
     """  # noqa: S608  -- constants
 )
 _ADDRESSES = _statement(
-    f"SELECT address FROM member WHERE NOT suppressed AND NOT lacking AND NOT ({_OFF})"  # noqa: S608  -- constants
+    f"""
+    SELECT address FROM member WHERE NOT suppressed AND NOT unreachable AND NOT lacking AND NOT ({_OFF})
+    """  # noqa: S608  -- constants
 )
 _MEMBERS = _statement(
     f"""
-    SELECT position, address, variables, NOT suppressed AND NOT lacking AND NOT ({_OFF}) AS gets_it
+    SELECT position, address, variables,
+        NOT suppressed AND NOT unreachable AND NOT lacking AND NOT ({_OFF}) AS gets_it
     FROM member ORDER BY position
     """  # noqa: S608  -- constants
 )
 # With the columns that a claimed row has: they go the way that claimed rows go.
 _ROWS = _statement(
     """
-    SELECT position, lacking, suppressed, gen_random_uuid() AS id, 0 AS fence, 2 AS lane, '' AS queue, user_id,
-        CAST(:channel AS text) AS channel, address, CAST(:category AS text) AS category, CAST(NULL AS text) AS template,
-        CAST(NULL AS uuid) AS batch_id, 0 AS step, variables, CAST(NULL AS text) AS secret, language, timezone
+    SELECT position, lacking, unreachable, suppressed, gen_random_uuid() AS id, 0 AS fence, 2 AS lane, '' AS queue,
+        user_id, CAST(:channel AS text) AS channel, address, CAST(:category AS text) AS category,
+        CAST(NULL AS text) AS template, CAST(NULL AS uuid) AS batch_id, 0 AS step, variables,
+        CAST(NULL AS text) AS secret, language, timezone
     FROM member LEFT JOIN profile USING (user_id) ORDER BY position
     """,
     "position = ANY(:positions)",
@@ -143,10 +164,11 @@ _TAKE = _statement(
         SELECT
             CAST(substr(at, 1, 12) || '7' || substr(at, 13) || '8'
                 || substr(encode(sha256(:salt || int4send(position)), 'hex'), 1, 15) AS uuid),
-            :owner, :queue, CAST(:batch AS uuid), user_id, CAST(:channel AS text), :account, address,
+            :owner, :queue, CAST(:batch AS uuid), user_id, CAST(:channel AS text),
+            coalesce(account, :account), address,
             CAST(:category AS text), CAST(:lane AS smallint), variables, false, CAST(:expires_at AS timestamptz),
-            CASE WHEN suppressed THEN 'suppressed' WHEN lacking THEN 'failed' ELSE 'queued' END,
-            CASE WHEN suppressed THEN 'suppressed' WHEN lacking THEN :lacking END,
+            CASE WHEN suppressed OR unreachable THEN 'suppressed' WHEN lacking THEN 'failed' ELSE 'queued' END,
+            CASE WHEN suppressed THEN 'suppressed' WHEN unreachable THEN :no_address WHEN lacking THEN :lacking END,
             CAST(:now AS timestamptz), CAST(:now AS timestamptz), CAST(:now AS timestamptz)
         FROM (SELECT *, lpad(to_hex(CAST(:stamp AS bigint) + position), 15, '0') AS at FROM member) AS stamped
         ORDER BY position
@@ -182,7 +204,7 @@ async def missing(db: AsyncSession, plan: Plan) -> dict[str, int]:
 
 async def census(db: AsyncSession, plan: Plan) -> Census:
     row = (await db.execute(_CENSUS, {**plan.values, "after": -1, "most": _ALL})).one()
-    return Census(row.total, row.suppressed, row.switched_off, row.lacking)
+    return Census(row.total, row.suppressed, row.no_address, row.switched_off, row.lacking)
 
 
 async def addresses(db: AsyncSession, plan: Plan) -> Sequence[str]:
@@ -192,7 +214,7 @@ async def addresses(db: AsyncSession, plan: Plan) -> Sequence[str]:
 
 async def rows(db: AsyncSession, plan: Plan, positions: Sequence[int]) -> Sequence[Row[Any]]:
     """Members as the sender would get them, but for their values, which are not in words yet; with `position`,
-    `lacking`, `suppressed`, and the `language` and `timezone` of users."""
+    `lacking`, `unreachable`, `suppressed`, and the `language` and `timezone` of users."""
     return (await db.execute(_ROWS, {**plan.values, "positions": list(positions)})).all()
 
 
@@ -232,6 +254,7 @@ async def take(db: AsyncSession, plan: Plan, into: Into, now: datetime) -> dict[
             "lane": BULK,
             "expires_at": into.expires_at,
             "lacking": MISSING,
+            "no_address": NO_ADDRESS,
             "now": now,
             "stamp": first,
             "salt": salt,

@@ -181,13 +181,15 @@ class WrongValue(Resource):
 
 
 class Forecast(Resource):
-    """What would become of it now. Each recipient is in one of `valid`, `suppressed`, `switched_off`, `lacking`,
-    `wrong`, `throttled` and `window_closed`; of the valid ones `over_quota` wait until the account may send more."""
+    """What would become of it now. Each recipient is in one of `valid`, `suppressed`, `no_address` (users without a
+    device), `switched_off`, `lacking`, `wrong`, `throttled` and `window_closed`; of the valid ones `over_quota` wait
+    until the account may send more."""
 
     account: str
     total: int
     valid: int
     suppressed: int
+    no_address: int
     switched_off: int
     lacking: int
     missing: dict[str, int] = Field(description="Variables without a default, with how many recipients lack them.")

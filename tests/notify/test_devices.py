@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -13,6 +13,7 @@ import pytest
 
 from libs.contracts.accounts import Profile, UserDeleted
 from tests.notify.asking import Person, ended
+from tests.notify.crowds import campaign, over, step
 from tests.notify.world import World, eventually
 
 CONTENT = {"subject": "Parcel", "text": "It is here."}
@@ -22,9 +23,24 @@ CONTENT = {"subject": "Parcel", "text": "It is here."}
 class Devices:
     """Browsers and phones, of an account of each kind that is the first of its channel."""
 
+    admin: Person
     http: httpx2.AsyncClient
-    accounts: dict[str, str]
-    key: str
+    accounts: dict[str, str] = field(default_factory=dict)
+    key: str = ""
+
+    async def another(self, channel: str) -> Any:
+        """An account."""
+        config: dict[str, Any] = {"subject": "mailto:ops@example.test", "services": ["127.0.0.1"]}
+        own: dict[str, Any] = {}
+        if channel == "push":
+            config = {"base_url": f"{self.http.base_url}/fcm/"}
+            own = {"service_account": (await self.http.get("/fcm/service-account.json")).text}
+        provider = "fcm" if channel == "push" else channel
+        name = f"{provider}-{uuid4().hex[:20]}"
+        body = {"name": name, "provider": provider, "rank": 0, "config": config, "secrets": own}
+        answer = await self.admin.call("POST", "/accounts", json=body)
+        assert answer.status_code == 201, answer.text
+        return answer.json()
 
     async def browser(self) -> dict[str, Any]:
         answer = await self.http.post("/webpush/subscriptions", json={"application_server_key": self.key})
@@ -55,23 +71,13 @@ def _token(address: Any) -> str:
 async def devices(world: World, admin: Person) -> AsyncIterator[Devices]:
     sandbox = f"http://127.0.0.1:{world.sandbox.http_port}"
     async with httpx2.AsyncClient(base_url=sandbox, trust_env=False) as http:
-        file = json.dumps((await http.get("/fcm/service-account.json")).json())
-        number = uuid4().hex[:20]
-        wanted: dict[str, dict[str, Any]] = {
-            "webpush": {"config": {"subject": "mailto:ops@example.test", "services": ["127.0.0.1"]}},
-            "push": {"config": {"base_url": f"{sandbox}/fcm/"}, "secrets": {"service_account": file}},
-        }
-        made = {}
-        for channel, given in wanted.items():
-            provider = "fcm" if channel == "push" else channel
-            body = {"name": f"{provider}-{number}", "provider": provider, "rank": 0, **given}
-            answer = await admin.call("POST", "/accounts", json=body)
-            assert answer.status_code == 201, answer.text
-            made[channel] = answer.json()
-        names = {channel: account["name"] for channel, account in made.items()}
-        yield Devices(http, names, made["webpush"]["config"]["public_key"])
-        for name in names.values():
-            await admin.call("PATCH", f"/accounts/{name}", json={"enabled": False})
+        made = Devices(admin, http)
+        for channel in ("webpush", "push"):
+            account = await made.another(channel)
+            made.accounts[channel] = account["name"]
+            made.key = account["config"].get("public_key", made.key)
+        yield made
+        await world.sql("UPDATE account SET enabled = false WHERE channel IN ('push', 'webpush') AND rank = 0")
 
 
 async def register(me: Person, channel: str, address: Any, status: int = 201, **given: Any) -> Any:
@@ -179,22 +185,10 @@ async def test_dead_device_goes_and_may_come_back(
 
 
 @pytest.mark.promise("N72")
-async def test_user_switches_devices_off(world: World, admin: Person, as_user: Any, devices: Devices) -> None:
-    ada = world.profile()
-    me = as_user(ada.user_id)
-    await register(me, "webpush", await devices.browser())
-    await register(me, "push", await devices.phone())
-    await me.call("PATCH", "/preferences", json={"push": {"categories": {"orders": False}}})
-    for channel, state in (("webpush", "sent"), ("push", "suppressed")):
-        [made] = (await tell(admin, channel, ada, category="orders"))["deliveries"]
-        assert (await ended(admin, made))["state"] == state
-
-
-@pytest.mark.promise("N72")
 async def test_what_is_no_device_is_refused(world: World, admin: Person, as_user: Any, devices: Devices) -> None:
     me = as_user()
     browser = await devices.browser()
-    for given, field in (
+    for given, wrong in (
         ({"channel": "webpush", "address": {"endpoint": "https://push.test/x"}}, "address"),
         ({"channel": "webpush", "address": await devices.phone()}, "address"),
         ({"channel": "webpush", "address": {**browser, "endpoint": "https://push.test/ü"}}, "address"),
@@ -203,9 +197,13 @@ async def test_what_is_no_device_is_refused(world: World, admin: Person, as_user
         ({"channel": "email", "address": "ada@example.test"}, "channel"),
     ):
         answer = await me.call("POST", "/push/devices", json=given)
-        assert (answer.status_code, answer.json()["errors"][0]["field"].split(".")[0]) == (422, field)
+        assert (answer.status_code, answer.json()["errors"][0]["field"].split(".")[0]) == (422, wrong)
     refused = await tell(admin, "webpush", world.profile(), status=422)
     assert [each["field"] for each in refused["errors"]] == ["to.0.user"]
+    told = {"user": str((await world.register()).user_id), "addresses": {"webpush": json.dumps(browser)}}
+    body = {"channel": "email", "to": [told], "content": CONTENT, "fallback": [{"channel": "webpush"}]}
+    answer = await admin.call("POST", "/deliveries", json=body)
+    assert [each["field"] for each in answer.json()["errors"]] == ["to.0.addresses.webpush"]
 
 
 @pytest.mark.promise("N72")
@@ -342,3 +340,37 @@ async def test_next_channel_reaches_every_device(world: World, admin: Person, as
         (grace.user_id, "webpush", "suppressed", "no_address"),
     }
     assert [len(await devices.shown(each)) for each in phones] == [1, 1]
+
+
+@pytest.mark.promise("N65", "N72")
+async def test_campaign_reaches_each_user_on_the_latest_device(
+    world: World, admin: Person, as_user: Any, devices: Devices
+) -> None:
+    ada, grace, alan, joan = [world.profile() for _ in range(4)]
+    early, latest = await devices.phone(), await devices.phone()
+    await register(as_user(ada.user_id), "push", early)
+    await register(as_user(alan.user_id), "push", await devices.phone())
+    await as_user(alan.user_id).call("PATCH", "/preferences", json={"push": {"enabled": False}})
+    other = (await devices.another("push"))["name"]
+    # Joan has a phone, but of another account than the campaign's.
+    await register(as_user(joan.user_id), "push", await devices.phone(), account=other)
+    to = [{"user": str(each.user_id)} for each in (ada, grace, alan, joan)]
+    to.append({"address": await devices.phone()})
+    given = {"channel": "push", "account": devices.accounts["push"], "content": {"text": "Spring!"}}
+    made = await campaign(admin, *to, **given)
+    # Who has registered since the list was made is reached.
+    await register(as_user(ada.user_id), "push", latest, account=devices.accounts["push"])
+    path = f"/campaigns/{made}"
+    forecast = (await admin.call("POST", f"{path}/check")).json()
+    counts = {name: forecast[name] for name in ("total", "valid", "no_address", "switched_off")}
+    assert counts == {"total": 5, "valid": 2, "no_address": 2, "switched_off": 1}
+    preview = (await admin.call("POST", f"{path}/preview", json={"positions": [1, 2]})).json()["results"]
+    assert [(each["address"], each["reason"]) for each in preview] == [(f"…{latest[-6:]}", None), ("", "no_address")]
+    await step(admin, made, "start")
+    await over(admin, made)
+    shown = (await admin.get(f"{path}/recipients"))["results"]
+    found = sorted((each["state"], each["reason"] or "") for each in shown)
+    no_address = ("suppressed", "no_address")
+    assert found == [("sent", ""), ("sent", ""), no_address, no_address, ("suppressed", "preference")]
+    assert [len(await devices.shown(each)) for each in (early, latest)] == [0, 1]
+    assert latest not in (await admin.call("GET", f"{path}/recipients.csv")).text
