@@ -12,6 +12,11 @@ from benchmarks.stats import Goal, Outcome, pair_ratios
 NG5 = Goal("notify NG5", "ms (p50) from asking for a notification until its reader's socket has it, 200/s", most=10)
 NG5_LATE = Goal("notify NG5", "the same, p99", most=100)
 NG5_PEER = Goal("notify NG5", "p50 until arq begins a job, with its defaults, beside ours", least=10)
+NG5_SENT = Goal(
+    "notify NG5", "ms (p50) the same for a delivery over `inapp`, which the worker takes from the queue", most=10
+)
+NG5_SENT_LATE = Goal("notify NG5", "the same, p99", most=100)
+NG5_SENT_PEER = Goal("notify NG5", "p50 until arq begins a job beside it", least=10)
 _READERS = 40
 _RATE = 200
 # More than its defaults begin: a hundred jobs each half a second.
@@ -51,22 +56,28 @@ def measure(desk: Desk, options: Options) -> Part:
     print("notify: in the app")
     arq = Arq(desk, "Usual")
     inbox = Inbox(desk)
-    body = {"user": "READER", "title": "NAME", "message": "Your parcel is here."}
-    told = Subject("Parley, an inbox", lambda: inbox.sample(options, "/api/v1/notifications", body))
+    note = {"user": "READER", "title": "NAME", "message": "Your parcel is here."}
+    told = Subject("Parley, a notification", lambda: inbox.sample(options, "/api/v1/notifications", note))
+    body: dict[str, Any] = {"channel": "inapp", "to": [{"user": "READER"}], "category": "orders"}
+    body["content"] = {"subject": "NAME", "text": "Your parcel is here."}
+    sent = Subject("Parley, a delivery", lambda: inbox.sample(options, "/api/v1/deliveries", body))
     peer = Subject(f"arq, {_PEER_RATE} jobs/s", lambda: arq.sample({"rate": _PEER_RATE, "seconds": options.seconds}))
     with desk.world.beside("chat"):
-        alternate([told, peer], options)
-    p50 = [subject.all(lambda sample: sample.p50) for subject in (told, peer)]
+        alternate([told, sent, peer], options)
+    p50 = {subject.name: subject.all(lambda sample: sample.p50) for subject in (told, sent, peer)}
     return Part(
         outcomes=[
-            Outcome(NG5, p50[0]),
+            Outcome(NG5, p50[told.name]),
             Outcome(NG5_LATE, told.all(lambda sample: sample.p99)),
-            Outcome(NG5_PEER, pair_ratios(p50[1], p50[0])),
+            Outcome(NG5_PEER, pair_ratios(p50[peer.name], p50[told.name])),
+            Outcome(NG5_SENT, p50[sent.name]),
+            Outcome(NG5_SENT_LATE, sent.all(lambda sample: sample.p99)),
+            Outcome(NG5_SENT_PEER, pair_ratios(p50[peer.name], p50[sent.name])),
         ],
         figures=[
             (
                 f"Notifications for {_READERS} people with open sockets, {_RATE} a second:",
-                figures([told, peer], operation="message", parts=["service", "databases"]),
+                figures([told, sent, peer], operation="message", parts=["service", "databases"]),
             )
         ],
         notes=[
