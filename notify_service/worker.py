@@ -318,7 +318,7 @@ class Heard:
     async def _order(self, session: AsyncSession, wanted: list[Order]) -> None:
         await orders.order(session, wanted, self._clock)
         if wanted:
-            self._signals.wake(session)
+            self._signals.wake(session, *{each.account for each in wanted})
 
 
 def _message_draft(data: MessageSent, user_id: Any, where: str, *, category: str) -> Draft:

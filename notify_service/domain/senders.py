@@ -16,7 +16,7 @@ from notify_service.domain import accounts, queue, recipient_quotas
 from notify_service.domain.accounts import CannotSetUp, Fixed
 from notify_service.domain.channels import Channel
 from notify_service.domain.sender import Sender, Tools
-from notify_service.domain.signals import WAKE_CHANNEL
+from notify_service.domain.signals import SOMEWHERE, WAKE_CHANNEL
 from notify_service.models import Account
 
 _LOOK_SECONDS = 1.0
@@ -41,9 +41,13 @@ class Senders:
             (each.account.channel, each.account.name): tokens for each in ours if (tokens := each.tokens) is not None
         }
 
-    def wake(self) -> None:
-        """Says that there may be something to send; without it that is found within a second."""
-        self._work.set()
+    def wake(self, account: str = SOMEWHERE) -> None:
+        """Says that there may be something to send, and of whom; without it that is found within a second."""
+        sender = self._senders.get(account)
+        if sender is None or self._tasks[account].done():
+            self._work.set()
+        else:
+            sender.wake()
 
     async def run(self) -> None:
         try:
@@ -137,8 +141,9 @@ async def listen(redis: Redis, senders: Senders) -> None:
             async with redis.pubsub() as wakes:
                 await wakes.subscribe(WAKE_CHANNEL)
                 while True:
-                    if await wakes.get_message(ignore_subscribe_messages=True, timeout=5.0):
-                        senders.wake()
+                    told = await wakes.get_message(ignore_subscribe_messages=True, timeout=5.0)
+                    if told is not None:
+                        senders.wake(told["data"].decode())
         except (RedisError, OSError) as error:
             log.warning("wakes_not_heard", reason=type(error).__name__)
             await asyncio.sleep(1)

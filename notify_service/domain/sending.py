@@ -119,6 +119,8 @@ class Taken:
     batch_id: UUID
     account: str
     deliveries: Sequence[Accepted]
+    senders: frozenset[str]
+    """The accounts that they go over: a device may take messages of another than all the rest."""
 
 
 class _Addressed(NamedTuple):
@@ -155,7 +157,8 @@ async def accept(db: AsyncSession, request: Request, *, ask: Ask, links: Unsubsc
     wanted = await pacing.paced(db, wanted, now)
     await orders.order_many(db, wanted, now)
     made = zip(wanted, recipients, strict=True)
-    return Taken(batch_id, account.name, [Accepted(order.id, order.state, each.place) for order, each in made])
+    accepted = [Accepted(order.id, order.state, each.place) for order, each in made]
+    return Taken(batch_id, account.name, accepted, frozenset(order.account for order in wanted))
 
 
 async def sender_of(

@@ -20,9 +20,15 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from libs.db import Database
 
 WAKE_CHANNEL = "wake:deliveries"
+SOMEWHERE = ""
+"""What is said on it where no account is named."""
 _MOST_WAITING = 10_000
 _BATCH = 100
 
+# One after the other, in the order of the list.
+_LOCK = text(
+    "SELECT pg_advisory_xact_lock(hashtextextended(each, 5071883)) FROM unnest(CAST(:users AS text[])) AS each"
+)
 log = structlog.get_logger()
 
 
@@ -34,22 +40,23 @@ def live_channel(user_id: UUID) -> str:
 @dataclass(slots=True)
 class _Pending:
     live: list[tuple[UUID, str | None]] = field(default_factory=list)
-    wake: bool = False
+    wake: set[str] = field(default_factory=set)
 
 
 class Signals:
     def __init__(self, db: Database, redis: Redis) -> None:
         self._db = db
         self._redis = redis
-        self._queue: asyncio.Queue[tuple[UUID, str | None] | None] = asyncio.Queue(_MOST_WAITING)
+        self._queue: asyncio.Queue[tuple[UUID, str | None] | str] = asyncio.Queue(_MOST_WAITING)
 
     def live(self, session: AsyncSession, user_id: UUID, notification: str | None = None) -> None:
         """Shows the notification (JSON), if any, and the unread count on the user's open sockets."""
         self._pending(session).live.append((user_id, notification))
 
-    def wake(self, session: AsyncSession) -> None:
-        """Tells the sender that there are deliveries."""
-        self._pending(session).wake = True
+    def wake(self, session: AsyncSession, *accounts: str) -> None:
+        """Tells the senders of these accounts that there are deliveries; without any, that there are some somewhere,
+        which takes a look more."""
+        self._pending(session).wake.update(accounts or {SOMEWHERE})
 
     async def run(self) -> None:
         while True:
@@ -57,9 +64,9 @@ class Signals:
             while len(batch) < _BATCH and not self._queue.empty():
                 batch.append(self._queue.get_nowait())
             try:
-                if None in batch:
-                    await self._redis.publish(WAKE_CHANNEL, b"")
-                await self._show([entry for entry in batch if entry is not None])
+                for account in {entry for entry in batch if isinstance(entry, str)}:
+                    await self._redis.publish(WAKE_CHANNEL, account)
+                await self._show([entry for entry in batch if not isinstance(entry, str)])
             except (RedisError, SQLAlchemyError, OSError) as error:
                 log.warning("signals_lost", count=len(batch), reason=type(error).__name__)
 
@@ -73,9 +80,7 @@ class Signals:
             return
         users = sorted({user_id for user_id, _ in entries})
         async with self._db.transaction() as session:
-            for user_id in users:
-                lock = text("SELECT pg_advisory_xact_lock(hashtextextended(:user, 5071883))")
-                await session.execute(lock, {"user": str(user_id)})
+            await session.execute(_LOCK, {"users": [str(user_id) for user_id in users]})
             counts = await _unread(session, users)
             async with self._redis.pipeline(transaction=False) as pipe:
                 for user_id, notification in entries:
@@ -95,8 +100,8 @@ class Signals:
         try:
             for entry in pending.live:
                 self._queue.put_nowait(entry)
-            if pending.wake:
-                self._queue.put_nowait(None)
+            for account in pending.wake:
+                self._queue.put_nowait(account)
         except asyncio.QueueFull:
             log.warning("signals_lost", reason="too many at once")
 

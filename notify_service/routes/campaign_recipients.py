@@ -55,7 +55,7 @@ async def test_campaign(
         taken = await previews.try_out(
             db, campaign, body.to, variables=body.variables, ask=outside.ask, links=links, now=clock.now()
         )
-        outside.signals.wake(db)
+        outside.signals.wake(db, *taken.senders)
         return Batch(
             id=taken.batch_id, account=taken.account, deliveries=list(map(Accepted.model_validate, taken.deliveries))
         )

@@ -43,7 +43,7 @@ async def create_deliveries(
     async def make() -> Batch:
         request, links = _request(str(me.user_id), body), outside.unsubscribe_links
         taken = await sending.accept(db, request, ask=outside.ask, links=links, now=clock.now())
-        outside.signals.wake(db)
+        outside.signals.wake(db, *taken.senders)
         return Batch(
             id=taken.batch_id, account=taken.account, deliveries=list(map(Accepted.model_validate, taken.deliveries))
         )
