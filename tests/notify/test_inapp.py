@@ -1,5 +1,6 @@
 """The inbox as a channel: what programs, campaigns and fallbacks put there, and what becomes of it when it is read."""
 
+import asyncio
 import json
 from collections import Counter
 from typing import Any
@@ -7,20 +8,26 @@ from uuid import uuid4
 
 import httpx2
 import pytest
+from redis.asyncio.client import PubSub
 
 from libs.clock import Clock
 from libs.contracts.accounts import Profile, UserDeleted
 from libs.db import Database
+from libs.errors import Unavailable
 from libs.keys import KeyRing
+from libs.tasks import background
 from libs.testing.clients import client
 from libs.testing.clock import FakeClock
 from libs.tokens import ServiceTokens
 from notify_service.app import create_app
 from notify_service.domain import erasure
-from tests.notify.asking import Person, ended, send
+from notify_service.domain.drafts import Draft
+from notify_service.domain.inboxes import Inboxes
+from tests.notify.asking import Decide, Person, ended, send
 from tests.notify.crowds import campaign, over, recipients, step
 from tests.notify.world import World, eventually, kill
 
+WELCOME = "Welcome to Parley"
 HELLO = {"subject": "Hello", "text": "It is done."}
 
 
@@ -30,7 +37,15 @@ async def tell(sender: Person, *to: Any, **body: Any) -> Any:
 
 async def inbox(me: Person, **query: Any) -> list[Any]:
     found = (await me.get("/notifications", **query))["results"]
-    return [each for each in found if each["title"] != "Welcome to Parley"]
+    return [each for each in found if each["title"] != WELCOME]
+
+
+async def heard(live: PubSub) -> Any:
+    """The next word of a notification, but for the welcome."""
+    while True:
+        told = json.loads((await live.get_message(timeout=20))["data"])
+        if told["notification"] and told["notification"]["title"] != WELCOME:
+            return told
 
 
 @pytest.fixture
@@ -65,7 +80,7 @@ async def test_what_is_sent_is_in_the_inbox_and_heard_at_once(
         # By an id in another form, it is the same user.
         to = {"address": str(ada.user_id).upper(), "variables": {"number": "7"}}
         made = await tell(admin, to, content=content, category="orders")
-        told = json.loads((await live.get_message(timeout=20))["data"])
+        told = await heard(live)
     (shown,) = await inbox(her)
     assert (told["notification"], told["unread_count"]) == (shown, before + 1)
     assert shown["id"] == made["deliveries"][0]["id"]
@@ -135,6 +150,62 @@ async def test_reading_by_any_way_reads_the_delivery(
     found = [await admin.get(f"/deliveries/{each}") for each in ids]
     assert {each["state"] for each in found} == {"read"}
     assert all(each["read_at"] >= each["sent_at"] for each in found)
+
+
+@pytest.mark.promise("N26")
+async def test_reading_at_the_moment_when_it_comes_reads_the_delivery(
+    ada: Profile, her: Person, admin: Person, world: World
+) -> None:
+    async with world.redis.pubsub() as live:
+        await live.subscribe(f"{{u}}.n:{ada.user_id}")
+        await live.get_message(timeout=5)
+        made = (await tell(admin, *[{"user": str(ada.user_id)}] * 10))["deliveries"]
+        coming = {each["id"] for each in made}
+        while coming:
+            told = (await heard(live))["notification"]
+            if not told["is_read"]:
+                coming.remove(told["id"])
+                await her.call("PATCH", f"/notifications/{told['id']}", json={"is_read": True})
+    assert {(await ended(admin, each))["state"] for each in made} == {"read"}
+
+
+@pytest.mark.promise("N26")
+async def test_who_is_not_known_holds_up_nobody_while_auth_is_away(ada: Profile, world: World) -> None:
+    async def away(_users: Any) -> Any:
+        raise Unavailable
+
+    told: list[Any] = []
+    database = Database(world.database_url, service="notify")
+    inboxes = Inboxes(database, away, lambda _db, created: told.append(created.id), Clock())
+    async with background(inboxes.run()):
+        drafts = [
+            Draft(id=uuid4(), user_id=user, category="news", title="Hello", message="x")
+            for user in (ada.user_id, uuid4(), ada.user_id)
+        ]
+        codes = await asyncio.gather(*map(inboxes.put, drafts))
+        assert codes == [None, "user_not_known", None]
+        assert await inboxes.put(drafts[0]) is None
+    assert told == [drafts[0].id, drafts[2].id]
+    await database.close()
+
+
+@pytest.mark.promise("N57")
+async def test_digest_comes_into_the_inbox_above_what_came_while_it_waited(
+    ada: Profile, her: Person, admin: Person, world: World, decide: Decide
+) -> None:
+    category = await decide(digest={"window": {"kind": "fixed", "seconds": 3600}})
+    for text in ("One.", "Two."):
+        await tell(admin, {"user": str(ada.user_id)}, category=category, content={**HELLO, "text": text})
+    await her.notify("Meanwhile")
+    await world.close_digests(category)
+    found = await eventually(lambda: _two(her))
+    assert [each["title"] for each in found] == ["Hello (+1)", "Meanwhile"]
+    assert found[0]["message"] == "Hello\nOne.\n\nHello\nTwo."
+
+
+async def _two(me: Person) -> Any:
+    found = await inbox(me)
+    return found if len(found) == 2 else None
 
 
 @pytest.mark.promise("N51")
