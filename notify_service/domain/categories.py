@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from libs.errors import Invalid, NotFound
-from notify_service.domain.content import Content, Part
+from notify_service.domain.content import NO_ADDRESS, Content, Part
 from notify_service.domain.digest_times import Seconds, Window
 from notify_service.domain.preferences import CRITICAL
 from notify_service.domain.unsubscribe_links import UnsubscribeLinks
@@ -50,10 +50,15 @@ class Digest(Part):
 
     @model_validator(mode="after")
     def _can_be_filled(self) -> Self:
-        if self.content is not None and not self.content.placeholders() <= _TOLD:
+        content = self.content
+        if content is None:
+            return self
+        if not content.placeholders() <= _TOLD:
             raise ValueError("A digest knows {{count}}, {{items}} and {{subject}}.")
-        if self.content is not None and self.content != self.content.undeclared():
+        if content != content.undeclared():
             raise ValueError("A digest declares no variables.")
+        if any(content.false_links()):
+            raise ValueError(NO_ADDRESS)
         return self
 
 

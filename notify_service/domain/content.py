@@ -12,12 +12,14 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from libs.shapes import Text
-from notify_service.domain.variables import Declared
+from notify_service.domain.variables import Declared, Link
 
 NAME = "[a-z][a-z0-9_]{0,39}"
 """Of a variable."""
 _PLACEHOLDER = re.compile(r"\{\{\s*(" + NAME + r")\s*\}\}")
 _MAX_TEXT = 65_536
+_SCHEMES = ("https://", "http://")
+NO_ADDRESS = "An address begins with https:// or http://, or is a variable that is declared as url."
 UNSUBSCRIBE_URL = "unsubscribe_url"
 """A placeholder that we fill ourselves: with the address of its reader's own page."""
 
@@ -29,9 +31,9 @@ def _well_formed(text: str) -> str:
 
 
 def _link(url: str) -> str:
-    ours = _PLACEHOLDER.fullmatch(url)
-    if not url.startswith(("https://", "http://")) and (ours is None or ours[1] != UNSUBSCRIBE_URL):
-        raise ValueError("An address begins with https:// or http://.")
+    # Which placeholders stand for an address, the content says.
+    if not url.startswith(_SCHEMES) and _PLACEHOLDER.fullmatch(url) is None:
+        raise ValueError(NO_ADDRESS)
     return url
 
 
@@ -141,6 +143,18 @@ class Content(Part):
     def unsubscribes(self) -> bool:
         """Whether it shows its reader the way out."""
         return UNSUBSCRIBE_URL in self._names()
+
+    def false_links(self) -> Iterator[str]:
+        """Fields that want an address, and have a variable which is not declared as one."""
+        urls = {"url": self.url, "media.url": self.media.url if self.media else None}
+        urls |= {f"buttons.{place}.url": button.url for place, button in enumerate(self.buttons)}
+        if self.template is not None and isinstance(self.template.header, Media):
+            urls["template.header.url"] = self.template.header.url
+        for path, url in urls.items():
+            if url is not None and not url.startswith(_SCHEMES):
+                [name] = _PLACEHOLDER.findall(url)
+                if name != UNSUBSCRIBE_URL and not isinstance(self.variables.get(name), Link):
+                    yield path
 
     def undeclared(self) -> Self:
         """Without its declarations: for those whose values have been put into words."""

@@ -1,7 +1,7 @@
 """Types that a content may declare for its variables, and what is a value of each. Pure.
 
-Values come as texts, for files have nothing else: JSON's numbers, `true` and `false` are those texts. What could be
-meant in two ways, as `1.234` or `03/04/2026`, is refused rather than guessed.
+Values come as texts, for files have nothing else: JSON's numbers, `true` and `false` are those texts. There is
+one way to write each: `1,234.50` and `03/04/2026`, which some read otherwise, are refused rather than guessed.
 """
 
 import re

@@ -10,7 +10,7 @@ from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
 from libs.errors import FieldError
-from notify_service.domain.content import UNSUBSCRIBE_URL, Content
+from notify_service.domain.content import NO_ADDRESS, UNSUBSCRIBE_URL, Content
 from notify_service.domain.quiet import zone_of
 from notify_service.domain.templates import languages
 from notify_service.domain.throttles import COUNT
@@ -67,6 +67,7 @@ def problems(contents: Contents) -> Iterator[FieldError]:
     for index, (path, content) in enumerate(contents):
         if index and content.language is not None:
             yield FieldError(f"{path}.language", "The first content says the language.")
+        yield from (FieldError(f"{path}.{place}", NO_ADDRESS) for place in content.false_links())
         used = content.placeholders() if content.variables else frozenset()
         for name, kind in content.variables.items():
             refusal = None

@@ -116,6 +116,28 @@ async def test_declaration_that_means_nothing_is_refused(admin: Person, content:
     assert path in fields(await admin.call("POST", "/campaigns", json={**body, "name": "x"}))
 
 
+async def test_button_may_lead_to_an_address_of_its_reader(admin: Person, world: World) -> None:
+    button = {"title": "Pay", "url": "{{link}}"}
+    body = {"subject": "x", "text": "x", "html": "<p>x</p>", "buttons": [button], "variables": {"link": KINDS["link"]}}
+    address = f"{uuid4().hex}@example.test"
+    to = {"address": address, "variables": {"link": VALUES["link"]}}
+    [made] = (await send(admin, "smtp", to, channel="email", content=body))["deliveries"]
+    assert (await ended(admin, made))["state"] == "sent"
+    [mail] = world.sandbox.postbox.mailbox.newest_first(address)
+    assert f'<a href="{VALUES["link"].replace("&", "&amp;")}">Pay</a>' in mail.html
+    script = {"address": address, "variables": {"link": "javascript:alert(1)"}}
+    asked: dict[str, Any] = {"channel": "email", "to": [script], "content": body}
+    assert fields(await admin.call("POST", "/deliveries", json=asked)) == ["to.0.variables.link"]
+    # Of any other type, or none, it is no address.
+    for kinds in ({}, {"link": {"type": "text"}}):
+        media = {"kind": "image", "url": "{{link}}"}
+        wrong = {**asked, "to": [to], "content": {**body, "media": media, "url": "{{link}}", "variables": kinds}}
+        found = fields(await admin.call("POST", "/deliveries", json=wrong))
+        assert {"content.url", "content.media.url", "content.buttons.0.url"} <= set(found)
+    digest = {"window": {"kind": "fixed", "seconds": 60}, "content": {"text": "{{items}}", "url": "{{subject}}"}}
+    assert fields(await admin.call("PUT", "/categories/any", json={"digest": digest})) == ["digest"]
+
+
 async def test_contents_of_a_route_declare_their_variables_together(
     world: World, admin: Person, bot: str, chat: str
 ) -> None:
