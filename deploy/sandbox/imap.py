@@ -1,5 +1,5 @@
 """The IMAP server of the mail provider (RFC 3501), as far as a program that reads reports needs one. TLS from the first
-byte; LOGIN with the password of SMTP, or XOAUTH2 with a token of the same endpoint."""
+byte, or by STARTTLS; LOGIN with the password of SMTP, or XOAUTH2 with a token of the same endpoint."""
 
 import asyncio
 import contextlib
@@ -7,6 +7,7 @@ import hmac
 import re
 import shlex
 import socket
+import ssl
 from base64 import b64encode
 
 import structlog
@@ -24,17 +25,19 @@ _MOST_LINE = 64 * 1024
 
 
 class ImapServer:
-    def __init__(self, options: SmtpOptions, postbox: Postbox, certificate: Certificate) -> None:
+    def __init__(
+        self, options: SmtpOptions, postbox: Postbox, certificate: Certificate, *, starttls: bool = False
+    ) -> None:
         self._options = options
         self._postbox = postbox
         self._certificate = certificate
+        self._starttls = starttls
         self._server: asyncio.Server | None = None
         self._clients: set[asyncio.StreamWriter] = set()
 
     async def start(self, listener: socket.socket) -> None:
-        self._server = await asyncio.start_server(
-            self._serve, sock=listener, ssl=self._certificate.context, limit=_MOST_LINE
-        )
+        first = None if self._starttls else self._certificate.context
+        self._server = await asyncio.start_server(self._serve, sock=listener, ssl=first, limit=_MOST_LINE)
 
     async def stop(self) -> None:
         if self._server is None:
@@ -47,7 +50,9 @@ class ImapServer:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._clients.add(writer)
         try:
-            await _Session(self._options, self._postbox, reader, writer).run()
+            session = _Session(self._options, self._postbox, reader, writer)
+            await (session.encrypt(self._certificate.context) if self._starttls else session.greet())
+            await session.run()
         except (OSError, EOFError, ValueError) as error:
             log.info("imap_client_lost", reason=type(error).__name__)
         finally:
@@ -68,8 +73,22 @@ class _Session:
         self._signed_in = False
         self._open = False
 
-    async def run(self) -> None:
+    async def encrypt(self, context: ssl.SSLContext) -> None:
+        """Until its client has asked for that, nothing else is done for it."""
+        await self._say(f"* OK [{_CAPABILITY} STARTTLS LOGINDISABLED] sandbox")
+        while line := (await self._reader.readline()).decode("utf-8", "replace"):
+            tag, _, command = line.strip().partition(" ")
+            if command.upper() == "STARTTLS":
+                await self._say(f"{tag} OK go on")
+                await self._writer.start_tls(context)
+                return
+            await self._say(f"{tag} NO [PRIVACYREQUIRED] STARTTLS first")
+        raise EOFError
+
+    async def greet(self) -> None:
         await self._say(f"* OK [{_CAPABILITY}] sandbox")
+
+    async def run(self) -> None:
         while line := (await self._reader.readline()).decode("utf-8", "replace"):
             tag, _, command = line.strip().partition(" ")
             if command.upper() == "LOGOUT":

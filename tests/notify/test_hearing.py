@@ -14,6 +14,7 @@ import pytest
 import uvicorn
 
 from deploy.sandbox.faults import Fault
+from deploy.sandbox.imap import ImapServer
 from deploy.sandbox.server import Options, Sandbox, listen
 from deploy.sandbox.smtp import SmtpOptions
 from deploy.sandbox.smtp_tokens import CLIENT_ID, CLIENT_SECRET, REFRESH_TOKEN, Habits
@@ -323,11 +324,45 @@ async def _well(admin: Person, account: str) -> bool:
     return (await hearing(admin, account))["fault"] is None
 
 
+@pytest.mark.promise("N39", "N68")
+async def test_mailbox_is_encrypted_after_the_greeting_where_its_server_wants_it_so(
+    admin: Person, provider: Sandbox, web: httpx2.AsyncClient, mail_account: MakeAccount
+) -> None:
+    known = SmtpOptions(SMTP_USER, SMTP_PASSWORD)
+    server = ImapServer(known, provider.postbox, provider.certificate, starttls=True)
+    listener = listen("127.0.0.1", 0)
+    await server.start(listener)
+    mailbox = {"host": "127.0.0.1", "port": listener.getsockname()[1], "seconds": 0.1, "security": "starttls"}
+    account = await mail_account({"mailbox_password": SMTP_PASSWORD}, mailbox=mailbox)
+    to = somebody()
+    [sent] = await mail(admin, account, to)
+    await web.post(f"/smtp/messages/{message_of(provider, to)}/bounce")
+    await becomes(admin, sent, "failed")
+    assert await _well(admin, account)
+    await server.stop()
+
+
+NOBODY = ErrorClass.UNREACHABLE, "no_connection"
+NO_TLS = ErrorClass.UNREACHABLE, "tls_failed"
+
+
 @pytest.mark.parametrize(
-    "said",
-    [b"", b"HTTP/1.1 200 OK\r\n", b"* BYE\r\n", b"* OK\r\n* 1 FETCH {99999999}\r\n", b"* OK\r\np1 BAD\r\n"],
+    ("said", "security", "refusal"),
+    [
+        (b"", "none", NOBODY),
+        (b"HTTP/1.1 200 OK\r\n", "none", NOBODY),
+        (b"* BYE\r\n", "none", NOBODY),
+        (b"* OK\r\n* 1 FETCH {99999999}\r\n", "none", NOBODY),
+        (b"* OK\r\np1 BAD\r\n", "none", NOBODY),
+        (b"* OK\r\np1 BAD\r\n", "starttls", NO_TLS),
+        (b"* OK\r\np1 NO\r\n", "starttls", NO_TLS),
+        # Who can write into the connection says what the server would say once it is encrypted.
+        (b"* OK\r\np1 OK\r\np2 OK\r\n", "starttls", NO_TLS),
+    ],
 )
-async def test_server_that_speaks_no_imap_is_left_alone(said: bytes) -> None:
+async def test_server_that_speaks_no_imap_is_left_alone(
+    said: bytes, security: str, refusal: tuple[ErrorClass, str]
+) -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(said)
         with contextlib.suppress(OSError):
@@ -337,13 +372,13 @@ async def test_server_that_speaks_no_imap_is_left_alone(said: bytes) -> None:
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     config = {"host": "127.0.0.1", "sender": "a@example.test", "user": "a", "timeout": 0.2}
-    config["mailbox"] = {"host": "127.0.0.1", "port": port, "security": "none"}
+    config["mailbox"] = {"host": "127.0.0.1", "port": port, "security": security}
     known = {"password": "a", "mailbox_password": "a"}
     source = opened(Setup("x", PROVIDER.config.model_validate(config), PROVIDER.secrets.model_validate(known)))
     assert source is not None
     with pytest.raises(Refused) as refused:
         await source.fetch(None)
-    assert refused.value.outcome.error is ErrorClass.UNREACHABLE
+    assert (refused.value.outcome.error, refused.value.outcome.code) == refusal
     server.close()
 
 

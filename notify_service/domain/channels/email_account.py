@@ -95,7 +95,8 @@ class Mailbox(Part):
 
     host: Annotated[str, Field(pattern=_HOST)]
     port: Annotated[int, Field(ge=1, le=65_535)] = 993
-    security: Literal["tls", "none"] = "tls"
+    security: Literal["tls", "starttls", "none"] = "tls"
+    """`starttls` is for servers at port 143."""
     user: Annotated[str, Field(pattern=r"^[\x21-\x7e]{1,320}$")] | None = None
     """None: the user who sends."""
     folder: Annotated[str, Field(pattern=r"^[\x20-\x7e]{1,200}$")] = "INBOX"

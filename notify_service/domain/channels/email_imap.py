@@ -45,11 +45,15 @@ class Imap:
     _asked: int = 0
 
     @classmethod
-    async def connect(cls, host: str, port: int, context: ssl.SSLContext | None, timeout: float) -> Self:
-        """Greeted, and not signed in. Raises Lost, and ssl.SSLError."""
+    async def connect(
+        cls, host: str, port: int, *, context: ssl.SSLContext | None, timeout: float, starttls: bool = False
+    ) -> Self:
+        """Greeted, and not signed in: encrypted with a context, which `starttls` asks for after the greeting. Raises
+        Lost, and ssl.SSLError."""
+        first = None if starttls else context
         try:
             async with asyncio.timeout(timeout):
-                reader, writer = await asyncio.open_connection(host, port, ssl=context, limit=_MOST_LINE)
+                reader, writer = await asyncio.open_connection(host, port, ssl=first, limit=_MOST_LINE)
         except ssl.SSLError:
             raise
         except (OSError, TimeoutError) as error:
@@ -57,6 +61,8 @@ class Imap:
         made = cls(reader, writer, timeout)
         try:
             await made._greeted()
+            if context is not None and starttls:
+                await made._encrypt(context, host)
         except BaseException:
             made.abort()
             raise
@@ -116,6 +122,30 @@ class Imap:
             raise Lost from error
         if not greeting.text.upper().startswith(b"* OK"):
             raise Lost
+
+    async def _encrypt(self, context: ssl.SSLContext, host: str) -> None:
+        """Nothing goes in the clear because a server, or who stands before it, does not want it otherwise."""
+        try:
+            await self._ask(b"STARTTLS")
+        except (No, Lost):
+            raise ssl.SSLError("It has no STARTTLS.") from None
+        if await self._said_more():
+            raise ssl.SSLError("Something was said in the clear that would be taken for encrypted.")
+        try:
+            async with asyncio.timeout(self.timeout):
+                await self.writer.start_tls(context, server_hostname=host)
+        except ssl.SSLError:
+            raise
+        except (OSError, TimeoutError) as error:
+            raise Lost from error
+
+    async def _said_more(self) -> bool:
+        """Whether there is something to read already."""
+        try:
+            async with asyncio.timeout(0):
+                return bool(await self.reader.read(1))
+        except TimeoutError:
+            return False
 
     async def _ask(self, command: bytes, *more: bytes) -> list[Response]:
         """What the server says to a command; `more` is said when it asks us to go on."""

@@ -43,7 +43,7 @@ class Returned:
         self._password = said(secrets.mailbox_password) or ""
         self._tokens = mailbox_tokens(setup)
         self._path = account_of(setup).return_path
-        self._context = context_of(cadata=config.certificates) if mailbox.security == "tls" else None
+        self._context = None if mailbox.security == "none" else context_of(cadata=config.certificates)
         self._timeout = config.timeout
         place = f"{mailbox.host}:{mailbox.port}:{self._user}:{mailbox.folder}"
         self._place = blake2b(place.encode(), digest_size=8).hexdigest()
@@ -96,7 +96,9 @@ class Returned:
 
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[Imap]:
-        imap = await Imap.connect(self._mailbox.host, self._mailbox.port, self._context, self._timeout)
+        at = self._mailbox.host, self._mailbox.port
+        later = self._mailbox.security == "starttls"
+        imap = await Imap.connect(*at, context=self._context, timeout=self._timeout, starttls=later)
         try:
             await self._sign_in(imap)
             yield imap
