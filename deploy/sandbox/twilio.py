@@ -45,6 +45,15 @@ _ALWAYS = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Media:
+    """A file of a text."""
+
+    sid: str
+    type: str
+    content: bytes = field(repr=False)
+
+
 @dataclass(slots=True)
 class Text:
     sid: str
@@ -56,6 +65,7 @@ class Text:
     callback: str | None = None
     error_code: int | None = None
     incoming: bool = False
+    media: tuple["Media", ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """The message resource."""
@@ -70,7 +80,7 @@ class Text:
             "error_code": self.error_code,
             "error_message": None,
             "from": self.sender,
-            "num_media": "0",
+            "num_media": str(len(self.media)),
             "num_segments": "0",
             "status": self.status,
             "to": self.to,
@@ -138,9 +148,10 @@ class Twilio:
         if text.callback:
             self.callbacks.add((text.callback, form), url=text.callback)
 
-    def answer(self, peer: str, to: str, body: str) -> Text:
-        """What somebody writes to one of our numbers, told to where the callbacks go."""
-        text = Text(_sid("SM"), to, peer, body, "received", self.clock.now(), incoming=True)
+    def answer(self, peer: str, to: str, body: str, media: Sequence[Media] = (), *, base: str = "") -> Text:
+        """What somebody writes to one of our numbers, told to where the callbacks go. `base`: where the API is."""
+        sid = _sid("MM" if media else "SM")
+        text = Text(sid, to, peer, body, "received", self.clock.now(), incoming=True, media=tuple(media))
         self.texts.append(text)
         word = body.strip().upper()
         if word in _STOP:
@@ -153,19 +164,25 @@ class Twilio:
             "Body": body,
             "From": peer,
             "MessageSid": text.sid,
-            "NumMedia": "0",
+            "NumMedia": str(len(media)),
             "NumSegments": "1",
             "SmsMessageSid": text.sid,
             "SmsSid": text.sid,
             "SmsStatus": "received",
             "To": to,
         }
+        for index, each in enumerate(media):
+            form[f"MediaUrl{index}"] = f"{base}/2010-04-01/Accounts/{ACCOUNT_SID}/Messages/{sid}/Media/{each.sid}"
+            form[f"MediaContentType{index}"] = each.type
         url = self.callbacks.manners.url
         self.callbacks.add((url, form))
         return text
 
     def find(self, sid: str) -> Text | None:
         return next((each for each in self.texts if each.sid == sid), None)
+
+    def media(self, sid: str) -> Media | None:
+        return next((each for text in self.texts for each in text.media if each.sid == sid), None)
 
     def newest_first(self, phone: str = "") -> Sequence[Text]:
         part = phone.strip()
@@ -186,6 +203,10 @@ class Twilio:
             if broken:
                 self.effects.add(PROVIDER, "refused", recipients=(to,), data={"code": code})
                 raise Refused(code)
+
+
+def media_of(content: bytes, type_: str) -> Media:
+    return Media(_sid("ME"), type_, content)
 
 
 def _sid(prefix: str = "SM") -> str:

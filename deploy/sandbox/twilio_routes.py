@@ -1,18 +1,19 @@
 """Twilio's API, what it has done, and what people at the other end do."""
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Base64Bytes, BaseModel, ConfigDict, Field, model_validator
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from deploy.sandbox import calling, scripted
 from deploy.sandbox.smtp_routes import Listing
-from deploy.sandbox.twilio import Refused, Twilio
+from deploy.sandbox.twilio import Refused, Twilio, media_of
 
+_MESSAGES = "/twilio/2010-04-01/Accounts/{account}/Messages"
 _DOCS = "https://www.twilio.com/docs/errors/"
 
 
@@ -32,7 +33,16 @@ class Answer(BaseModel):
 
     phone: Annotated[str, Field(pattern=r"^\+[1-9][0-9]{6,14}$")]
     to: Annotated[str, Field(max_length=40)] = "+12025550100"
-    text: Annotated[str, Field(min_length=1, max_length=1600)]
+    text: Annotated[str, Field(max_length=1600)] = ""
+    file: Base64Bytes | None = None
+    type: Annotated[str, Field(max_length=100)] = "image/jpeg"
+    """Of the file, as the network announces it."""
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if not self.text and self.file is None:
+            raise ValueError("an answer has a text or a file")
+        return self
 
 
 class Rules(BaseModel):
@@ -86,7 +96,32 @@ async def change_text(request: Request) -> Response:
 async def create_answer(request: Request) -> Response:
     """Somebody writes."""
     answer = Answer.model_validate_json(await request.body())
-    return JSONResponse(twilio_of(request).answer(answer.phone, answer.to, answer.text).as_json(), 201)
+    media = [media_of(answer.file, answer.type)] if answer.file is not None else []
+    base = str(request.base_url).rstrip("/") + "/twilio"
+    text = twilio_of(request).answer(answer.phone, answer.to, answer.text, media, base=base)
+    return JSONResponse(text.as_json(), 201)
+
+
+async def find_media(request: Request) -> Response:
+    """307 to where a file lies, for who may know that."""
+    twilio, sid = twilio_of(request), request.path_params["media"]
+
+    async def act() -> Response:
+        try:
+            twilio.require(request.headers.get("authorization", ""), request.path_params["account"])
+        except Refused as error:
+            return refusal(error.status, str(error.code))
+        return RedirectResponse(f"/twilio/media/{sid}") if twilio.media(sid) else refusal(404, "20404")
+
+    return await scripted.struck(twilio.faults, sid, act, refusal)
+
+
+async def give_media(request: Request) -> Response:
+    """The file itself, for whoever knows its place; credentials of the API are not for it."""
+    found = twilio_of(request).media(request.path_params["media"])
+    if found is None or "authorization" in request.headers:
+        raise HTTPException(404 if found is None else 400)
+    return Response(found.content, media_type=found.type)
 
 
 async def change_rules(request: Request) -> Response:
@@ -97,7 +132,9 @@ async def change_rules(request: Request) -> Response:
 
 def routes() -> Sequence[Route]:
     return [
-        Route("/twilio/2010-04-01/Accounts/{account}/Messages.json", send_text, methods=["POST"]),
+        Route(f"{_MESSAGES}.json", send_text, methods=["POST"]),
+        Route(f"{_MESSAGES}/{{message}}/Media/{{media}}", find_media, methods=["GET"]),
+        Route("/twilio/media/{media}", give_media, methods=["GET"]),
         Route("/twilio/messages", list_texts, methods=["GET"]),
         Route("/twilio/messages/{sid}/status", change_text, methods=["POST"]),
         Route("/twilio/answers", create_answer, methods=["POST"]),

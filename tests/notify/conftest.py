@@ -10,10 +10,11 @@ from uuid import uuid4
 
 import httpx2
 import pytest
+import uvicorn
 
 from deploy.local.ports import free_port
 from deploy.local.servers import PostgresServer, ValkeyServer
-from deploy.sandbox.server import Options, Sandbox
+from deploy.sandbox.server import Options, Sandbox, listen
 from deploy.sandbox.smtp import SmtpOptions
 from libs import migrations
 from libs.redis import connect
@@ -22,7 +23,7 @@ from libs.testing.clock import FakeClock
 from notify_service.app import create_app
 from tests.notify.asking import TOKEN, Decide, MakeBot, Person
 from tests.notify.chats import Outside
-from tests.notify.world import SMTP_PASSWORD, SMTP_USER, Producer, World
+from tests.notify.world import SMTP_PASSWORD, SMTP_USER, Producer, World, _Server
 
 _people = count(500_001)
 _bots = count(1)
@@ -164,3 +165,29 @@ async def decide(admin: Person) -> AsyncIterator[Decide]:
     yield put
     for name in decided:
         await admin.call("DELETE", f"/categories/{name}")
+
+
+@pytest.fixture(scope="module")
+async def provider() -> AsyncIterator[Sandbox]:
+    """One of its own: a bot has one place that its updates go to."""
+    options = Options(smtp=SmtpOptions(SMTP_USER, SMTP_PASSWORD), http_port=0, smtp_port=0, imap_port=0)
+    async with Sandbox(options) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+async def web(provider: Sandbox) -> AsyncIterator[httpx2.AsyncClient]:
+    async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{provider.http_port}", trust_env=False) as http:
+        yield http
+
+
+@pytest.fixture(scope="module")
+async def door(world: World) -> AsyncIterator[str]:
+    """Where providers call."""
+    listener = listen("127.0.0.1", 0)
+    app = create_app(world.settings(public_url=None))
+    server = _Server(uvicorn.Config(app, log_config=None, ws="none", timeout_keep_alive=75))
+    serving = asyncio.create_task(server.serve([listener]))
+    yield f"http://127.0.0.1:{listener.getsockname()[1]}/hooks"
+    server.should_exit = True
+    await serving

@@ -283,5 +283,5 @@ def test_pictures_and_words_of_a_messaging_service_are_told() -> None:
     form |= {"MediaUrl0": "https://api.twilio.com/media", "MediaContentType0": "image/png"}
     [event] = parse(hook(urlencode(form).encode()))
     assert event.effect is Effect.OPT_OUT
-    assert event.media == {"items": [{"url": "https://api.twilio.com/media", "type": "image/png"}]}
+    assert event.media == {"items": [{"url": "https://api.twilio.com/media", "kind": "image"}]}
     assert parse(hook(urlencode({"MessageSid": "SM1", "MessageStatus": "queued"}).encode())) == []

@@ -17,6 +17,7 @@ from notify_service.domain.channels import (
     telegram_bot,
     telegram_inbound,
     twilio,
+    twilio_media,
     webhook,
     webpush,
     whatsapp,
@@ -28,7 +29,7 @@ from notify_service.domain.channels import (
 _ALL: tuple[Provider, ...] = (
     replace(email.PROVIDER, inbound=email_inbound.INBOUND, source=email_mailbox.opened),
     sms.PROVIDER,
-    twilio.PROVIDER,
+    replace(twilio.PROVIDER, download=twilio_media.download_item),
     replace(
         telegram.PROVIDER,
         inbound=telegram_inbound.INBOUND,

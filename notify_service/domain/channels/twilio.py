@@ -4,7 +4,6 @@ Twilio knows no ids of ours, so what gets no answer may have gone out; the deliv
 receipts come to, and so tells later. Shapes from twilio.com/docs/messaging/api/message-resource, as of November 2026.
 """
 
-import base64
 import json
 from dataclasses import replace
 from typing import Any
@@ -22,7 +21,7 @@ from notify_service.domain.channels import (
 from notify_service.domain.channels.http import Answer, Call, Seat, by_status_once
 from notify_service.domain.channels.phones import e164
 from notify_service.domain.channels.sms import problems, text_of
-from notify_service.domain.channels.twilio_account import CORRELATION, Config, Secrets
+from notify_service.domain.channels.twilio_account import CORRELATION, Config, Secrets, authorization
 from notify_service.domain.channels.twilio_errors import EFFECTS, ERRORS
 from notify_service.domain.channels.twilio_inbound import INBOUND
 
@@ -78,11 +77,10 @@ class Twilio:
         return [Call(f"/2010-04-01/Accounts/{config.account_sid}/Messages.json", urlencode(form).encode())]
 
     def line(self) -> Line:
-        user, password = self._config.account_sid, self._secrets.auth_token
-        if self._config.key_sid is not None and self._secrets.key_secret is not None:
-            user, password = self._config.key_sid, self._secrets.key_secret
-        credentials = base64.b64encode(f"{user}:{password.get_secret_value()}".encode()).decode()
-        headers = {"Authorization": f"Basic {credentials}", "Content-Type": "application/x-www-form-urlencoded"}
+        headers = {
+            "Authorization": authorization(self._config, self._secrets),
+            "Content-Type": "application/x-www-form-urlencoded",
+        }
         return Seat(judge, base_url=str(self._config.base_url), headers=headers, timeout=self._config.timeout)
 
 

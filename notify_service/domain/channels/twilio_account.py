@@ -1,5 +1,6 @@
 """What an account at Twilio is set up with."""
 
+import base64
 from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, HttpUrl, SecretStr, model_validator
@@ -45,3 +46,11 @@ class Secrets(BaseModel):
     auth_token: Annotated[SecretStr, Field(min_length=1, max_length=200)]
     """Also what Twilio signs its calls with."""
     key_secret: Annotated[SecretStr, Field(min_length=1, max_length=200)] | None = None
+
+
+def authorization(config: Config, secrets: Secrets) -> str:
+    """The header of every call."""
+    user, password = config.account_sid, secrets.auth_token
+    if config.key_sid is not None and secrets.key_secret is not None:
+        user, password = config.key_sid, secrets.key_secret
+    return "Basic " + base64.b64encode(f"{user}:{password.get_secret_value()}".encode()).decode()
