@@ -1,5 +1,6 @@
 """Audiences: lists of recipients on one channel, filled by a file or piece by piece."""
 
+import asyncio
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
@@ -37,8 +38,10 @@ from notify_service.errors import AudienceFull, AudienceInUse, UnusableFile
 from notify_service.models import Audience, AudienceMember, AudienceProblem, Campaign, Profile
 
 MOST_RECIPIENTS = 200_000
-# As many are checked before others have their turn, and go to the database together.
+# As many go to the database together.
 _CHUNK = 500
+# As many are checked before others have their turn.
+_BREATH = 50
 _COLUMNS = ("audience_id", "position", "address", "user_id", "variables")
 
 
@@ -132,7 +135,7 @@ async def replace(db: AsyncSession, visible: Visible, audience_id: UUID, *, file
         await db.execute(delete(model).where(model.audience_id == audience.id))
     sieve = Sieve()
     rows = table.rows()
-    while chunk := [checked(each, audience.channel) for each in islice(rows, _CHUNK)]:
+    while chunk := await _checked(islice(rows, _CHUNK), audience.channel):
         await _write(db, audience.id, sieve.sift(chunk))
         if sieve.total > MOST_RECIPIENTS:
             raise UnusableFile(errors=[FieldError("lines", f"There are at most {MOST_RECIPIENTS} rows.")])
@@ -155,12 +158,20 @@ async def add(
     names = dict.fromkeys([*audience.columns, *(name for each in to for name in each.variables)])
     if len(names) > MOST_COLUMNS:
         raise Invalid(errors=[FieldError("to", f"An audience has at most {MOST_COLUMNS} variables.")])
-    given = [checked(each, audience.channel) for each in _given(audience, to, known)]
+    given = await _checked(_given(audience, to, known), audience.channel)
     sieve = Sieve(await _among(db, audience.id, [each.address for each in given if isinstance(each, Recipient)]))
     await _write(db, audience.id, sieve.sift(given))
     audience.columns = list(names)
     audience.lines += len(to)
     return await _reported(db, audience, sieve, now)
+
+
+async def _checked(given: Iterator[Given], channel: str) -> list[Given]:
+    found: list[Given] = []
+    while some := [checked(each, channel) for each in islice(given, _BREATH)]:
+        found += some
+        await asyncio.sleep(0)
+    return found
 
 
 def _given(audience: Audience, to: Sequence[To], known: Mapping[UUID, Profile]) -> Iterator[Given]:

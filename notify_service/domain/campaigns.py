@@ -255,6 +255,7 @@ async def sender_of(
     errors += wording.problems([("content", content)])
     wrong = wording.of([content]).wrong(campaign.defaults)
     errors += [FieldError(f"defaults.{name}", why) for name, why in wrong.items()]
+    errors += sending.not_in_bulk(provider, "channel", None)
     if campaign.audience_id is not None:
         query = select(Audience.channel).where(Audience.id == campaign.audience_id, Audience.owner == campaign.owner)
         channel = await db.scalar(query)

@@ -5,6 +5,7 @@ with. All is ASCII: bodies are quoted-printable, so any server takes them and no
 """
 
 import re
+import unicodedata
 from base64 import b64encode
 from binascii import b2a_qp
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from notify_service.domain.templates import Mail
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\u2028\u2029\ud800-\udfff]+")
 _MAX_HEADER_CHARS = 200
 _MAX_ADDRESS_CHARS = 320
+_MAX_DOMAIN_CHARS, _MAX_LABEL_CHARS = 253, 63
 # Longer lines may be broken by those who pass them on (RFC 5322, 2.1.1).
 _LINE_CHARS = 76
 # Base64 makes 52 characters of 39 octets: with `=?utf-8?b??=` and a header's name short enough (RFC 2047, 2).
@@ -123,11 +125,26 @@ def deliverable(address: str) -> str:
     if len(address) > _MAX_ADDRESS_CHARS or _UNPRINTABLE.search(address) or " " in address or not local.isascii():
         raise CannotRender("bad_address")
     try:
-        ascii_domain = domain.encode("idna").decode()
-        return Address(addr_spec=f"{local}@{ascii_domain}").addr_spec
-    except (HeaderParseError, ValueError, IndexError):
-        # IndexError: how the parser of addresses ends on some that are cut short.
+        given = f"{local}@{_ascii(domain)}"
+        # A name in quotes, or a host by its number: what is neither is plain, or no address.
+        is_plain = not (local.startswith('"') or domain.startswith("["))
+        if is_plain and not _PLAIN_ADDRESS.fullmatch(given):
+            raise CannotRender("bad_address")
+        return given if is_plain else Address(addr_spec=given).addr_spec
+    except (HeaderParseError, ValueError, IndexError, AttributeError):
+        # The last two: how the parser of addresses ends on some that are cut short.
         raise CannotRender("bad_address") from None
+
+
+def _ascii(domain: str) -> str:
+    """Raises ValueError."""
+    if domain.isascii():
+        return domain
+    # Some characters are written as eighteen, and what is long is encoded slowly.
+    known = unicodedata.normalize("NFKC", domain)
+    if len(known) > _MAX_DOMAIN_CHARS or any(len(label) > _MAX_LABEL_CHARS for label in known.split(".")):
+        raise ValueError
+    return known.encode("idna").decode()
 
 
 @lru_cache(maxsize=64)

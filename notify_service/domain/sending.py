@@ -1,5 +1,6 @@
 """Accepting messages: for one recipient or ten thousand, all of them or none."""
 
+import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -35,6 +36,7 @@ from notify_service.models import Account, Device, Profile
 
 LANES = {"high": HIGH, "normal": NORMAL, "bulk": BULK}
 _FEW = 100
+_BREATH = 50
 _MOST_ERRORS = 50
 # Ten thousand users may have twenty devices each.
 _MOST_DELIVERIES = 20_000
@@ -137,14 +139,16 @@ async def accept(db: AsyncSession, request: Request, *, ask: Ask, links: Unsubsc
     account, provider = await sender_of(db, request.channel, request.account, now)
     errors = await errors_of(db, account, request.content)
     errors += [*links.problems(request.category, request.contents), *wording.problems(request.contents)]
+    errors += not_in_bulk(provider, "to", len(request.to))
     others: dict[str, Provider] = {}
     for index, step in enumerate(request.steps):
         path = f"fallback.{index}"
         another, others[step.channel] = await sender_of(db, step.channel, step.account, now, field=path)
         errors += await errors_of(db, another, step.content or request.content, f"{path}.")
+        errors += not_in_bulk(others[step.channel], f"{path}.channel", len(request.to))
     request = replace(request, to=named(request.to, provider))
     reach = await _reach(db, request, provider, ask)
-    recipients, wrong = _addressed(request, reach, others)
+    recipients, wrong = await _addressed(request, reach, others)
     errors += wrong
     if errors:
         raise Invalid(errors=errors[:_MOST_ERRORS])
@@ -202,6 +206,13 @@ async def errors_of(db: AsyncSession, account: Account, content: Content, path: 
     return [FieldError(f"{path}{problem.field}", problem.message) for problem in found]
 
 
+def not_in_bulk(provider: Provider, path: str, recipients: int | None) -> list[FieldError]:
+    """`recipients`: how many there are; None: as many as there are in an audience."""
+    if provider.capability.bulk or recipients == 1:
+        return []
+    return [FieldError(path, f"{provider.capability.provider} is not for bulk: it takes one recipient at a time.")]
+
+
 @dataclass(frozen=True, slots=True)
 class _Reach:
     """How recipients are reached over one channel."""
@@ -244,7 +255,7 @@ def _id_in(address: str) -> UUID | None:
         return None
 
 
-def _addressed(
+async def _addressed(
     request: Request, reach: _Reach, others: Mapping[str, Provider]
 ) -> tuple[list[_Addressed], list[FieldError]]:
     """Each recipient with the addresses in their one form, and what is wrong with the others."""
@@ -252,6 +263,9 @@ def _addressed(
     found: list[_Addressed] = []
     errors: list[FieldError] = []
     for index, to in enumerate(request.to):
+        if index % _BREATH == _BREATH - 1:
+            # An address that was made for it takes most of a millisecond, and others wait meanwhile.
+            await asyncio.sleep(0)
         errors += (
             FieldError(f"to.{index}.variables.{name}", "This variable is missing.")
             for name in sorted(needed - to.variables.keys())

@@ -179,6 +179,7 @@ class Capability:
     idempotency: str = "none"
     """`native`: a repeated id has no second effect; `correlate`: an id of ours comes back with receipts; `none`."""
     bulk: bool = True
+    """Whether one message may go to many: a campaign, or a request with more than one recipient."""
     interchangeable: bool = False
     """Whether another account of the channel reaches the same addresses, and may stand in."""
     errors: Mapping[str, ErrorClass] = field(default_factory=dict)

@@ -104,6 +104,8 @@ CAPABILITY = Capability(
     text_max=TEXT_MAX,
     subject_max=SUBJECT_MAX,
     markup="html",
+    # It has one room, which hears everything once.
+    bulk=False,
     media={"image": Media(10_000_000, ("image/png", "image/jpeg", "image/gif", "image/webp"), CAPTION_MAX)},
     errors=ERRORS,
 )

@@ -19,6 +19,8 @@ _ALONE = {GSM_7: 160, UCS_2: 70}
 _LINKED = {GSM_7: 153, UCS_2: 67}
 
 MOST_SEGMENTS = 10
+TEXT_MAX = MOST_SEGMENTS * _LINKED[GSM_7]
+"""Characters of a text that has none but those of the GSM alphabet."""
 
 
 def e164(text: str) -> str:

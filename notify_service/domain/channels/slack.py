@@ -106,6 +106,8 @@ CAPABILITY = Capability(
     text_max=BLOCK_MAX,
     subject_max=SUBJECT_MAX,
     markup="html",
+    # It has one room, which hears everything once.
+    bulk=False,
     media={"image": Media(10_000_000, ("image/png", "image/jpeg", "image/gif"), 2000)},
     buttons=10,
     button_title_max=TITLE_MAX,

@@ -22,11 +22,18 @@ from notify_service.domain.channels import (
     Setup,
 )
 from notify_service.domain.channels.http import Answer, Call, Seat, by_status
-from notify_service.domain.channels.phones import MOST_SEGMENTS, e164, segments
+from notify_service.domain.channels.phones import MOST_SEGMENTS, TEXT_MAX, e164, segments
 from notify_service.domain.content import Content
 
 CAPABILITY = Capability(
-    channel="sms", provider="http", lines=4, address="phone", idempotency="native", interchangeable=True
+    channel="sms",
+    provider="http",
+    lines=4,
+    address="phone",
+    text_max=TEXT_MAX,
+    overflow="refuse",
+    idempotency="native",
+    interchangeable=True,
 )
 
 

@@ -19,7 +19,7 @@ from notify_service.domain.channels import (
     Setup,
 )
 from notify_service.domain.channels.http import Answer, Call, Seat, by_status_once
-from notify_service.domain.channels.phones import e164
+from notify_service.domain.channels.phones import TEXT_MAX, e164
 from notify_service.domain.channels.sms import problems, text_of
 from notify_service.domain.channels.twilio_account import CORRELATION, Config, Secrets, authorization
 from notify_service.domain.channels.twilio_errors import EFFECTS, ERRORS
@@ -34,7 +34,7 @@ CAPABILITY = Capability(
     provider="twilio",
     lines=4,
     address="phone",
-    text_max=1600,
+    text_max=TEXT_MAX,
     overflow="refuse",
     receipts=frozenset({"delivered"}),
     inbound=frozenset({"webhook"}),
