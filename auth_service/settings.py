@@ -4,7 +4,7 @@ from typing import Literal, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
-from libs.settings import CommaList, ServiceSettings, config
+from libs.settings import CommaList, ServiceSettings, ServiceUrl, config
 
 _SECRET_CHARS = 12
 EXAMPLE_SECRET = "replace-this-secret"  # noqa: S105  -- what the example file has, and nobody may use
@@ -14,12 +14,12 @@ class Settings(ServiceSettings):
     model_config = config("AUTH_")
 
     port: int = Field(8001, description="Port to listen on.")
-    chat_url: str = Field(
+    chat_url: ServiceUrl = Field(
         "http://127.0.0.1:8002",
         validation_alias="PARLEY_CHAT_URL",
         description="Address of chat for internal calls.",
     )
-    notify_url: str = Field(
+    notify_url: ServiceUrl = Field(
         "http://127.0.0.1:8003",
         validation_alias="PARLEY_NOTIFY_URL",
         description="Address of notify for internal calls.",

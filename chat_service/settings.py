@@ -1,6 +1,6 @@
 from pydantic import Field, field_validator
 
-from libs.settings import CommaList, ServiceSettings, config
+from libs.settings import CommaList, ServiceSettings, ServiceUrl, config
 
 _MIB = 1 << 20
 _PICTURES = ("image/jpeg", "image/png", "image/gif", "image/webp")
@@ -83,7 +83,7 @@ class Settings(ServiceSettings):
     attachment_unused_hours: int = Field(
         24, ge=1, description="Files that no message shows so long after their upload are deleted."
     )
-    notify_url: str = Field(
+    notify_url: ServiceUrl = Field(
         "http://127.0.0.1:8003",
         validation_alias="PARLEY_NOTIFY_URL",
         description="Address of notify for internal calls.",

@@ -9,13 +9,23 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal, NoReturn, Self, TypeVar
 
-from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from libs.origins import origin
 
+
+def _without_password(url: str) -> str:
+    # It would be shown wherever the address is: in logs and traces, and to those who may look at settings.
+    if "@" in url:
+        raise ValueError("the address of a service holds no user and no password; write it as http://host:port")
+    return url
+
+
 CommaList = Annotated[list[str], NoDecode]
+ServiceUrl = Annotated[str, AfterValidator(_without_password)]
+"""Where one of our services answers the others."""
 Read = TypeVar("Read", bound=BaseSettings)
 
 
@@ -79,12 +89,12 @@ class CommonSettings(BaseSettings):
         validation_alias="PARLEY_KEY_RING",
         description="File with the signing keys; reloaded when it changes. Written by `auth rotate-keys`.",
     )
-    jwks_url: str | None = Field(
+    jwks_url: ServiceUrl | None = Field(
         None,
         validation_alias="PARLEY_JWKS_URL",
         description="Where to fetch the public keys of access tokens (ES256). Without it the key ring file has them.",
     )
-    auth_url: str = Field(
+    auth_url: ServiceUrl = Field(
         "http://127.0.0.1:8001",
         validation_alias="PARLEY_AUTH_URL",
         description="Address of auth for internal calls.",

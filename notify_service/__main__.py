@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from functools import partial
 
 from libs import migrations, serve
-from libs.settings import read
+from libs.settings import SettingsRefused, read, stop
 from notify_service import worker
 from notify_service.app import create_app
+from notify_service.deps import fixed_accounts
 from notify_service.settings import Settings
 
 
@@ -25,6 +26,10 @@ def _serve(settings: Settings) -> None:
 
 
 def _work(settings: Settings) -> None:
+    try:
+        fixed_accounts(settings)
+    except SettingsRefused as error:
+        stop(str(error))
     serve.work("notify", settings, partial(worker.main, settings))
 
 

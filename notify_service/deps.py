@@ -12,10 +12,11 @@ from libs.db import Database
 from libs.deps import Db
 from libs.errors import Forbidden, PayloadTooLarge
 from libs.paging import PageRequest, keyset
+from libs.settings import SettingsRefused
 from notify_service.domain import accounts, campaigns
 from notify_service.domain.accounts import CannotSetUp, Fixed
 from notify_service.domain.campaign_events import Following
-from notify_service.domain.channels import Channel, keep_nothing
+from notify_service.domain.channels import CannotRender, Channel, keep_nothing
 from notify_service.domain.channels.email import Email
 from notify_service.domain.channels.email import account as mail_account
 from notify_service.domain.channels.inapp import InApp, Put, put_nothing
@@ -118,8 +119,9 @@ def text_channel(settings: Settings) -> Channel:
 
 
 def mail_channel(settings: Settings) -> Email:
-    return Email(
-        mail_account(
+    """Raises SettingsRefused."""
+    try:
+        account = mail_account(
             settings.smtp_url.get_secret_value(),
             mail_from=settings.mail_from,
             ca_file=settings.smtp_ca_file,
@@ -127,7 +129,13 @@ def mail_channel(settings: Settings) -> Email:
             messages_per_connection=settings.smtp_messages_per_connection,
             timeout=settings.smtp_timeout_seconds,
         )
-    )
+    except OSError as error:
+        # Without what it says of the address, where the password is.
+        reason = error.strerror or type(error).__name__
+        raise SettingsRefused(f"NOTIFY_SMTP_CA_FILE, or the certificate of NOTIFY_SMTP_URL: {reason}") from None
+    except (ValueError, CannotRender):
+        raise SettingsRefused("NOTIFY_SMTP_URL or NOTIFY_MAIL_FROM cannot be meant; see their descriptions") from None
+    return Email(account)
 
 
 def fixed_accounts(settings: Settings, put: Put = put_nothing) -> list[Fixed]:

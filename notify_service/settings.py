@@ -4,14 +4,14 @@ from uuid import UUID
 
 from pydantic import Field, SecretStr, field_validator
 
-from libs.settings import ServiceSettings, config
+from libs.settings import ServiceSettings, ServiceUrl, config
 
 
 class Settings(ServiceSettings):
     model_config = config("NOTIFY_")
 
     port: int = Field(8003, description="Port to listen on.")
-    chat_url: str = Field(
+    chat_url: ServiceUrl = Field(
         "http://127.0.0.1:8002",
         validation_alias="PARLEY_CHAT_URL",
         description="Address of chat for internal calls.",

@@ -87,6 +87,36 @@ def test_settings_of_other_services_show_no_secret(monkeypatch: pytest.MonkeyPat
     assert "hunter2" not in str(ended.value.code)
 
 
+@pytest.mark.parametrize("name", ["PARLEY_AUTH_URL", "PARLEY_JWKS_URL", "PARLEY_CHAT_URL"])
+def test_address_that_services_call_holds_no_password(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "http://parley:hunter2/x@127.0.0.1:8001")
+    with pytest.raises(SystemExit) as ended:
+        notify(["serve"])
+    said = str(ended.value.code)
+    assert f"{name}: the address of a service holds no user and no password" in said
+    assert "hunter2" not in said
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("NOTIFY_SMTP_CA_FILE", "/nowhere/certificate.pem"),
+        ("NOTIFY_SMTP_URL", "smtp://parley:hunter2@127.0.0.1?certificate=/nowhere/certificate.pem"),
+        ("NOTIFY_SMTP_URL", "smtp://parley:hunter2:x@127.0.0.1:y"),
+        ("NOTIFY_MAIL_FROM", "nobody"),
+    ],
+)
+def test_worker_of_mails_says_what_it_cannot_use(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv("PARLEY_ENVIRONMENT", "development")
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SystemExit) as ended:
+        notify(["worker"])
+    said = str(ended.value.code)
+    assert name in said
+    assert "\n" not in said
+    assert "hunter2" not in said
+
+
 def test_server_ends_with_the_line_alone(tmp_path: Path) -> None:
     env = {**os.environ, "GATEWAY_HOSTS": "*", "PYTHONPATH": str(Path(__file__).parents[2])}
     argv = [sys.executable, "-m", "gateway", "serve"]
