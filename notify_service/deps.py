@@ -45,6 +45,7 @@ class Links:
         self.cipher = cast(FieldCipher, request.app.state.cipher)
         self.unsubscribe_links = cast(UnsubscribeLinks, request.app.state.unsubscribe_links)
         self.database = cast(Database, request.app.state.db)
+        self.private_networks = cast(bool, request.app.state.private_networks)
 
 
 class Before:

@@ -17,7 +17,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from libs.errors import FieldError, Invalid, NotFound
 from libs.ids import uuid7
 from notify_service.domain import accounts, effects
-from notify_service.domain.channels import Effect
+from notify_service.domain.channels import CannotRender, Effect, Setup
+from notify_service.domain.channels.registry import PROVIDERS
 from notify_service.errors import NoPushKey
 from notify_service.models import Account, Device
 
@@ -61,10 +62,12 @@ async def key(db: AsyncSession) -> tuple[str, str]:
     return account.name, account.config["public_key"]
 
 
-async def register(db: AsyncSession, user_id: UUID, given: Given, now: datetime) -> tuple[Device, bool]:
-    """The device, and whether it is new to this user. What its provider had told of the address is forgotten. Raises
-    Invalid."""
-    account = await _account(db, given)
+async def register(
+    db: AsyncSession, user_id: UUID, given: Given, now: datetime, *, private_networks: bool
+) -> tuple[Device, bool]:
+    """The device, and whether it is new to this user. What its provider had told of the address is forgotten.
+    `private_networks`: whether addresses may lead inside. Raises Invalid."""
+    account = await _account(db, given, private_networks=private_networks)
     await db.execute(_LOCK, {"user": str(user_id)})
     values = {
         "id": uuid7(),
@@ -137,9 +140,19 @@ def shown(channel: str, user_id: UUID | None, address: str) -> str:
     return f"…{named[-_SHOWN:]}" if named else ""
 
 
-async def _account(db: AsyncSession, given: Given) -> str:
+async def _account(db: AsyncSession, given: Given, *, private_networks: bool) -> str:
+    """Who sends there. Raises Invalid."""
     found = await (accounts.first(db, given.channel) if given.account is None else accounts.by_name(db, given.account))
     if found is None or found.channel != given.channel or not found.enabled:
         what = "channel" if given.account is None else "account"
         raise Invalid(errors=[FieldError(what, "No account is set up for this.")])
+    provider = PROVIDERS[found.provider]
+    if provider.admits is not None:
+        config = provider.config.model_validate(found.config)
+        try:
+            provider.admits(Setup(found.name, config, None, private_networks=private_networks), given.address)
+        except CannotRender:
+            raise Invalid(
+                errors=[FieldError("address", "Nothing is sent there: it is no known push service.")]
+            ) from None
     return found.name

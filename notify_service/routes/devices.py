@@ -6,6 +6,7 @@ from fastapi import APIRouter, Response
 from libs.auth import CurrentUser
 from libs.deps import Db, Now
 from notify_service import models
+from notify_service.deps import Outside
 from notify_service.domain import devices, sending
 from notify_service.domain.devices import Given
 from notify_service.schemas.devices import Device, DeviceRegister, Devices, PushKey
@@ -27,12 +28,15 @@ async def list_devices(db: Db, me: CurrentUser) -> Devices:
 
 
 @router.post("/devices", status_code=201, responses={200: {"model": Device, "description": "It was yours already."}})
-async def register_device(body: DeviceRegister, response: Response, db: Db, *, me: CurrentUser, clock: Now) -> Device:
+async def register_device(
+    body: DeviceRegister, response: Response, db: Db, *, me: CurrentUser, clock: Now, outside: Outside
+) -> Device:
     """From now on you are told there, and whoever was before is not. Register it whenever your program starts."""
     given = body.address if isinstance(body.address, str) else json.dumps(body.address)
     address = sending.address_in(body.channel, given)
     wanted = Given(body.channel, address, body.account, body.name)
-    device, is_new = await devices.register(db, me.user_id, wanted, clock.now())
+    inside = outside.private_networks
+    device, is_new = await devices.register(db, me.user_id, wanted, clock.now(), private_networks=inside)
     if not is_new:
         response.status_code = 200
     return _shown(device)

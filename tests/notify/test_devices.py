@@ -192,6 +192,7 @@ async def test_what_is_no_device_is_refused(world: World, admin: Person, as_user
         ({"channel": "webpush", "address": {"endpoint": "https://push.test/x"}}, "address"),
         ({"channel": "webpush", "address": await devices.phone()}, "address"),
         ({"channel": "webpush", "address": {**browser, "endpoint": "https://push.test/ü"}}, "address"),
+        ({"channel": "webpush", "address": {**browser, "endpoint": "https://push.test/x"}}, "address"),
         ({"channel": "push", "address": "short"}, "address"),
         ({"channel": "webpush", "address": browser, "account": devices.accounts["push"]}, "account"),
         ({"channel": "email", "address": "ada@example.test"}, "channel"),

@@ -257,6 +257,9 @@ class Provider:
     """The address in its one form. Raises ValueError with a sentence for people."""
     check_content: Callable[[Content], Sequence[Problem]] | None = None
     """What this provider takes beyond its capability. Pure."""
+    admits: Callable[[Setup, str], object] | None = None
+    """Where accounts do not send to every address that has the form: raises CannotRender for one to which this account
+    sends nothing. It is not told the secrets."""
     inbound: "Inbound | None" = None
     """How what it tells us is read, where it tells anything."""
     templates: "Callable[[Setup], Awaitable[Sequence[Template]]] | None" = None

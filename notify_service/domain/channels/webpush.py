@@ -114,7 +114,7 @@ class WebPush:
 
     def render(self, message: Message) -> list[Call]:
         config = self._config
-        subscription = self._subscription(message.address)
+        subscription = _admitted(config, message.address, private_networks=self._private_networks)
         if message.content is None:
             raise CannotRender("no_content")
         plain = _payload(message.content, str(message.id))
@@ -138,16 +138,18 @@ class WebPush:
         transport = guarded(private_networks=self._private_networks)
         return Seat(judge, headers={}, timeout=self._config.timeout, transport=transport)
 
-    def _subscription(self, address: str) -> Subscription:
-        try:
-            found = _read(address)
-            require_allowed(found.endpoint, private_networks=self._private_networks)
-        except (ValueError, NotAllowed):
-            raise CannotRender("bad_address") from None
-        host = httpx2.URL(found.endpoint).host
-        if not any(_within(host, each) for each in self._config.services):
-            raise CannotRender("unknown_service")
-        return found
+
+def _admitted(config: Config, address: str, *, private_networks: bool) -> Subscription:
+    """Raises CannotRender for what is no push service, or none of this account's."""
+    try:
+        found = _read(address)
+        require_allowed(found.endpoint, private_networks=private_networks)
+    except (ValueError, NotAllowed):
+        raise CannotRender("bad_address") from None
+    host = httpx2.URL(found.endpoint).host
+    if not any(_within(host, each) for each in config.services):
+        raise CannotRender("unknown_service")
+    return found
 
 
 def _within(host: str, pattern: str) -> bool:
@@ -227,12 +229,17 @@ def _open(setup: Setup) -> WebPush:
     return WebPush(setup.config, setup.secrets, private_networks=setup.private_networks)
 
 
+def _admits(setup: Setup, address: str) -> None:
+    _admitted(setup.config, address, private_networks=setup.private_networks)
+
+
 PROVIDER = Provider(
     capability=CAPABILITY,
     config=Config,
     secrets=Secrets,
     open=_open,
     check_address=check_address,
+    admits=_admits,
     check_content=check_content,
     complete=complete,
 )
