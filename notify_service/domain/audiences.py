@@ -26,14 +26,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from libs.errors import FieldError, Invalid, NotFound
 from libs.ids import uuid7
-from notify_service.domain import devices, profiles, sending
+from notify_service.domain import devices, profiles, reaching, sending
 from notify_service.domain.campaign_states import UNDER_WAY
 from notify_service.domain.channels import Provider
 from notify_service.domain.channels.registry import CHANNELS, PROVIDERS
 from notify_service.domain.profiles import Ask
+from notify_service.domain.reaching import To
 from notify_service.domain.recipient_files import MOST_COLUMNS, Table
 from notify_service.domain.recipients import MOST_PROBLEMS, Given, Problem, Recipient, Sieve, checked, problem
-from notify_service.domain.sending import To
 from notify_service.errors import AudienceFull, AudienceInUse, UnusableFile
 from notify_service.models import Audience, AudienceMember, AudienceProblem, Campaign, Profile
 
@@ -150,7 +150,7 @@ async def add(
 ) -> Report:
     """These besides those that are there. Raises NotFound, Invalid and AudienceFull."""
     audience = await one(db, visible, audience_id)
-    to = sending.named(to, _provider(audience))
+    to = reaching.named(to, _provider(audience))
     known = await profiles.find(db, [each.user_id for each in to if each.user_id], ask)
     audience = await _held(db, visible, audience_id)
     if audience.total + len(to) > MOST_RECIPIENTS:
@@ -179,7 +179,7 @@ def _given(audience: Audience, to: Sequence[To], known: Mapping[UUID, Profile]) 
     for line, each in enumerate(to, audience.lines + 1):
         try:
             on_devices = each.user_id in known and audience.channel in devices.CHANNELS
-            address = str(each.user_id) if on_devices else sending.address_of(each, provider, known)
+            address = str(each.user_id) if on_devices else reaching.address_of(each, provider, known)
         except ValueError as error:
             yield problem(line, "user", "", code="no_address", message=str(error))
         else:

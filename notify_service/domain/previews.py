@@ -19,8 +19,9 @@ from notify_service.domain.content import Content
 from notify_service.domain.forecasts import ChannelOf
 from notify_service.domain.orders import NO_ADDRESS
 from notify_service.domain.profiles import Ask
+from notify_service.domain.reaching import To
 from notify_service.domain.rendering import Renderer
-from notify_service.domain.sending import Request, Taken, To
+from notify_service.domain.sending import Request, Taken
 from notify_service.domain.unsubscribe_links import UnsubscribeLinks
 from notify_service.domain.wording import WRONG
 from notify_service.models import Batch, Campaign

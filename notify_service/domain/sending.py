@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -17,8 +17,8 @@ from notify_service.domain import (
     devices,
     orders,
     pacing,
-    profiles,
     provider_templates,
+    reaching,
     throttles,
     wording,
 )
@@ -29,10 +29,11 @@ from notify_service.domain.content import Content
 from notify_service.domain.digest_words import is_words
 from notify_service.domain.orders import Order
 from notify_service.domain.profiles import Ask
+from notify_service.domain.reaching import Reach, To
 from notify_service.domain.turns import BULK, HIGH, NORMAL
 from notify_service.domain.unsubscribe_links import UnsubscribeLinks
 from notify_service.domain.wording import Wording
-from notify_service.models import Account, Device, Profile
+from notify_service.models import Account, Profile
 
 LANES = {"high": HIGH, "normal": NORMAL, "bulk": BULK}
 _FEW = 100
@@ -40,19 +41,7 @@ _BREATH = 50
 _MOST_ERRORS = 50
 # Ten thousand users may have twenty devices each.
 _MOST_DELIVERIES = 20_000
-_NO_USER = "There is no such user."
 _DEDUPE_WINDOW = timedelta(hours=24)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class To:
-    """One recipient: an address, or a user's."""
-
-    address: str | None = None
-    user_id: UUID | None = None
-    variables: Mapping[str, str] = field(default_factory=dict)
-    dedupe_key: str | None = None
-    addresses: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,8 +135,8 @@ async def accept(db: AsyncSession, request: Request, *, ask: Ask, links: Unsubsc
         another, others[step.channel] = await sender_of(db, step.channel, step.account, now, field=path)
         errors += await errors_of(db, another, step.content or request.content, f"{path}.")
         errors += not_in_bulk(others[step.channel], f"{path}.channel", len(request.to))
-    request = replace(request, to=named(request.to, provider))
-    reach = await _reach(db, request, provider, ask)
+    request = replace(request, to=reaching.named(request.to, provider))
+    reach = await reaching.reach(db, request.to, provider, account=request.account, ask=ask)
     recipients, wrong = await _addressed(request, reach, others)
     errors += wrong
     if errors:
@@ -213,50 +202,8 @@ def not_in_bulk(provider: Provider, path: str, recipients: int | None) -> list[F
     return [FieldError(path, f"{provider.capability.provider} is not for bulk: it takes one recipient at a time.")]
 
 
-@dataclass(frozen=True, slots=True)
-class _Reach:
-    """How recipients are reached over one channel."""
-
-    provider: Provider
-    known: Mapping[UUID, Profile]
-    devices: Mapping[UUID, Sequence[Device]]
-
-    def addresses(self, to: To) -> Sequence[tuple[str, str | None]]:
-        """Each with the account of its device, if it is one. Raises ValueError with a sentence for people."""
-        if to.user_id is None or self.provider.capability.channel not in devices.CHANNELS:
-            return [(self.provider.check_address(address_of(to, self.provider, self.known)), None)]
-        if to.user_id not in self.known:
-            raise ValueError(_NO_USER)
-        if to.user_id not in self.devices:
-            raise ValueError("This user has no device on this channel.")
-        return [(each.address, each.account) for each in self.devices[to.user_id]]
-
-
-async def _reach(db: AsyncSession, request: Request, provider: Provider, ask: Ask) -> _Reach:
-    users = [to.user_id for to in request.to if to.user_id]
-    known = await profiles.find(db, users, ask)
-    theirs: Mapping[UUID, Sequence[Device]] = {}
-    if request.channel in devices.CHANNELS:
-        theirs = await devices.among(db, request.channel, users, request.account)
-    return _Reach(provider, known, theirs)
-
-
-def named(recipients: Sequence[To], provider: Provider) -> Sequence[To]:
-    """Where addresses are ids of users, those who are given by one are users."""
-    if provider.capability.address != "user":
-        return recipients
-    return [to if to.user_id else replace(to, user_id=_id_in(to.address or "")) for to in recipients]
-
-
-def _id_in(address: str) -> UUID | None:
-    try:
-        return UUID(address)
-    except ValueError:
-        return None
-
-
 async def _addressed(
-    request: Request, reach: _Reach, others: Mapping[str, Provider]
+    request: Request, reach: Reach, others: Mapping[str, Provider]
 ) -> tuple[list[_Addressed], list[FieldError]]:
     """Each recipient with the addresses in their one form, and what is wrong with the others."""
     needed, declared = request.placeholders - {throttles.COUNT}, request.wording
@@ -316,19 +263,6 @@ def _further(to: To, others: Mapping[str, Provider], path: str) -> tuple[dict[st
         except ValueError as error:
             errors.append(FieldError(f"{path}.{channel}", str(error)))
     return found, errors
-
-
-def address_of(to: To, provider: Provider, known: Mapping[UUID, Profile]) -> str:
-    """As it was given, or the confirmed one of the user. Raises ValueError with a sentence for people."""
-    if to.user_id is None:
-        return to.address or ""
-    profile = known.get(to.user_id)
-    if profile is None:
-        raise ValueError(_NO_USER)
-    address = profiles.address_of(profile, provider.capability.address)
-    if not address:
-        raise ValueError("This user has no confirmed address for this channel.")
-    return address
 
 
 def _pattern(request: Request, batch_id: UUID, account: Account, *, many: bool) -> Order:

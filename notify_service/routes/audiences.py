@@ -12,7 +12,7 @@ from libs.idempotency import OnceOnly
 from libs.paging import Page, PageRequest, keyset
 from notify_service.deps import ADMIN, MaySend, Outside, Paging
 from notify_service.domain import audiences
-from notify_service.domain.sending import To
+from notify_service.domain.reaching import To
 from notify_service.routes.bodies import Incoming
 from notify_service.schemas.audiences import Audience, AudienceCreate, Member, Problem, RecipientsAdd, Report
 from notify_service.schemas.deliveries import Address

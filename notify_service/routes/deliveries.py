@@ -9,7 +9,8 @@ from libs.idempotency import OnceOnly
 from libs.paging import Page
 from notify_service.deps import MaySend, Outside, Paging
 from notify_service.domain import deliveries, sending, sent
-from notify_service.domain.sending import Request, Step, To
+from notify_service.domain.reaching import To
+from notify_service.domain.sending import Request, Step
 from notify_service.schemas.deliveries import (
     Accepted,
     Attempt,
