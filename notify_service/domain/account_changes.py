@@ -102,6 +102,7 @@ async def change(db: AsyncSession, by: By, wanted: Wanted, *, name: str) -> Show
     for field, value in wanted.limits.items():
         setattr(account, field, value)
     account.version += 1
+    account.down_until = None
     if account.fault is not None:
         account.fault = None
         await accounts.tell(db, account, None, by.now)

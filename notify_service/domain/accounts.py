@@ -8,7 +8,7 @@ from typing import Any
 
 import structlog
 from pydantic import BaseModel, SecretStr
-from sqlalchemy import case, func, or_, select, text, update
+from sqlalchemy import case, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -23,13 +23,17 @@ from notify_service.models import Account
 
 SETTINGS, API = "settings", "api"
 BAD_SETUP = "bad_setup"
-_MOVED = 1000
+SETTLES = timedelta(minutes=5)
+"""So long an account that was down has to be well before it sends for its channel again: one that comes and goes takes
+nothing along."""
 _SOON = timedelta(days=7)
 _REPORTED = text(
     """
     WITH old AS (SELECT name, fault FROM account WHERE name = :name AND version = :version FOR UPDATE)
     UPDATE account SET fault = :fault, updated_at = now(),
-        down_until = CASE WHEN :down > 0 THEN now() + make_interval(secs => :down) END
+        -- When it was down last is kept: it is not trusted again at once.
+        down_until = CASE WHEN :down > 0 THEN now() + make_interval(secs => :down)
+            WHEN down_until IS NOT NULL THEN least(down_until, now()) END
     FROM old WHERE account.name = old.name
     RETURNING old.fault AS former, account.updated_at
     """
@@ -99,8 +103,11 @@ async def first(db: AsyncSession, channel: str) -> Account | None:
 
 
 async def choose(db: AsyncSession, channel: str, now: datetime) -> Account | None:
-    """Who sends over a channel now: the first by rank that is well, or the first that is there at all."""
-    ill = case((Account.fault.is_not(None), 2), (Account.down_until > now, 1), else_=0)
+    """Who sends over a channel now: the first by rank that is well, and has been for a while, or the first that is
+    there at all."""
+    ill = case(
+        (Account.fault.is_not(None), 3), (Account.down_until > now, 2), (Account.down_until > now - SETTLES, 1), else_=0
+    )
     query = select(Account).where(Account.channel == channel, Account.enabled)
     found: Account | None = await db.scalar(query.order_by(ill, Account.rank, Account.name).limit(1))
     return found
@@ -201,36 +208,6 @@ async def tell(db: AsyncSession, account: Account, fault: str | None, now: datet
     log.warning("account_refused" if fault else "account_back", account=account.name, code=fault)
     event = AccountChanged(account=account.name, channel=account.channel, refused=fault is not None, fault=fault)
     await outbox.add(db, event, now)
-
-
-async def stand_in(db: AsyncSession, name: str, now: datetime) -> str | None:
-    """Gives what waits for an account to another of its channel that is well. Returns who that is, if anybody."""
-    channel = select(Account.channel).where(Account.name == name).scalar_subquery()
-    query = (
-        select(Account.name)
-        .where(
-            Account.channel == channel,
-            Account.name != name,
-            Account.enabled,
-            Account.fault.is_(None),
-            or_(Account.down_until.is_(None), Account.down_until <= now),
-        )
-        .order_by(Account.rank, Account.name)
-        .limit(1)
-    )
-    other = await db.scalar(query)
-    if other is not None:
-        await db.execute(
-            text(
-                """
-                UPDATE delivery SET account = :other, updated_at = now() WHERE id IN (
-                    SELECT id FROM delivery WHERE account = :name AND state IN ('queued', 'retry')
-                    ORDER BY lane, queue, next_at LIMIT :most FOR UPDATE SKIP LOCKED)
-                """
-            ),
-            {"name": name, "other": other, "most": _MOVED},
-        )
-    return other
 
 
 def able(account: Account) -> Capability | None:

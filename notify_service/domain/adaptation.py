@@ -4,6 +4,7 @@ import html
 import re
 from collections.abc import Callable, Iterator, Sequence
 
+from libs.errors import FieldError
 from notify_service.domain.channels import Capability, Problem
 from notify_service.domain.content import Button, Content
 
@@ -17,6 +18,13 @@ _ELLIPSIS = "\u2026"
 def problems(content: Content, capability: Capability) -> Sequence[Problem]:
     """Why this content cannot go over a channel, whatever is done to it. Placeholders count as they are written."""
     return list(_problems(content, capability))
+
+
+def not_in_bulk(capability: Capability, path: str, recipients: int | None) -> list[FieldError]:
+    """`recipients`: how many there are; None: as many as there are in an audience."""
+    if capability.bulk or recipients == 1:
+        return []
+    return [FieldError(path, f"{capability.provider} is not for bulk: it takes one recipient at a time.")]
 
 
 def adapted(content: Content, capability: Capability) -> Content:

@@ -16,6 +16,7 @@ from libs import audits
 from libs.errors import FieldError, Invalid, NotFound, PreconditionFailed
 from libs.ids import uuid7
 from notify_service.domain import campaign_values, categories, orders, sending, snapshots, throttles, wording
+from notify_service.domain.adaptation import not_in_bulk
 from notify_service.domain.campaign_states import DRAFT, PAUSED, after
 from notify_service.domain.channels import Provider
 from notify_service.domain.content import Content
@@ -164,7 +165,7 @@ async def start(db: AsyncSession, campaign: Campaign, *, links: UnsubscribeLinks
         raise WrongVariables(wrong.names, wrong.lines)
     batch_id = uuid7()
     content = Content.model_validate(campaign.content)
-    await orders.add_batch(db, batch_id, owner=campaign.owner, content=content, route=[], now=now)
+    await orders.add_batch(db, batch_id, owner=campaign.owner, content=content, account=campaign.account, now=now)
     into = Into(batch_id, campaign.owner, account.name, campaign.expires_at)
     counts = await snapshots.take(db, plan, into, now)
     if plan.wording.kinds:
@@ -255,7 +256,7 @@ async def sender_of(
     errors += wording.problems([("content", content)])
     wrong = wording.of([content]).wrong(campaign.defaults)
     errors += [FieldError(f"defaults.{name}", why) for name, why in wrong.items()]
-    errors += sending.not_in_bulk(provider, "channel", None)
+    errors += not_in_bulk(provider.capability, "channel", None)
     if campaign.audience_id is not None:
         query = select(Audience.channel).where(Audience.id == campaign.audience_id, Audience.owner == campaign.owner)
         channel = await db.scalar(query)

@@ -85,7 +85,7 @@ def _checked(provider: Provider, address: str, refusal: str) -> str:
 
 async def _send(db: AsyncSession, parcel: _Parcel, now: datetime) -> UUID:
     delivery_id, batch_id = uuid7(), uuid7()
-    await orders.add_batch(db, batch_id, owner=parcel.owner, content=parcel.content, route=[], now=now)
+    await orders.add_batch(db, batch_id, owner=parcel.owner, content=parcel.content, now=now)
     order = Order(
         id=delivery_id,
         owner=parcel.owner,

@@ -1,7 +1,7 @@
 """Deliveries that shall be made, put into the queue."""
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, cast
@@ -135,11 +135,21 @@ async def order_many(db: AsyncSession, orders: Sequence[Order], now: datetime) -
 
 
 async def add_batch(
-    db: AsyncSession, batch_id: UUID, *, owner: str, content: Content, route: list[dict[str, Any]], now: datetime
+    db: AsyncSession,
+    batch_id: UUID,
+    *,
+    owner: str,
+    content: Content,
+    now: datetime,
+    route: Sequence[Mapping[str, Any]] = (),
+    account: str | None = None,
 ) -> None:
+    """`account`: which its sender has named."""
     said = content.undeclared().model_dump(mode="json", exclude_defaults=True)
     await db.execute(
-        insert(Batch).values(id=batch_id, owner=owner, content=said, route=route, created_at=now, held=False)
+        insert(Batch).values(
+            id=batch_id, owner=owner, account=account, content=said, route=list(route), created_at=now, held=False
+        )
     )
 
 

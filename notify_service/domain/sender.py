@@ -320,17 +320,13 @@ class Sender:
             self._work.set()
 
     async def _report(self) -> None:
-        """Says how the account fares, when that has changed; while it is ill, others take what waits."""
+        """Says how the account fares, when that has changed; while it is ill, `standins` gives others what waits."""
         down = self._breaker.wait
         standing = (down > 0, self._fault)
-        if standing == self._reported and not down:
-            return
-        async with self._db.transaction() as session:
-            if standing != self._reported:
+        if standing != self._reported:
+            async with self._db.transaction() as session:
                 await accounts.report(session, self.account, down_seconds=down, fault=self._fault)
-            if down and self._channel.capability.interchangeable:
-                await accounts.stand_in(session, self.account.name, self._tools.clock.now())
-        self._reported = standing
+            self._reported = standing
 
     async def _leave(self) -> None:
         """Gives back what is still in the buffer and writes the last verdicts."""

@@ -22,7 +22,7 @@ from notify_service.domain import (
     throttles,
     wording,
 )
-from notify_service.domain.adaptation import problems
+from notify_service.domain.adaptation import not_in_bulk, problems
 from notify_service.domain.channels import Provider
 from notify_service.domain.channels.registry import CHANNELS, PROVIDERS
 from notify_service.domain.content import Content
@@ -128,13 +128,13 @@ async def accept(db: AsyncSession, request: Request, *, ask: Ask, links: Unsubsc
     account, provider = await sender_of(db, request.channel, request.account, now)
     errors = await errors_of(db, account, request.content)
     errors += [*links.problems(request.category, request.contents), *wording.problems(request.contents)]
-    errors += not_in_bulk(provider, "to", len(request.to))
+    errors += not_in_bulk(provider.capability, "to", len(request.to))
     others: dict[str, Provider] = {}
     for index, step in enumerate(request.steps):
         path = f"fallback.{index}"
         another, others[step.channel] = await sender_of(db, step.channel, step.account, now, field=path)
         errors += await errors_of(db, another, step.content or request.content, f"{path}.")
-        errors += not_in_bulk(others[step.channel], f"{path}.channel", len(request.to))
+        errors += not_in_bulk(others[step.channel].capability, f"{path}.channel", len(request.to))
     request = replace(request, to=reaching.named(request.to, provider))
     reach = await reaching.reach(db, request.to, provider, account=request.account, ask=ask)
     recipients, wrong = await _addressed(request, reach, others)
@@ -144,7 +144,9 @@ async def accept(db: AsyncSession, request: Request, *, ask: Ask, links: Unsubsc
     recipients = _worded(request, recipients, reach.known)
     batch_id = uuid7()
     route = _route(request.steps)
-    await orders.add_batch(db, batch_id, owner=request.owner, content=request.content, route=route, now=now)
+    await orders.add_batch(
+        db, batch_id, owner=request.owner, account=request.account, content=request.content, route=route, now=now
+    )
     like = _pattern(request, batch_id, account, many=len(recipients) > 1)
     wanted = await _without_duplicates(db, [_order(like, each) for each in recipients], now)
     wanted = await pacing.paced(db, wanted, now)
@@ -193,13 +195,6 @@ async def errors_of(db: AsyncSession, account: Account, content: Content, path: 
     found = problems_of(content, PROVIDERS[account.provider])
     found += await provider_templates.problems(db, account, content)
     return [FieldError(f"{path}{problem.field}", problem.message) for problem in found]
-
-
-def not_in_bulk(provider: Provider, path: str, recipients: int | None) -> list[FieldError]:
-    """`recipients`: how many there are; None: as many as there are in an audience."""
-    if provider.capability.bulk or recipients == 1:
-        return []
-    return [FieldError(path, f"{provider.capability.provider} is not for bulk: it takes one recipient at a time.")]
 
 
 async def _addressed(

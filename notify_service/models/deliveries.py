@@ -16,6 +16,8 @@ class Batch(Base):
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
     owner: Mapped[str]
+    account: Mapped[str | None]
+    """The account that its sender has named, for which no other stands in; none: whichever is well."""
     content: Mapped[dict[str, Any]]
     """`domain.content.Content`, for all its deliveries."""
     route: Mapped[list[dict[str, Any]]] = mapped_column(JSONB, server_default=text("'[]'"))

@@ -124,6 +124,7 @@ def _account(shown: Shown) -> Account:
         {
             **values,
             "state": shown.state,
+            "down_until": row.down_until if shown.state == "down" else None,
             "quota": _quota(shown.quota, shown.hours),
             "recipients": _quota(shown.recipients, shown.recipient_hours),
             "waiting": shown.waiting,

@@ -22,7 +22,7 @@ def _shown(found: queues.Queue) -> Queue:
         channel=account.channel,
         state=found.state,
         fault=account.fault,
-        down_until=account.down_until,
+        down_until=account.down_until if found.state == "down" else None,
         owned=found.owned,
         waiting=Waiting(high=waiting.get(HIGH, 0), normal=waiting.get(NORMAL, 0), bulk=waiting.get(BULK, 0)),
         capped=found.capped,
