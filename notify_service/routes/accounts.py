@@ -7,6 +7,7 @@ from fastapi import APIRouter, Path, Request
 from libs.auth import CurrentUser
 from libs.deps import Db, Now
 from libs.paging import Page, PageRequest, keyset
+from libs.shapes import Text
 from notify_service.deps import Admin
 from notify_service.domain import account_changes, threads
 from notify_service.domain.account_changes import By, Shown, Wanted
@@ -26,7 +27,7 @@ from notify_service.schemas.accounts import (
 
 router = APIRouter(tags=["accounts"])
 Paging = Annotated[PageRequest, keyset(datetime, str)]
-Name = Annotated[str, Path(max_length=40)]
+Name = Annotated[Text, Path(max_length=40)]
 
 
 @router.get("/api/v1/channels")

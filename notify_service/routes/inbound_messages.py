@@ -8,14 +8,15 @@ from fastapi import APIRouter, Path
 
 from libs.deps import Db
 from libs.paging import Page, PageRequest, keyset
+from libs.shapes import Text
 from notify_service.deps import Admin
 from notify_service.domain import inbound_messages
 from notify_service.schemas.inbound_messages import Message
 
 router = APIRouter(prefix="/api/v1/accounts/{name}/threads/{peer_id}/messages", tags=["accounts"])
 Paging = Annotated[PageRequest, keyset(datetime, UUID)]
-Name = Annotated[str, Path(max_length=40)]
-Peer = Annotated[str, Path(max_length=400)]
+Name = Annotated[Text, Path(max_length=40)]
+Peer = Annotated[Text, Path(max_length=400)]
 
 
 @router.get("", response_model=Page[Message])

@@ -8,13 +8,14 @@ from fastapi import APIRouter, Path, Response
 from libs import filenames, filetypes
 from libs.deps import Db
 from libs.paging import Page
+from libs.shapes import Text
 from notify_service.deps import Admin, Paging
 from notify_service.domain import media
 from notify_service.schemas.media import File
 
 router = APIRouter(prefix="/api/v1/accounts/{name}/threads/{peer_id}/media", tags=["accounts"])
-Name = Annotated[str, Path(max_length=40)]
-Peer = Annotated[str, Path(max_length=400)]
+Name = Annotated[Text, Path(max_length=40)]
+Peer = Annotated[Text, Path(max_length=400)]
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": "default-src 'none'; sandbox",

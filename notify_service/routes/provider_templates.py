@@ -4,13 +4,14 @@ from fastapi import APIRouter, Path
 
 from libs.deps import Db
 from libs.paging import PageRequest, keyset
+from libs.shapes import Text
 from notify_service.deps import Admin, MaySend
 from notify_service.domain import provider_templates
 from notify_service.schemas.provider_templates import Asked, Template, Templates
 
 router = APIRouter(prefix="/api/v1/accounts/{name}/templates", tags=["accounts"])
 Paging = Annotated[PageRequest, keyset(str, str)]
-Name = Annotated[str, Path(max_length=40)]
+Name = Annotated[Text, Path(max_length=40)]
 
 
 @router.get("")
