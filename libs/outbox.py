@@ -45,6 +45,16 @@ _REFILL = 10_000
 
 log = structlog.get_logger()
 
+_ADD = text(
+    """
+    INSERT INTO outbox (event_id, type, data, occurred_at)
+    SELECT event_id, type, data, :at
+    FROM unnest(CAST(:ids AS uuid[]), CAST(:types AS text[]), CAST(:data AS jsonb[]))
+        WITH ORDINALITY AS given(event_id, type, data, n)
+    ORDER BY n
+    """
+)
+
 
 def add_tables(metadata: MetaData) -> None:
     """Declares the tables of the outbox in a service's metadata."""
@@ -75,19 +85,11 @@ async def add(session: AsyncSession, event: EventData, now: datetime) -> UUID:
 
 
 async def add_all(session: AsyncSession, events: Sequence[EventData], now: datetime) -> list[UUID]:
-    """Writes many in one round trip, in their order."""
+    """Writes many in one statement, in their order."""
     ids = [uuid7() for _ in events]
     if events:
-        rows = [
-            {"id": event_id, "type": e.type, "data": e.model_dump_json(), "at": now}
-            for event_id, e in zip(ids, events, strict=True)
-        ]
-        await session.execute(
-            text(
-                "INSERT INTO outbox (event_id, type, data, occurred_at) VALUES (:id, :type, CAST(:data AS jsonb), :at)"
-            ),
-            rows,
-        )
+        types, data = [each.type for each in events], [each.model_dump_json() for each in events]
+        await session.execute(_ADD, {"ids": ids, "types": types, "data": data, "at": now})
         session.info["events"] = True
     return ids
 
