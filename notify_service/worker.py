@@ -95,7 +95,7 @@ async def main(settings: Settings, clock: Clock | None = None) -> None:
         links = UnsubscribeLinks(settings.field_keys.get_secret_value(), settings.public_url)
         tools = tools_of(runtime, settings, policy, links)
         ask = partial(calls.profiles, runtime.auth)
-        inboxes = Inboxes(runtime.db, ask, partial(show, signals), runtime.clock)
+        inboxes = Inboxes(runtime.db, tools.lanes, ask, partial(show_at_once, signals), clock=runtime.clock)
         fixed = fixed_accounts(settings, inboxes.put)
         async with runtime.db.transaction() as session:
             await accounts.settle_fixed(session, fixed, runtime.clock.now())
@@ -154,8 +154,13 @@ async def send(senders: Senders, inboxes: Inboxes) -> None:
 
 
 def show(signals: Signals, session: AsyncSession, created: Notification) -> None:
-    """To whoever has the inbox open."""
+    """To whoever has the inbox open, after the commit."""
     signals.live(session, created.user_id, notification_json(created))
+
+
+def show_at_once(signals: Signals, created: Notification) -> None:
+    """The same of what is committed already."""
+    signals.show(created.user_id, notification_json(created))
 
 
 def kept(settings: Settings) -> dict[str, timedelta]:

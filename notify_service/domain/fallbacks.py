@@ -28,7 +28,9 @@ _REACHED = {"sent": 1, "delivered": 2, "read": 3}
 _DUE = text(
     """
     SELECT d.id, d.owner, d.queue, d.batch_id, d.user_id, d.channel, d.category, d.lane, d.variables, d.expires_at,
-        d.addresses, CASE WHEN n.read_at IS NULL THEN d.state ELSE 'read' END AS state, d.step, b.route, b.content
+        d.addresses, d.step, b.route, b.content,
+        CASE WHEN n.read_at IS NOT NULL THEN 'read' WHEN n.id IS NOT NULL AND d.state = 'sent' THEN 'delivered'
+            ELSE d.state END AS state
     FROM delivery AS d JOIN batch AS b ON b.id = d.batch_id LEFT JOIN notification AS n ON n.id = d.id
     WHERE d.follow_at <= now() AND d.state NOT IN ('claimed', 'sending') AND NOT b.held
     ORDER BY d.follow_at LIMIT :most FOR UPDATE OF d SKIP LOCKED

@@ -53,6 +53,10 @@ class Signals:
         """Shows the notification (JSON), if any, and the unread count on the user's open sockets."""
         self._pending(session).live.append((user_id, notification))
 
+    def show(self, user_id: UUID, notification: str) -> None:
+        """The same of what is committed already."""
+        self._send(_Pending(live=[(user_id, notification)]))
+
     def wake(self, session: AsyncSession, *accounts: str) -> None:
         """Tells the senders of these accounts that there are deliveries; without any, that there are some somewhere,
         which takes a look more."""

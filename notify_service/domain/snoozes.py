@@ -1,13 +1,17 @@
 """Notifications that come back when their time is over."""
 
+from collections.abc import Callable
+
 from sqlalchemy import select, update
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from libs.clock import Clock
 from libs.db import Database
-from notify_service.domain.inboxes import Tell
 from notify_service.models import Notification
 
 _MOST = 500
+Tell = Callable[[AsyncSession, Notification], None]
+"""Shows a notification to whoever has the inbox open, after the commit."""
 
 
 async def work(database: Database, tell: Tell, clock: Clock) -> int:

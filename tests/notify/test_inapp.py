@@ -15,6 +15,7 @@ from libs.contracts.accounts import Profile, UserDeleted
 from libs.db import Database
 from libs.errors import Unavailable
 from libs.keys import KeyRing
+from libs.lanes import Lanes
 from libs.tasks import background
 from libs.testing.clients import client
 from libs.testing.clock import FakeClock
@@ -176,7 +177,8 @@ async def test_who_is_not_known_holds_up_nobody_while_auth_is_away(ada: Profile,
 
     told: list[Any] = []
     database = Database(world.database_url, service="notify")
-    inboxes = Inboxes(database, away, lambda _db, created: told.append(created.id), Clock())
+    lanes = Lanes("notify", world.database_url, 1)
+    inboxes = Inboxes(database, lanes, away, lambda created: told.append(created.id), clock=Clock())
     async with background(inboxes.run()):
         drafts = [
             Draft(id=uuid4(), user_id=user, category="news", title="Hello", message="x")
@@ -186,6 +188,7 @@ async def test_who_is_not_known_holds_up_nobody_while_auth_is_away(ada: Profile,
         assert codes == [None, "user_not_known", None]
         assert await inboxes.put(drafts[0]) is None
     assert told == [drafts[0].id, drafts[2].id]
+    await lanes.close()
     await database.close()
 
 
@@ -210,22 +213,26 @@ async def _two(me: Person) -> Any:
 
 @pytest.mark.promise("N51")
 async def test_mail_follows_where_nobody_has_read_it_in_time(world: World, admin: Person, as_user: Any) -> None:
-    readers = [await world.register(heard=False) for _ in range(2)]
+    readers = [await world.register(heard=False) for _ in range(3)]
     await world.heard()
-    fallback = [{"channel": "email", "after_seconds": 3, "until": "read"}]
-    made = [await tell(admin, {"user": str(each.user_id)}, fallback=fallback) for each in readers]
+    fallback = {"channel": "email", "after_seconds": 3}
+    made = [
+        await tell(admin, {"user": str(each.user_id)}, fallback=[{**fallback, "until": until}])
+        for each, until in zip(readers, ("read", "read", "delivered"), strict=True)
+    ]
     for batch in made:
         await ended(admin, batch["deliveries"][0])
     await as_user(readers[0].user_id).call("POST", "/notifications/mark_all_read")
 
     async def followed() -> bool:
         states = [(await admin.get(f"/deliveries/batches/{batch['id']}"))["states"] for batch in made]
-        return states == [{"read": 1}, {"sent": 2}]
+        return states == [{"read": 1}, {"sent": 2}, {"sent": 1}]
 
     await eventually(followed)
     query = "SELECT follow_at FROM delivery WHERE user_id = $1"
-    await eventually(lambda: _looked_at(world, query, readers[0]))
-    assert [len(world.mails(each)) for each in readers] == [0, 1]
+    for each in (readers[0], readers[2]):
+        await eventually(lambda each=each: _looked_at(world, query, each))
+    assert [len(world.mails(each)) for each in readers] == [0, 1, 0]
 
 
 async def _looked_at(world: World, query: str, reader: Profile) -> bool:
