@@ -28,11 +28,14 @@ async def queue_of(admin: Person, account: str) -> Any:
     return found
 
 
-async def refused(admin: Person, account: str) -> None:
-    async def check() -> bool:
-        return (await queue_of(admin, account))["state"] == "refused"
+async def refused(admin: Person, account: str) -> Any:
+    """Once the account is refused, and not just asked again whether it still is."""
 
-    await eventually(check)
+    async def check() -> Any:
+        found = await queue_of(admin, account)
+        return found if found["state"] == "refused" and not found["in_flight"] else None
+
+    return await eventually(check)
 
 
 @pytest.mark.promise("N70")
@@ -45,7 +48,7 @@ async def test_queue_says_what_waits_how_long_and_what_holds_it_up(
     await refused(admin, bot)
     for priority, many, when in (("normal", 1, None), ("bulk", 3, None), ("bulk", 2, later)):
         made = await send(admin, bot, *[str(n + 1) for n in range(many)], priority=priority, send_at=when)
-    found = await queue_of(admin, bot)
+    found = await refused(admin, bot)
     assert found["waiting"] == {"high": 1, "normal": 1, "bulk": 5}
     assert (found["fault"], found["capped"], found["in_flight"], found["quota_left"]) == ("401", False, 0, 50)
     assert (found["rate"], found["held_batches"], found["retrying"]) == (2.5, 0, 1)

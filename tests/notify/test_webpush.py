@@ -200,7 +200,7 @@ async def test_subscription_of_another_sender_stops_nobody_else(web: httpx2.Asyn
         ({"reply": "400 what"}, ErrorClass.PERMANENT, "400", None),
         ({"reply": "401 who"}, ErrorClass.PERMANENT, "401", None),
         ({"reply": "500 broken"}, ErrorClass.AMBIGUOUS, "500", None),
-        ({"reply": "503 busy"}, ErrorClass.AMBIGUOUS, "503", None),
+        ({"reply": "503 busy"}, ErrorClass.RECIPIENT, "503", None),
         ({"drop": True, "after_data": True, "keep": True}, ErrorClass.AMBIGUOUS, "no_answer", None),
     ],
 )

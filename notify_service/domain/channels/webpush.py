@@ -49,8 +49,8 @@ CAPABILITY = Capability(
     button_title_max=40,
     errors={
         **dict.fromkeys(("400", "401", "403", "404", "410", "413"), ErrorClass.PERMANENT),
-        "429": ErrorClass.RECIPIENT,
-        **dict.fromkeys(("500", "502", "503", "504"), ErrorClass.AMBIGUOUS),
+        **dict.fromkeys(("429", "503"), ErrorClass.RECIPIENT),
+        **dict.fromkeys(("500", "502", "504"), ErrorClass.AMBIGUOUS),
     },
 )
 
@@ -207,7 +207,8 @@ def judge(answer: Answer) -> Outcome:
         return Outcome(provider_id=name if name.isprintable() and name else None)
     if answer.status in (404, 410):
         return Outcome(ErrorClass.PERMANENT, code, effect=Effect.SUPPRESS)
-    if answer.status == 429:
+    if answer.status in (429, 503):
+        # Too busy to have taken it.
         return Outcome(ErrorClass.RECIPIENT, code, pause_seconds=seconds_of(answer.headers.get("retry-after", "")))
     if outcome.error is ErrorClass.AUTH:
         return Outcome(ErrorClass.PERMANENT, code)
