@@ -23,6 +23,8 @@ log = structlog.get_logger()
 
 Key = tuple[UUID, int]
 """Id and fence of a claimed row."""
+# Writing eight rows costs PostgreSQL nearly what sixteen do: lines whose messages end at about the same time share it.
+_LINGER_SECONDS = 0.0015
 # Ends in which the provider has, or may have, the message.
 _COUNT = frozenset({"sent", "unknown"})
 
@@ -59,7 +61,7 @@ class Claims:
         self._held: set[Key] = set()
         # Marks and leases are of the same rows: two statements at once could wait for each other for ever.
         self._writing = asyncio.Lock()
-        self._writes: Batches[Verdict | Key, bool] = Batches(self._write, most=500)
+        self._writes: Batches[Verdict | Key, bool] = Batches(self._write, most=500, linger=_LINGER_SECONDS)
 
     def __len__(self) -> int:
         return len(self._held)
