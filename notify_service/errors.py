@@ -56,6 +56,11 @@ class AccountInUse(Conflict):
     detail = "Messages wait for this account. Switch it off, or let them go first."
 
 
+class NotAnEndpoint(Conflict):
+    code = "not_an_endpoint"
+    detail = "Only an account of the provider `webhook` can be tried out by this."
+
+
 class AlwaysSent(Invalid):
     code = "always_sent"
 

@@ -29,6 +29,7 @@ from notify_service.domain import (
     deliveries,
     devices,
     digests,
+    endpoints,
     erasure,
     fallbacks,
     gauges,
@@ -49,6 +50,7 @@ from notify_service.domain import (
 )
 from notify_service.domain.channels.registry import OURS
 from notify_service.domain.drafts import Draft
+from notify_service.domain.happenings import Listening
 from notify_service.domain.hearing import Hearing
 from notify_service.domain.inboxes import Inboxes
 from notify_service.domain.locks import Locks
@@ -61,7 +63,7 @@ from notify_service.domain.signals import Signals
 from notify_service.domain.templates.kinds import PAGES
 from notify_service.domain.turns import HIGH
 from notify_service.domain.unsubscribe_links import UnsubscribeLinks
-from notify_service.domain.verdicts import Policy
+from notify_service.domain.verdicts import Policy, policy_for
 from notify_service.models import Device, Notification, Profile
 from notify_service.schemas.inbox import notification_json
 from notify_service.settings import Settings
@@ -69,13 +71,11 @@ from notify_service.settings import Settings
 # Later than this a mail has nothing to say any more.
 _WORTH_SENDING = timedelta(hours=24)
 _SHORT_LIVED = dict.fromkeys(("phone_code", "phone_change"), timedelta(minutes=5))
-_RETRY_SECONDS, _RETRY_CAP_SECONDS = 2.0, 900.0
-# A code is worth nothing after five minutes.
-_TEXT_RETRY_CAP_SECONDS = 30.0
 _ERASE_SECONDS = 2.0
 _HEAR_SECONDS = 0.2
 _LOOK_SECONDS = 5.0
 _FETCH_SECONDS = 0.5
+_TELL_SECONDS = 0.5
 # Providers tell for seven days what was not taken.
 _TOLD_FOR = timedelta(days=8)
 # Connections for marks and verdicts of all accounts.
@@ -122,6 +122,7 @@ async def main(settings: Settings, clock: Clock | None = None) -> None:
                 every(1, partial(snoozes.work, runtime.db, partial(show, signals), runtime.clock)),
                 every(_HEAR_SECONDS, Hearing(runtime.db, runtime.clock).work),
                 every(_FETCH_SECONDS, fetching.work),
+                every(_TELL_SECONDS, partial(endpoints.work, runtime.db, signals, runtime.clock, tools.listening)),
                 every(1, partial(provider_templates.work, runtime.db, runtime.cipher)),
                 every(_ERASE_SECONDS, partial(erasure.work, runtime.db, runtime.clock)),
                 every(_HOUR, relay.forget),
@@ -142,6 +143,7 @@ def tools_of(runtime: Runtime, settings: Settings, policy: Policy, links: Unsubs
         cipher=runtime.cipher,
         links=links,
         clock=runtime.clock,
+        listening=Listening(),
         policy_of=partial(policy_for, policy),
         private_networks=settings.private_networks,
     )
@@ -178,18 +180,6 @@ def policy_of(settings: Settings) -> Policy:
         max_attempts=settings.max_attempts,
         lease=settings.lease_seconds,
         breaker=settings.breaker_seconds,
-    )
-
-
-def policy_for(policy: Policy, channel: str) -> Policy:
-    """Of mails as it is set up; of a channel whose messages somebody waits for, by the second instead of the hour."""
-    if channel == "email":
-        return policy
-    return replace(
-        policy,
-        retry_base=min(policy.retry_base, _RETRY_SECONDS),
-        retry_cap=min(policy.retry_cap, _TEXT_RETRY_CAP_SECONDS if channel == "sms" else _RETRY_CAP_SECONDS),
-        breaker=min(policy.breaker, _RETRY_SECONDS),
     )
 
 

@@ -6,6 +6,7 @@ settled by the hundred.
 
 import asyncio
 import json
+import math
 import sys
 import time
 from collections.abc import Awaitable, Callable
@@ -22,6 +23,7 @@ from notify_service.domain import accounts, queue
 from notify_service.domain.channels import Capability, Message, Outcome
 from notify_service.domain.claims import Claims, Quotas
 from notify_service.domain.deliveries import Verdict
+from notify_service.domain.happenings import Listening
 from notify_service.domain.locks import Locks
 from notify_service.domain.sender import Sender, Tools
 from notify_service.domain.unsubscribe_links import UnsubscribeLinks
@@ -55,6 +57,13 @@ class Silence:
         pass
 
 
+def nobody() -> Listening:
+    """As in an installation without endpoints that listen."""
+    listening = Listening()
+    listening.found(somebody=False, at=math.inf)
+    return listening
+
+
 class Emptying:
     def __init__(self, plan: dict[str, Any]) -> None:
         self.account, self.count, self.keys = plan["account"], plan["count"], plan["keys"]
@@ -69,6 +78,7 @@ class Emptying:
             cipher=FieldCipher(self.keys),
             links=UnsubscribeLinks(self.keys, None),
             clock=Clock(),
+            listening=nobody(),
             policy_of=lambda _: Policy(),
         )
         async with self.db.transaction() as session:
@@ -95,7 +105,7 @@ class Emptying:
         return int(row["n"])
 
     async def alone(self) -> None:
-        claims = Claims(self.db, self.lanes, lease=10, quotas=Quotas(), on_room=lambda: None)
+        claims = Claims(self.db, self.lanes, nobody(), lease=10, quotas=Quotas(), on_room=lambda: None)
         writing = asyncio.create_task(claims.run())
 
         async def one(key: tuple[Any, int]) -> None:

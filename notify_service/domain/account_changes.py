@@ -1,7 +1,7 @@
 """Setting accounts up, and changing them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from libs import audits
 from libs.crypto import CannotDecrypt, FieldCipher
 from libs.errors import FieldError, Invalid, NotFound
-from notify_service.domain import accounts, polling, provider_templates, queues, quotas, recipient_quotas
+from notify_service.domain import accounts, endpoints, polling, provider_templates, queues, quotas, recipient_quotas
 from notify_service.domain.channels import Provider, keep_nothing
 from notify_service.domain.channels.registry import PROVIDERS
 from notify_service.domain.quotas import Standing
@@ -34,6 +34,8 @@ class Shown:
     recipient_hours: int
     waiting: int
     polling: Polling | None
+    made: Mapping[str, str] = field(default_factory=dict)
+    """Secrets that were made just now, and that somebody else has to know too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +81,12 @@ async def create(db: AsyncSession, by: By, wanted: Wanted, *, name: str, provide
         updated_at=by.now,
         **wanted.limits,
     )
-    _set_up(account, kind, wanted, by)
+    made = _set_up(account, kind, wanted, by)
     db.add(account)
     await db.flush()
     await provider_templates.schedule(db, account)
     await audits.tell(db, "account.created", by.user_id, now=by.now, account=name, provider=provider)
-    return await shown(db, account, by.now)
+    return replace(await shown(db, account, by.now), made=made)
 
 
 async def change(db: AsyncSession, by: By, wanted: Wanted, *, name: str) -> Shown:
@@ -92,15 +94,16 @@ async def change(db: AsyncSession, by: By, wanted: Wanted, *, name: str) -> Show
     account = await db.get(Account, name, with_for_update=True)
     if account is None:
         raise NotFound
+    made: Mapping[str, str] = {}
     if wanted.config is not None or wanted.secrets is not None:
         if account.source == accounts.SETTINGS:
             raise AccountIsFixed
         kind = PROVIDERS.get(account.provider)
         if kind is None:
             raise Invalid(errors=[FieldError("provider", "There is no such provider any more.")])
-        _set_up(account, kind, wanted, by)
-    for field, value in wanted.limits.items():
-        setattr(account, field, value)
+        made = _set_up(account, kind, wanted, by)
+    for column, value in wanted.limits.items():
+        setattr(account, column, value)
     account.version += 1
     account.down_until = None
     if account.fault is not None:
@@ -111,7 +114,7 @@ async def change(db: AsyncSession, by: By, wanted: Wanted, *, name: str) -> Show
     await recipient_quotas.release(db, [name])
     await provider_templates.schedule(db, account)
     await audits.tell(db, "account.changed", by.user_id, now=by.now, account=name, fields=wanted.fields)
-    return await shown(db, account, by.now)
+    return replace(await shown(db, account, by.now), made=made)
 
 
 async def remove(db: AsyncSession, by: By, name: str) -> None:
@@ -121,6 +124,7 @@ async def remove(db: AsyncSession, by: By, name: str) -> None:
         raise NotFound
     if account.source == accounts.SETTINGS:
         raise AccountIsFixed
+    await endpoints.give_up(db, name)
     if await queues.waiting(db, name):
         raise AccountInUse
     await db.execute(delete(Account).where(Account.name == name))
@@ -160,10 +164,12 @@ async def shown(db: AsyncSession, account: Account, now: datetime) -> Shown:
     )
 
 
-def _set_up(account: Account, kind: Provider, wanted: Wanted, by: By) -> None:
+def _set_up(account: Account, kind: Provider, wanted: Wanted, by: By) -> dict[str, str]:
+    """Returns the secrets that it has made and that somebody else has to know."""
     cipher = by.cipher
     given = dict(account.config or {} if wanted.config is None else wanted.config)
     secrets = dict(_unsealed(account, cipher) if wanted.secrets is None else wanted.secrets)
+    known = secrets.keys() - {name for name, value in secrets.items() if value is None}
     if kind.complete is not None:
         kind.complete(given, secrets)
     config = _checked(kind.config, given, "config")
@@ -173,6 +179,7 @@ def _set_up(account: Account, kind: Provider, wanted: Wanted, by: By) -> None:
         accounts.open_channel(account, cipher, keep_nothing, private_networks=by.private_networks)
     except accounts.CannotSetUp as error:
         raise Invalid(errors=[FieldError("config", str(error.__cause__) or "This makes no account.")]) from None
+    return {name: secrets[name] for name in sorted(kind.shared - known)}
 
 
 def _checked(model: type[BaseModel], given: Mapping[str, Any], path: str) -> BaseModel:

@@ -17,6 +17,7 @@ from libs.clock import Clock
 from libs.contracts.notifications import AccountChanged
 from libs.crypto import CannotDecrypt, FieldCipher
 from libs.db import Database
+from notify_service.domain import happenings
 from notify_service.domain.channels import Capability, Channel, Keep, Provider, Setup
 from notify_service.domain.channels.registry import POLLED, PROVIDERS
 from notify_service.models import Account
@@ -208,6 +209,7 @@ async def tell(db: AsyncSession, account: Account, fault: str | None, now: datet
     log.warning("account_refused" if fault else "account_back", account=account.name, code=fault)
     event = AccountChanged(account=account.name, channel=account.channel, refused=fault is not None, fault=fault)
     await outbox.add(db, event, now)
+    await happenings.tell(db, "account.changed", event.model_dump())
 
 
 def able(account: Account) -> Capability | None:

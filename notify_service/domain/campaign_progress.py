@@ -100,7 +100,10 @@ async def count(db: AsyncSession, campaign: Campaign, signals: Signals) -> None:
     elif await _may_go_on(db, campaign):
         await campaigns.resume(db, campaign, now)
         signals.wake(db)
+    before = campaign.state
     _conclude(campaign, left, now)
+    if campaign.state == FINISHED != before:
+        await campaigns.tell(db, campaign, "finished")
 
 
 async def _may_go_on(db: AsyncSession, campaign: Campaign) -> bool:

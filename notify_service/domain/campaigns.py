@@ -15,11 +15,21 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from libs import audits
 from libs.errors import FieldError, Invalid, NotFound, PreconditionFailed
 from libs.ids import uuid7
-from notify_service.domain import campaign_values, categories, orders, sending, snapshots, throttles, wording
+from notify_service.domain import (
+    campaign_values,
+    categories,
+    happenings,
+    orders,
+    sending,
+    snapshots,
+    throttles,
+    wording,
+)
 from notify_service.domain.adaptation import not_in_bulk
 from notify_service.domain.campaign_states import DRAFT, PAUSED, after
 from notify_service.domain.channels import Provider
 from notify_service.domain.content import Content
+from notify_service.domain.happenings import told_of
 from notify_service.domain.snapshots import MISSING, Into, Plan
 from notify_service.domain.unsubscribe_links import UnsubscribeLinks
 from notify_service.domain.wording import WRONG
@@ -41,13 +51,17 @@ _RESEND = text(
 )
 # Their sender writes to many of them at a time: waiting for it here could mean that each waits for the other.
 _TAKE_BACK = text(
-    """
-    UPDATE delivery SET state = 'cancelled', reason = 'cancelled', lease_until = NULL, fence = fence + 1,
-        updated_at = now()
-    WHERE id IN (
-        SELECT id FROM delivery WHERE batch_id = :batch AND state IN ('queued', 'retry', 'claimed')
-        FOR UPDATE SKIP LOCKED)
-    """
+    f"""
+    WITH taken AS (
+        UPDATE delivery SET state = 'cancelled', reason = 'cancelled', lease_until = NULL, fence = fence + 1,
+            updated_at = now()
+        WHERE id IN (
+            SELECT id FROM delivery WHERE batch_id = :batch AND state IN ('queued', 'retry', 'claimed')
+            FOR UPDATE SKIP LOCKED)
+        RETURNING id, state, reason, error_code, template
+    )
+    {told_of("taken")}
+    """  # noqa: S608  -- constants
 )
 
 
@@ -292,6 +306,24 @@ async def _told(
     await _changed(db, campaign, now)
     owner = UUID(campaign.owner)
     await audits.tell(db, f"campaign.{what}", owner, now=now, campaign=campaign.id, recipients=recipients)
+    await tell(db, campaign, what)
+
+
+async def tell(db: AsyncSession, campaign: Campaign, what: str) -> None:
+    """Says to endpoints that the campaign has taken this step."""
+    said = {
+        "campaign_id": campaign.id,
+        "name": campaign.name,
+        "state": campaign.state,
+        "fault": campaign.fault,
+        "channel": campaign.channel,
+        "account": campaign.account,
+        "category": campaign.category,
+        "batch_id": campaign.batch_id,
+        "total": campaign.total,
+        "counts": campaign.counts,
+    }
+    await happenings.tell(db, f"campaign.{what}", {name: value for name, value in said.items() if value is not None})
 
 
 def _found(campaign: Campaign | None) -> Campaign:

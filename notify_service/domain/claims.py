@@ -16,6 +16,7 @@ from libs.lanes import Lanes
 from notify_service.domain import deliveries, effects
 from notify_service.domain.batches import Batches
 from notify_service.domain.deliveries import Verdict
+from notify_service.domain.happenings import Listening
 from notify_service.domain.quotas import Quota
 from notify_service.domain.recipient_quotas import RecipientQuota
 
@@ -45,10 +46,18 @@ class Claims:
     """
 
     def __init__(
-        self, db: Database, lanes: Lanes, *, lease: float, quotas: Quotas, on_room: Callable[[], None]
+        self,
+        db: Database,
+        lanes: Lanes,
+        listening: Listening,
+        *,
+        lease: float,
+        quotas: Quotas,
+        on_room: Callable[[], None],
     ) -> None:
         self._db = db
         self._lanes = lanes
+        self._listening = listening
         self._lease = lease
         self._quota = quotas.messages
         self._recipient_quota = quotas.recipients
@@ -122,7 +131,8 @@ class Claims:
         firsts = {key: self._firsts[key] for key in keys if key in self._firsts}
         done = [(each.id, each.fence) for each in verdicts if (each.id, each.fence) in self._firsts]
         if self._quota is None and not (firsts or done or any(each.effect for each in verdicts)):
-            return await deliveries.write_alone(self._lanes.fetch, verdicts, keys)
+            heard = self._listening.possible
+            return await deliveries.write_alone(self._lanes.fetch, verdicts, keys, heard=heard)
         async with self._db.transaction() as session:
             admitted = await self._admitted(session, verdicts, firsts)
             keys = [key for key in keys if key not in firsts or key in admitted]

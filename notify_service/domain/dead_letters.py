@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from libs.errors import NotFound
 from notify_service.domain import campaign_progress
+from notify_service.domain.channels.webhook_events import EVENT
 from notify_service.domain.snapshots import MISSING
 from notify_service.domain.wording import WRONG
 from notify_service.models import Account, Delivery, DeliveryAttempt
@@ -131,8 +132,11 @@ def _refusal(wanted: Wanted) -> ColumnElement[str | None]:
     able = exists().where(Account.name == Delivery.account, Account.enabled)
     conditions: list[tuple[ColumnElement[bool], str]] = [
         (Delivery.state.not_in(("dead", "failed", "unknown")), "not_dead"),
-        # A code is erased when its message ends, and codes alone are sent at least once.
-        (and_(Delivery.at_least_once, Delivery.secret.is_(None)), "secret_erased"),
+        # A code is erased when its message ends. What else is sent at least once says what happened, and has none.
+        (
+            and_(Delivery.at_least_once, Delivery.secret.is_(None), Delivery.template.is_distinct_from(EVENT)),
+            "secret_erased",
+        ),
         (Delivery.expires_at <= func.now(), "expired"),
         (Delivery.reason == MISSING, MISSING),
         (Delivery.reason == WRONG, WRONG),

@@ -25,6 +25,7 @@ from notify_service.domain.channels.registry import PROVIDERS
 from notify_service.domain.content import Content
 from notify_service.domain.digest_times import LookBack
 from notify_service.domain.digest_words import letter_of, message_of
+from notify_service.domain.happenings import told_of
 from notify_service.domain.orders import Order
 from notify_service.domain.turns import HIGH
 
@@ -73,13 +74,15 @@ _RELEASE = text(
     """
 )
 _SAY = text(
-    """
+    f"""
     WITH said AS (
         UPDATE delivery SET state = 'digested', updated_at = now()
-        WHERE digest_id = ANY(:ids) AND state = 'collected' RETURNING digest_id
-    )
+        WHERE digest_id = ANY(:ids) AND state = 'collected'
+        RETURNING digest_id, id, state, reason, error_code, template
+    ),
+    told AS ({told_of("said")})
     SELECT digest_id, count(*) AS many FROM said GROUP BY digest_id
-    """
+    """  # noqa: S608  -- constants
 )
 _CLOSE = text("DELETE FROM digest WHERE id = ANY(:ids)")
 _OPEN_AGAIN = text("UPDATE digest SET id = :new, closes_at = :closes_at WHERE id = :id")

@@ -7,6 +7,7 @@ from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from notify_service.domain.channels import Effect
+from notify_service.domain.happenings import HEARD
 from notify_service.domain.suppressions import ALL
 
 MARKETING = "marketing"
@@ -14,28 +15,49 @@ PROVIDER = "provider"
 # A mailbox that is full, or a server that is away, may be there again tomorrow. After so many messages within so many
 # days nobody tries it for a while; what it costs is the good name of the sender.
 _SOFT_MOST, _SOFT_DAYS, _SOFT_REST_DAYS = 5, 7, 30
-_SUPPRESS = text(
+
+
+def _telling(event: str, change: str) -> TextClause:
+    """A change of suppressions, which endpoints hear of: of those that it makes, or takes back."""
+    return text(
+        f"""
+        WITH changed AS ({change})
+        INSERT INTO happening (type, data, at)
+        SELECT '{event}', jsonb_build_object(
+            'channel', channel, 'address', address, 'category', category, 'reason', reason), now()
+        FROM changed WHERE is_news AND {HEARD}
+        """  # noqa: S608  -- constants
+    )
+
+
+_SUPPRESS = _telling(
+    "recipient.unsubscribed",
     """
-    INSERT INTO suppression (channel, address, category, reason, created_at)
+    INSERT INTO suppression AS s (channel, address, category, reason, created_at)
     SELECT DISTINCT channel, address, CAST(:category AS text), :reason, now() FROM delivery WHERE id = ANY(:ids)
     ORDER BY channel, address
     ON CONFLICT (channel, address, category) DO UPDATE SET until = NULL
-    """
+    RETURNING s.channel, s.address, s.category, s.reason, s.xmax = 0 AS is_news
+    """,
 )
-_ASKED = text(
+_ASKED = _telling(
+    "recipient.unsubscribed",
     """
-    INSERT INTO suppression (channel, address, category, reason, created_at)
+    INSERT INTO suppression AS s (channel, address, category, reason, created_at)
     SELECT channel, :address, :category, :reason, now() FROM account WHERE name = :account
     ON CONFLICT (channel, address, category) DO UPDATE SET until = NULL
-    """
+    RETURNING s.channel, s.address, s.category, s.reason, s.xmax = 0 AS is_news
+    """,
 )
 # What somebody has asked for elsewhere, or staff has set, is not the provider's to take back.
-_LIFT = text(
+_LIFT = _telling(
+    "recipient.resubscribed",
     """
-    DELETE FROM suppression USING account
-    WHERE account.name = :account AND suppression.channel = account.channel AND address = ANY(:addresses)
+    DELETE FROM suppression AS s USING account
+    WHERE account.name = :account AND s.channel = account.channel AND address = ANY(:addresses)
         AND category = :category AND reason = 'provider'
-    """
+    RETURNING s.channel, s.address, s.category, s.reason, true AS is_news
+    """,
 )
 # Who registers the address again is told there again.
 _GONE = text(

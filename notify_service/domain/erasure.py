@@ -31,6 +31,13 @@ _STEPS = tuple(
                     AND NOT (state IN {_WAITING} AND template = '{_LAST_WORD}')
                 LIMIT :chunk)
             """,  # noqa: S608  -- constants
+            # What customers' programs were told of them.
+            f"""
+            DELETE FROM delivery WHERE id IN (
+                SELECT id FROM delivery WHERE template = 'event' AND variables #>> '{{data,user}}' = :name
+                    AND state NOT IN {_IN_HANDS}
+                LIMIT :chunk)
+            """,  # noqa: S608  -- constants
             # A digest with their words goes as a whole: what it says of others is in their reader's inbox.
             f"""
             DELETE FROM delivery WHERE id IN (

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from libs.clock import Clock
 from libs.db import Database
 from libs.ids import uuid7
-from notify_service.domain import accounts, devices, orders, profiles, throttles
+from notify_service.domain import accounts, devices, happenings, orders, profiles, throttles
 from notify_service.domain.channels.registry import PROVIDERS
 from notify_service.domain.orders import NO_ADDRESS, Order
 from notify_service.domain.profiles import Ask
@@ -25,6 +25,7 @@ from notify_service.models import Account, Profile
 _MOST = 200
 # How far a delivery has come; what is not here has not come far enough for anything.
 _REACHED = {"sent": 1, "delivered": 2, "read": 3}
+_WAITING = ("queued", "retry")
 _DUE = text(
     """
     SELECT d.id, d.owner, d.queue, d.batch_id, d.user_id, d.channel, d.category, d.lane, d.variables, d.expires_at,
@@ -79,6 +80,7 @@ async def work(database: Database, ask: Ask, clock: Clock) -> int:
             wanted += following
             given_up += (row.id for row in some if following)
         await db.execute(_DONE, {"ids": [row.id for row in rows], "given_up": given_up})
+        await happenings.ended(db, [row.id for row in rows if row.id in given_up and row.state in _WAITING])
         await orders.order(db, wanted, clock)
     return len(wanted)
 

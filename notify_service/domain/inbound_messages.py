@@ -15,9 +15,12 @@ from libs.errors import NotFound
 from libs.ids import uuid7
 from notify_service.domain import effects, media
 from notify_service.domain.channels import Effect
+from notify_service.domain.happenings import HEARD
 from notify_service.domain.told import Heard
 from notify_service.models import Account, InboundMessage
 
+# Characters of a message that customers' endpoints are told; all of it is kept.
+_SHOWN = 4096
 # Both in the order of their keys: two workers that hear the same people do not wait for each other in a circle.
 _WROTE = text(
     """
@@ -30,14 +33,24 @@ _WROTE = text(
     """
 )
 _SAID = text(
-    """
-    INSERT INTO inbound_message (id, account, peer, provider_id, text, media, data, at, received_at)
-    SELECT id, account, peer, provider_id, text, media, data, at, now()
-    FROM json_to_recordset(CAST(:messages AS json)) AS given(id uuid, account text, peer text, provider_id text,
-        text text, media jsonb, data jsonb, at timestamptz)
-    ORDER BY account, provider_id
-    ON CONFLICT (account, provider_id) DO NOTHING RETURNING id
-    """
+    f"""
+    WITH said AS (
+        INSERT INTO inbound_message (id, account, peer, provider_id, text, media, data, at, received_at)
+        SELECT id, account, peer, provider_id, text, media, data, at, now()
+        FROM json_to_recordset(CAST(:messages AS json)) AS given(id uuid, account text, peer text, provider_id text,
+            text text, media jsonb, data jsonb, at timestamptz)
+        ORDER BY account, provider_id
+        ON CONFLICT (account, provider_id) DO NOTHING RETURNING *
+    ),
+    told AS (
+        INSERT INTO happening (type, data, at)
+        SELECT 'message.received', jsonb_strip_nulls(jsonb_build_object('message_id', said.id, 'account', account.name,
+            'channel', channel, 'peer', peer, 'text', left(text, {_SHOWN}), 'files', media IS NOT NULL,
+            'data', CASE WHEN length(CAST(data AS text)) <= {_SHOWN} THEN data END)), at
+        FROM said JOIN account ON account.name = said.account WHERE {HEARD} ORDER BY at, said.id
+    )
+    SELECT id FROM said
+    """  # noqa: S608  -- constants
 )
 
 

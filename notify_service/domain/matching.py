@@ -14,6 +14,7 @@ from libs import outbox
 from libs.contracts.notifications import DeliveryChanged
 from notify_service.domain import campaign_progress, effects
 from notify_service.domain.channels import Effect
+from notify_service.domain.happenings import told_of
 from notify_service.domain.receipts import Receipt, Standing, merged
 from notify_service.domain.told import Heard
 
@@ -34,15 +35,20 @@ _FIND = text(
     """
 )
 _CHANGE = text(
-    """
-    UPDATE delivery SET state = new.state, sent_at = new.sent_at, delivered_at = new.delivered_at,
-        read_at = new.read_at, reason = new.reason, error_class = new.error_class, error_code = new.error_code,
-        provider_id = coalesce(delivery.provider_id, new.provider_id), secret = NULL, updated_at = now(),
-        follow_at = CASE WHEN new.state = 'failed' THEN least(follow_at, now()) ELSE follow_at END
-    FROM json_to_recordset(CAST(:changes AS json)) AS new(id uuid, state text, sent_at timestamptz,
-        delivered_at timestamptz, read_at timestamptz, reason text, error_class text, error_code text, provider_id text)
-    WHERE delivery.id = new.id
-    """
+    f"""
+    WITH changed AS (
+        UPDATE delivery SET state = new.state, sent_at = new.sent_at, delivered_at = new.delivered_at,
+            read_at = new.read_at, reason = new.reason, error_class = new.error_class, error_code = new.error_code,
+            provider_id = coalesce(delivery.provider_id, new.provider_id), secret = NULL, updated_at = now(),
+            follow_at = CASE WHEN new.state = 'failed' THEN least(follow_at, now()) ELSE follow_at END
+        FROM json_to_recordset(CAST(:changes AS json)) AS new(id uuid, state text, sent_at timestamptz,
+            delivered_at timestamptz, read_at timestamptz, reason text, error_class text, error_code text,
+            provider_id text, moved bool)
+        WHERE delivery.id = new.id
+        RETURNING delivery.id, delivery.state, delivery.reason, delivery.error_code, delivery.template, new.moved
+    )
+    {told_of("(SELECT * FROM changed WHERE moved) AS moved")}
+    """  # noqa: S608  -- constants
 )
 _IN_HANDS = frozenset({"claimed", "sending"})
 
@@ -96,7 +102,12 @@ async def _write(db: AsyncSession, changes: Iterable[tuple[Row[Any], Standing, s
     if not found:
         return
     values = [
-        {"id": row.id, "provider_id": provider_id, **{name: getattr(new, name) for name in Standing.__slots__}}
+        {
+            "id": row.id,
+            "provider_id": provider_id,
+            "moved": new.state != row.state,
+            **{name: getattr(new, name) for name in Standing.__slots__},
+        }
         for row, new, provider_id in found
     ]
     await db.execute(_CHANGE, {"changes": orjson.dumps(values, default=str).decode()})

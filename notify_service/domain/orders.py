@@ -13,6 +13,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from libs.clock import Clock
+from notify_service.domain import happenings
 from notify_service.domain.content import Content
 from notify_service.domain.turns import NORMAL
 from notify_service.models import Batch, Delivery
@@ -118,6 +119,7 @@ async def order(db: AsyncSession, orders: Sequence[Order], clock: Clock) -> None
         now = clock.now()
         rows = [each.row(now) for each in orders]
         await db.execute(insert(Delivery).on_conflict_do_nothing(index_elements=["id"]), rows)
+        await happenings.ended(db, _ended(orders))
 
 
 async def order_many(db: AsyncSession, orders: Sequence[Order], now: datetime) -> None:
@@ -132,6 +134,12 @@ async def order_many(db: AsyncSession, orders: Sequence[Order], now: datetime) -
     await cast(asyncpg.Connection, driver).copy_records_to_table(
         "delivery", records=[tuple(row.values()) for row in rows], columns=columns
     )
+    await happenings.ended(db, _ended(orders))
+
+
+def _ended(orders: Sequence[Order]) -> list[UUID]:
+    """Those that are over before they begin."""
+    return [each.id for each in orders if each.state in ("duplicate", "suppressed")]
 
 
 async def add_batch(

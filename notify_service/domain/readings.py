@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from libs import outbox
 from libs.contracts.notifications import DeliveryChanged
-from notify_service.domain import campaign_progress
+from notify_service.domain import campaign_progress, happenings
 
 
 def _statement(lock: str) -> TextClause:
@@ -39,5 +39,6 @@ async def mark(db: AsyncSession, notifications: Sequence[UUID], now: datetime) -
         return
     statement = _READ if len(notifications) == 1 else _READ_MANY
     rows: Sequence[Any] = (await db.execute(statement, {"ids": list(notifications), "now": now})).all()
+    await happenings.ended(db, [row.id for row in rows])
     await outbox.add_all(db, [DeliveryChanged(delivery_id=row.id, owner=row.owner, state="read") for row in rows], now)
     await campaign_progress.touch(db, [row.id for row in rows if row.batch_id is not None])

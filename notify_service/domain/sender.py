@@ -30,6 +30,7 @@ from notify_service.domain.claims import Claims, Quotas
 from notify_service.domain.content import Content
 from notify_service.domain.contents import Contents
 from notify_service.domain.deliveries import Verdict
+from notify_service.domain.happenings import Listening
 from notify_service.domain.limits import Limits
 from notify_service.domain.locks import Locks
 from notify_service.domain.quotas import Quota
@@ -66,6 +67,7 @@ class Tools:
     cipher: FieldCipher
     links: UnsubscribeLinks
     clock: Clock
+    listening: Listening
     policy_of: Callable[[str], Policy]
     """By channel: a mail may wait for hours, a text may not."""
     private_networks: bool = False
@@ -100,7 +102,7 @@ class Sender:
         self._turn = asyncio.Lock()
         self._work = asyncio.Event()
         quotas = Quotas(self._quota, self._recipient_quota)
-        self._claims = Claims(db, tools.lanes, lease=policy.lease, quotas=quotas, on_room=self._refill)
+        self._claims = Claims(db, tools.lanes, tools.listening, lease=policy.lease, quotas=quotas, on_room=self._refill)
 
     @property
     def tokens(self) -> int | None:

@@ -7,6 +7,7 @@ from sqlalchemy import ColumnElement, Select, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from libs.errors import NotFound
+from notify_service.domain import happenings
 from notify_service.errors import TooLate
 from notify_service.models import Batch, Delivery, DeliveryAttempt
 
@@ -91,4 +92,6 @@ async def resume_batch(db: AsyncSession, owner: str, batch_id: UUID) -> None:
 
 async def _cancel(db: AsyncSession, which: ColumnElement[bool]) -> int:
     statement = update(Delivery).where(which, _WAITING).values(_CANCELLED).returning(Delivery.id)
-    return len((await db.scalars(statement.execution_options(synchronize_session=False))).all())
+    cancelled = (await db.scalars(statement.execution_options(synchronize_session=False))).all()
+    await happenings.ended(db, cancelled)
+    return len(cancelled)

@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from libs.ids import uuid7
 from notify_service.domain import devices, preferences
+from notify_service.domain.happenings import told_of
 from notify_service.domain.orders import NO_ADDRESS
 from notify_service.domain.turns import BULK
 from notify_service.domain.wording import Wording
@@ -157,7 +158,7 @@ _ROWS = _statement(
 # Ids like those of `libs.ids`: a time that grows with the position, so that who is first in the audience leaves first,
 # and what nobody can guess. A fresh random number for each row would be a call into the kernel for each.
 _TAKE = _statement(
-    """
+    f"""
     , taken AS (
         INSERT INTO delivery (id, owner, queue, batch_id, user_id, channel, account, address, category, lane, variables,
             at_least_once, expires_at, state, reason, next_at, created_at, updated_at)
@@ -172,13 +173,14 @@ _TAKE = _statement(
             CAST(:now AS timestamptz), CAST(:now AS timestamptz), CAST(:now AS timestamptz)
         FROM (SELECT *, lpad(to_hex(CAST(:stamp AS bigint) + position), 15, '0') AS at FROM member) AS stamped
         ORDER BY position
-        RETURNING state
-    )
+        RETURNING id, state, reason, error_code, template
+    ),
+    told AS ({told_of("taken")})
     SELECT count(*) AS total, count(*) FILTER (WHERE state = 'queued') AS queued,
         count(*) FILTER (WHERE state = 'suppressed') AS suppressed, count(*) FILTER (WHERE state = 'failed') AS failed,
         (SELECT max(position) FROM member) AS last
     FROM taken
-    """
+    """  # noqa: S608  -- constants
 )
 _NAMES = text(
     """

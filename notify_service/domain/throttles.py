@@ -11,6 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from notify_service.domain.categories import Rule, Throttle
+from notify_service.domain.happenings import told_of
 from notify_service.domain.orders import Order
 from notify_service.domain.turns import HIGH
 
@@ -55,12 +56,16 @@ _OF_BATCH = text(
     """
 )
 _JUDGE = text(
-    """
-    UPDATE delivery SET variables = given.variables, reason = given.reason,
-        state = CASE WHEN given.reason IS NULL THEN state ELSE 'suppressed' END
-    FROM json_to_recordset(CAST(:rows AS json)) AS given(id uuid, variables jsonb, reason text)
-    WHERE delivery.id = given.id
-    """
+    f"""
+    WITH judged AS (
+        UPDATE delivery SET variables = given.variables, reason = given.reason,
+            state = CASE WHEN given.reason IS NULL THEN state ELSE 'suppressed' END
+        FROM json_to_recordset(CAST(:rows AS json)) AS given(id uuid, variables jsonb, reason text)
+        WHERE delivery.id = given.id
+        RETURNING delivery.id, delivery.state, delivery.reason, delivery.error_code, delivery.template
+    )
+    {told_of("judged")}
+    """  # noqa: S608  -- constants
 )
 _AT_ONCE = 5000
 

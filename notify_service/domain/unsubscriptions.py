@@ -15,7 +15,7 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from libs.errors import NotFound
-from notify_service.domain import preferences, suppressions
+from notify_service.domain import happenings, preferences, suppressions
 from notify_service.domain.preferences import ALL
 from notify_service.domain.suppressions import UNSUBSCRIBE, Entry
 from notify_service.domain.unsubscribe_links import Reader
@@ -68,6 +68,7 @@ async def change(
         await suppressions.add(db, entries, now)
         again = [switch.category for switch in here if changed.get(switch)]
         await suppressions.lift(db, reader.channel, address, again)
+    await _tell(db, reader, changed)
     return {switch: not is_on for switch, is_on in changed.items()}
 
 
@@ -79,6 +80,14 @@ async def language_of(db: AsyncSession, reader: Reader) -> str | None:
     if profile is None:
         raise NotFound
     return profile.language
+
+
+async def _tell(db: AsyncSession, reader: Reader, changed: Mapping[Switch, bool]) -> None:
+    """Says to endpoints what somebody wants no more, or again."""
+    who = {"user" if isinstance(reader.who, UUID) else "address": str(reader.who), "reason": UNSUBSCRIBE}
+    for is_on, event in ((False, "recipient.unsubscribed"), (True, "recipient.resubscribed")):
+        said = [{**switch._asdict(), **who} for switch, each in changed.items() if each is is_on]
+        await happenings.tell(db, event, *said)
 
 
 async def _of_user(db: AsyncSession, reader: Reader, user_id: UUID, now: datetime) -> Sequence[Choice]:

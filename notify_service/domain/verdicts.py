@@ -1,10 +1,16 @@
 """What follows from an outcome. Pure: the whole policy of retries is here."""
 
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from notify_service.domain.channels import BLAMES_ACCOUNT, NO_CHANNEL, ErrorClass, Outcome
 
+_RETRY_SECONDS, _RETRY_CAP_SECONDS = 2.0, 900.0
+# A code is worth nothing after five minutes.
+_TEXT_RETRY_CAP_SECONDS = 30.0
+# Customers' programs may be away for a weekend, and know a repetition by its id: with the limits for mails as they
+# are without settings, they are tried for about three days.
+_HOOK_RETRY_SECONDS, _HOOK_TIMES = 5.0, 3
 _random = secrets.SystemRandom()
 
 
@@ -15,6 +21,26 @@ class Policy:
     max_attempts: int = 8
     lease: float = 10.0
     breaker: float = 30.0
+
+
+def policy_for(policy: Policy, channel: str) -> Policy:
+    """Of mails as it is set up; of a channel whose messages somebody waits for, by the second instead of the hour."""
+    if channel == "email":
+        return policy
+    if channel == "webhook":
+        return replace(
+            policy,
+            retry_base=min(policy.retry_base, _HOOK_RETRY_SECONDS),
+            retry_cap=policy.retry_cap * _HOOK_TIMES,
+            max_attempts=policy.max_attempts * _HOOK_TIMES,
+            breaker=min(policy.breaker, _RETRY_SECONDS),
+        )
+    return replace(
+        policy,
+        retry_base=min(policy.retry_base, _RETRY_SECONDS),
+        retry_cap=min(policy.retry_cap, _TEXT_RETRY_CAP_SECONDS if channel == "sms" else _RETRY_CAP_SECONDS),
+        breaker=min(policy.breaker, _RETRY_SECONDS),
+    )
 
 
 @dataclass(frozen=True, slots=True)

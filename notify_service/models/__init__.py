@@ -8,6 +8,7 @@ from notify_service.models.categories import Category, Digest, Throttle
 from notify_service.models.declarative import Base
 from notify_service.models.deliveries import Batch, Delivery, DeliveryAttempt
 from notify_service.models.devices import Device
+from notify_service.models.happenings import Happening
 from notify_service.models.inbound import InboundFile, InboundMedia, InboundMessage, Polling, Thread, Told
 from notify_service.models.inbox import Notification
 from notify_service.models.people import Erasure, IdempotencyKey, Preference, Profile, QuietHours
@@ -27,6 +28,7 @@ __all__ = [
     "Device",
     "Digest",
     "Erasure",
+    "Happening",
     "IdempotencyKey",
     "InboundFile",
     "InboundMedia",

@@ -43,6 +43,8 @@ class Account(Base):
         CheckConstraint("rate > 0", name="rate"),
         CheckConstraint("daily_limit >= 0", name="daily_limit"),
         Index("ix_account_channel", "channel", "rank", "name"),
+        # Whether anybody listens is asked by every statement that ends a delivery.
+        Index("ix_account_listening", "name", postgresql_where=text("config ? 'events'")),
     )
 
 

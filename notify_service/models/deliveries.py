@@ -142,6 +142,12 @@ class Delivery(Base):
         ),
         Index("ix_delivery_leased", "lease_until", postgresql_where=text("state IN ('claimed', 'sending')")),
         Index("ix_delivery_user", "user_id", "id", postgresql_where=text("user_id IS NOT NULL")),
+        # To erase somebody of whom an endpoint was told.
+        Index(
+            "ix_delivery_event_user",
+            text("(variables #>> '{data,user}')"),
+            postgresql_where=text("template = 'event'"),
+        ),
         Index("ix_delivery_notification", "notification_id", postgresql_where=text("notification_id IS NOT NULL")),
         # Room on every page for the next version of its rows: each is updated four times within a second.
         {"postgresql_with": {"fillfactor": "80"}},

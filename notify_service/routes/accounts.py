@@ -8,18 +8,20 @@ from libs.auth import CurrentUser
 from libs.deps import Db, Now
 from libs.paging import Page, PageRequest, keyset
 from libs.shapes import Text
-from notify_service.deps import Admin
-from notify_service.domain import account_changes, threads
+from notify_service.deps import Admin, Outside
+from notify_service.domain import account_changes, endpoints, threads
 from notify_service.domain.account_changes import By, Shown, Wanted
 from notify_service.domain.channels.registry import PROVIDERS
 from notify_service.domain.quotas import Standing
 from notify_service.schemas.accounts import (
     Account,
     AccountCreate,
+    AccountMade,
     Accounts,
     AccountUpdate,
     Channel,
     Channels,
+    EndpointTested,
     Hearing,
     Quota,
     Thread,
@@ -54,8 +56,9 @@ async def list_accounts(db: Db, _me: Admin, clock: Now) -> Accounts:
 
 
 @router.post("/api/v1/accounts", status_code=201)
-async def create_account(body: AccountCreate, db: Db, request: Request, *, me: Admin, clock: Now) -> Account:
-    """Sets an account up. It sends from the next message on."""
+async def create_account(body: AccountCreate, db: Db, request: Request, *, me: Admin, clock: Now) -> AccountMade:
+    """Sets an account up. It sends from the next message on. Secrets of which you have to know and that you did not
+    give, as an endpoint's, are made, and shown here once."""
     made = await account_changes.create(
         db,
         _by(me, clock, request),
@@ -63,7 +66,7 @@ async def create_account(body: AccountCreate, db: Db, request: Request, *, me: A
         name=body.name,
         provider=body.provider,
     )
-    return _account(made)
+    return _made(made)
 
 
 @router.get("/api/v1/accounts/{name}")
@@ -75,7 +78,7 @@ async def read_account(name: Name, db: Db, _me: Admin, clock: Now) -> Account:
 @router.patch("/api/v1/accounts/{name}")
 async def change_account(
     name: Name, body: AccountUpdate, db: Db, request: Request, *, me: Admin, clock: Now
-) -> Account:
+) -> AccountMade:
     """Changes what you give. A provider that had refused the account is asked again."""
     changed = await account_changes.change(
         db,
@@ -83,13 +86,22 @@ async def change_account(
         Wanted(body.config, body.secrets, body.limits),
         name=name,
     )
-    return _account(changed)
+    return _made(changed)
 
 
 @router.delete("/api/v1/accounts/{name}", status_code=204)
 async def delete_account(name: Name, db: Db, request: Request, *, me: Admin, clock: Now) -> None:
     """Removes it, if no message waits for it."""
     await account_changes.remove(db, _by(me, clock, request), name)
+
+
+@router.post("/api/v1/accounts/{name}/test", status_code=202)
+async def test_endpoint(name: Name, db: Db, *, me: Admin, clock: Now, outside: Outside) -> EndpointTested:
+    """Sends the event `test` to a customer's endpoint, whatever it listens to."""
+    sent = await endpoints.test(db, name, owner=str(me.user_id), now=clock.now())
+    # Not by name: whoever tries out what was just changed wants it tried as it is now.
+    outside.signals.wake(db)
+    return EndpointTested(id=sent)
 
 
 def _by(me: Admin, clock: Now, request: Request) -> By:
@@ -138,6 +150,10 @@ def _quota(standing: Standing | None, hours: int) -> Quota | None:
     if standing is None:
         return None
     return Quota(limit=standing.limit, hours=hours, used=standing.used, left=standing.left, more_at=standing.more_at)
+
+
+def _made(shown: Shown) -> AccountMade:
+    return AccountMade(**_account(shown).model_dump(), made=dict(shown.made))
 
 
 def _capability(given: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,5 @@
 from typing import Annotated, Any, Literal
+from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -97,6 +98,18 @@ class Account(BaseModel):
     hearing: Hearing | None
     created_at: Moment
     updated_at: Moment
+
+
+class AccountMade(Account):
+    made: dict[str, str] = Field(
+        description="Secrets that were made just now and that you have to know, as an endpoint's. Never shown again."
+    )
+
+
+class EndpointTested(BaseModel):
+    """The delivery, which `/api/v1/deliveries/{id}` shows to you with each attempt."""
+
+    id: UUID
 
 
 class Accounts(BaseModel):

@@ -276,3 +276,5 @@ class Provider:
     ours: bool = False
     """Whether it goes no further than our own database: nobody sets up an account of it, and what may have left when
     its worker died leaves again, with no second effect."""
+    shared: frozenset[str] = frozenset()
+    """Of the secrets that `complete` makes those that somebody else has to know too: they are shown once."""

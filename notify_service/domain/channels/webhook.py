@@ -1,7 +1,8 @@
 """Messages to a customer's own program: signed, with an id to tell repetitions by (Standard Webhooks 1.0.0).
 
 An account is one endpoint, so an endpoint that is down, slow or gone stops nobody but itself. Whoever receives a
-`webhook-id` twice does nothing the second time, so what got no answer is sent again.
+`webhook-id` twice does nothing the second time, so what got no answer is sent again. It gets what is sent to it, and of
+what happens the `events` that it names.
 """
 
 import base64
@@ -11,6 +12,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from secrets import token_bytes
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -30,11 +32,13 @@ from notify_service.domain.channels import (
 )
 from notify_service.domain.channels.guarded import guarded
 from notify_service.domain.channels.http import Answer, Call, Seat, seconds_of
+from notify_service.domain.channels.webhook_events import EVENT, CategoryName, Pattern, body_of
 from notify_service.domain.content import Content
 
 ADDRESS = "default"
 _PREFIX = "whsec_"
 _SECRET_BYTES = range(24, 65)
+_MADE_BYTES = 32
 _TYPE = "type"
 _DEFAULT_TYPE = "notification"
 _ID_AND_TIMESTAMP = 0xFFFF_FFFF_FFFF
@@ -72,6 +76,10 @@ class Config(BaseModel):
     lines: Annotated[int, Field(ge=1, le=100)] = 4
     timeout: Annotated[float, Field(gt=0, le=60)] = 15.0
     """Seconds until an answer."""
+    events: Annotated[tuple[Pattern, ...], Field(max_length=50)] = ()
+    """What it hears of. None: only what is sent to it."""
+    categories: Annotated[tuple[CategoryName, ...], Field(max_length=50)] = ()
+    """Of events that have a category only those of these; none: of all."""
 
 
 class Secrets(BaseModel):
@@ -99,9 +107,7 @@ class Webhook:
         self.capability = replace(CAPABILITY, lines=config.lines)
 
     def render(self, message: Message) -> list[Call]:
-        if message.content is None:
-            raise CannotRender("no_content")
-        body = _body(message.content, _accepted_at(message))
+        body = _body(message)
         return [Call(self._config.url, body, signed(str(message.id), message.at, body, self._keys))]
 
     def line(self) -> Line:
@@ -142,14 +148,25 @@ def _accepted_at(message: Message) -> datetime:
     return datetime.fromtimestamp((number.int >> 80 & _ID_AND_TIMESTAMP) / 1000, UTC)
 
 
-def _body(content: Content, at: datetime) -> bytes:
-    """`{"type", "timestamp", "data"}`: what the content's own `data` calls `type`, and the rest of the content."""
+def _body(message: Message) -> bytes:
+    """`{"type", "timestamp", "data"}`: of what happened, or of a content."""
+    if message.template == EVENT:
+        said = body_of(dict(message.variables))
+    elif message.content is not None:
+        said = _said(message.content, _accepted_at(message))
+    else:
+        raise CannotRender("no_content")
+    return json.dumps(said, ensure_ascii=False).encode()
+
+
+def _said(content: Content, at: datetime) -> dict[str, Any]:
+    """`type` is what the content's own `data` calls so, and `data` the rest of the content."""
     said: dict[str, Any] = content.model_dump(exclude_none=True, exclude_defaults=True)
     values: Mapping[str, str] = content.data
     kind = values.get(_TYPE, _DEFAULT_TYPE)
     rest = {name: value for name, value in values.items() if name != _TYPE}
     said = {**said, "data": rest} if rest else {name: value for name, value in said.items() if name != "data"}
-    return json.dumps({"type": kind, "timestamp": rfc3339(at), "data": said}, ensure_ascii=False).encode()
+    return {"type": kind, "timestamp": rfc3339(at), "data": said}
 
 
 def judge(answer: Answer) -> Outcome:
@@ -172,8 +189,23 @@ def check_address(text: str) -> str:
     return text
 
 
+def complete(config: dict[str, Any], secrets: dict[str, Any]) -> None:
+    """Makes the secret, if none is given."""
+    del config
+    if secrets.get("secret") is None:
+        secrets["secret"] = _PREFIX + base64.b64encode(token_bytes(_MADE_BYTES)).decode()
+
+
 def _open(setup: Setup) -> Webhook:
     return Webhook(setup.config, setup.secrets, private_networks=setup.private_networks)
 
 
-PROVIDER = Provider(capability=CAPABILITY, config=Config, secrets=Secrets, open=_open, check_address=check_address)
+PROVIDER = Provider(
+    capability=CAPABILITY,
+    config=Config,
+    secrets=Secrets,
+    open=_open,
+    check_address=check_address,
+    complete=complete,
+    shared=frozenset({"secret"}),
+)
