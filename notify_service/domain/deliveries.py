@@ -62,9 +62,9 @@ settled AS (
         next_at = now() + make_interval(secs => verdict.delay), lease_until = NULL,
         secret = CASE WHEN verdict.state = 'retry' THEN secret END,
         sent_at = CASE WHEN verdict.state = 'sent' THEN now() END, updated_at = now(),
-        -- What has failed for good need not be waited for.
-        follow_at = CASE WHEN verdict.state IN ('failed', 'dead', 'suppressed')
-            THEN least(follow_at, now()) ELSE follow_at END
+        -- What has failed for good need not be waited for. Without a time nothing follows, or has followed already.
+        follow_at = CASE WHEN verdict.state IN ('failed', 'dead', 'suppressed') AND follow_at > now()
+            THEN now() ELSE follow_at END
     FROM verdict
     WHERE delivery.id = verdict.id AND (
         (delivery.fence = verdict.fence AND delivery.state IN ('claimed', 'sending'))

@@ -40,7 +40,7 @@ _CHANGE = text(
         UPDATE delivery SET state = new.state, sent_at = new.sent_at, delivered_at = new.delivered_at,
             read_at = new.read_at, reason = new.reason, error_class = new.error_class, error_code = new.error_code,
             provider_id = coalesce(delivery.provider_id, new.provider_id), secret = NULL, updated_at = now(),
-            follow_at = CASE WHEN new.state = 'failed' THEN least(follow_at, now()) ELSE follow_at END
+            follow_at = CASE WHEN new.state = 'failed' AND follow_at > now() THEN now() ELSE follow_at END
         FROM json_to_recordset(CAST(:changes AS json)) AS new(id uuid, state text, sent_at timestamptz,
             delivered_at timestamptz, read_at timestamptz, reason text, error_class text, error_code text,
             provider_id text, moved bool)

@@ -56,6 +56,6 @@ class Number:
 
         await eventually(known)
 
-    async def send(self, *to: str, **body: Any) -> Any:
+    async def send(self, *to: Any, **body: Any) -> Any:
         given = {"channel": "whatsapp", "content": {"template": {"name": "hello_world"}}, **body}
         return await send(self.admin, self.name, *to, **given)

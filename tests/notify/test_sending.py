@@ -6,12 +6,16 @@ from itertools import count
 from typing import Any
 from uuid import uuid4
 
+import httpx2
 import pytest
 
+from deploy.sandbox import whatsapp_hooks as hooks
 from libs.testing.clients import client
 from notify_service.app import create_app
 from tests.notify.asking import OPEN, MakeBot, Person, ended, send
 from tests.notify.chats import Outside
+from tests.notify.desks import WhatsAppDesk, phone
+from tests.notify.numbers import Number
 from tests.notify.world import World, eventually
 
 _nobody = count(900_000_001)
@@ -208,6 +212,34 @@ async def test_next_channel_tries_when_the_first_has_failed(
     rows = await eventually(check)
     assert [(row["account"], row["state"]) for row in rows] == [(second, "sent"), (first, "failed")]
     assert [each["text"] for each in await telegram.effects(chat)] == ["Second"]
+
+
+@pytest.mark.promise("N51")
+async def test_next_channel_tries_once_whatever_is_heard_of_the_first_later(
+    admin: Person, api: httpx2.AsyncClient, bot: str, chat: str, telegram: Outside, *, world: World
+) -> None:
+    number = Number(admin, api, WhatsAppDesk(world.sandbox), f"wa-{uuid4().hex[:8]}")
+    await number.set_up()
+    to, content = phone(), {"text": "Second"}
+    fallback = {"channel": "telegram", "account": bot, "content": content, "after_seconds": 1, "until": "delivered"}
+    made = await number.send({"address": to, "addresses": {"telegram": chat}}, fallback=[fallback])
+
+    async def both() -> bool:
+        return bool((await admin.get(f"/deliveries/batches/{made['id']}"))["states"].get("sent") == 2)
+
+    await eventually(both)
+    [said] = number.desk.chats(to)
+    error = {"code": 131026, "title": "Message undeliverable"}
+    await number.tell(hooks.status(number.business, said, "failed", at=said.at + 1, error=error))
+
+    async def failed() -> bool:
+        states = (await admin.get(f"/deliveries/batches/{made['id']}"))["states"]
+        return bool(states == {"failed": 1, "sent": 1})
+
+    await eventually(failed)
+    rows = await world.sql("SELECT follow_at FROM delivery WHERE batch_id = $1::text::uuid", made["id"])
+    assert [row["follow_at"] for row in rows] == [None, None]
+    assert len(await telegram.effects(chat)) == 1
 
 
 @pytest.mark.promise("N51")
