@@ -4,7 +4,8 @@ The limits are in the memory of the one worker that owns the account, so asking 
 nothing saved up, because it cannot know what the last one has just sent.
 """
 
-from collections.abc import Callable, Iterable
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
 from math import floor
 
 from notify_service.domain.channels import Rate
@@ -53,6 +54,9 @@ class Limits:
         self._monotonic = monotonic
         self._account = [Pace(rate) for rate in given if rate.scope == ACCOUNT]
         self._due = [now + pace.slack for pace in self._account]
+        self._left = list(self._due)
+        self._gate = asyncio.Lock()
+        self._at_gate = 0
         self._recipient = [Pace(rate) for rate in given if rate.scope == RECIPIENT]
         self._recipients: dict[str, list[float]] = {}
         self._waiting: dict[str, float] = {}
@@ -62,8 +66,9 @@ class Limits:
     def wait(self) -> float:
         """Seconds until the account may send its next message."""
         now = self._monotonic()
-        closed = max(0.0, self._closed_until - now)
-        return max(closed, *(pace.wait(due, now) for pace, due in zip(self._account, self._due, strict=True)), 0.0)
+        # Where some had to wait at the gate, the next one is not made ready only to wait there as well.
+        left = [due + self._at_gate * pace.gap for pace, due in zip(self._account, self._left, strict=True)]
+        return max(self._closed_until - now, self._wait(self._due, now), self._wait(left, now), 0.0)
 
     @property
     def tokens(self) -> int | None:
@@ -92,6 +97,20 @@ class Limits:
             known = self._recipients.get(address) or [0.0] * len(paces)
             self._recipients[address] = [pace.after(due, now) for pace, due in zip(paces, known, strict=True)]
 
+    async def depart(self) -> None:
+        """Returns when a message that is ready leaves. One that was held up since it was taken, by a slow commit or
+        a busy process, does not leave together with the one behind it."""
+        if not self._account:
+            return
+        self._at_gate += 1
+        try:
+            async with self._gate:
+                while (wait := self._wait(self._left, now := self._monotonic())) > 0:  # noqa: ASYNC110  -- for time
+                    await asyncio.sleep(wait)
+                self._left = [pace.after(due, now) for pace, due in zip(self._account, self._left, strict=True)]
+        finally:
+            self._at_gate -= 1
+
     def hold(self, address: str, seconds: float) -> None:
         """The provider takes nothing for this recipient for so long."""
         now = self._monotonic()
@@ -103,6 +122,9 @@ class Limits:
         """What the provider has said: so many more, until its count starts anew."""
         if left <= 0:
             self._closed_until = self._monotonic() + reset_seconds
+
+    def _wait(self, dues: Sequence[float], now: float) -> float:
+        return max((pace.wait(due, now) for pace, due in zip(self._account, dues, strict=True)), default=0.0)
 
     def _paces(self, address: str) -> list[Pace]:
         return [pace for pace in self._recipient if pace.holds(address)]

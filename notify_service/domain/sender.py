@@ -258,6 +258,7 @@ class Sender:
             return
         if not await self._claims.begin(item.key, item.row.address if item.first else None):
             return
+        await self._limits.depart()
         started = time.perf_counter()
         outcome = await self._send(line, item)
         self._conclude(item, outcome, milliseconds=round((time.perf_counter() - started) * 1000))

@@ -1,5 +1,7 @@
 """How fast an account sends, and how much in a day."""
 
+import asyncio
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -67,6 +69,33 @@ def test_owner_may_ask_for_less_than_the_provider_takes() -> None:
     watch = Watch()
     limits = Limits([Rate("account", 80)], watch, most=2)
     assert len(sent_in(limits, watch, 30)) in range(58, 62)
+
+
+@pytest.mark.promise("N42")
+async def test_what_was_held_up_on_its_way_does_not_leave_together() -> None:
+    """Taken at their times, and all ready at the same: after a slow commit, or when the process was busy."""
+    limits = Limits([Rate("account", 20)], time.monotonic)
+    left: list[float] = []
+
+    async def leave() -> None:
+        await limits.depart()
+        left.append(time.monotonic())
+
+    waiting = [asyncio.create_task(leave()) for _ in range(4)]
+    await waiting[0]
+    # The three at the gate go before any that is not ready yet.
+    assert limits.wait > 3 * 0.05
+    await asyncio.gather(*waiting)
+    assert most_in(left, 0.14) <= 3
+    assert left[-1] - left[0] > 0.14
+
+
+@pytest.mark.promise("N42")
+async def test_nobody_waits_at_the_gate_of_an_account_without_limits() -> None:
+    limits = Limits([Rate("recipient", 1, 60)], time.monotonic)
+    async with asyncio.timeout(10):
+        for _ in range(1000):
+            await limits.depart()
 
 
 @given(st.floats(0.5, 200), st.floats(0.1, 60), st.integers(1, 20), st.floats(0, 100))

@@ -51,7 +51,9 @@ async def test_queue_says_what_waits_how_long_and_what_holds_it_up(
     found = await refused(admin, bot)
     assert found["waiting"] == {"high": 1, "normal": 1, "bulk": 5}
     assert (found["fault"], found["capped"], found["in_flight"], found["quota_left"]) == ("401", False, 0, 50)
-    assert (found["rate"], found["held_batches"], found["retrying"]) == (2.5, 0, 1)
+    assert (found["rate"], found["held_batches"]) == (2.5, 0)
+    # The first, and who was taken to ask whether the account is refused still.
+    assert found["retrying"] in (1, 2)
     assert found["oldest_seconds"] > 0
     await world.sql("UPDATE batch SET held = true WHERE id = $1::text::uuid", made["id"])
     assert (await queue_of(admin, bot))["held_batches"] == 1
