@@ -8,6 +8,7 @@ from fastapi import Depends, Request
 from chat_service.domain import compat_rooms, context, hub, profiles, rights
 from libs import calls
 from libs.auth import Caller, CurrentUser
+from libs.deps import made
 from libs.errors import Forbidden
 from libs.http import InternalClient
 
@@ -42,7 +43,7 @@ class Links:
         self.ask = ask
 
 
-Outside = Annotated[Links, Depends()]
+Outside = Annotated[Links, made(Links)]
 
 
 async def _staff(me: CurrentUser) -> Caller:

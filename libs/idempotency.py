@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Annotated, Any, TypeVar
 from uuid import UUID
 
-from fastapi import Depends, Header, Request
+from fastapi import Header, Request
 from pydantic import BaseModel
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from libs.auth import CurrentUser
 from libs.clock import Clock
 from libs.db import Database
-from libs.deps import Db, Now
+from libs.deps import Db, Now, made
 from libs.errors import Conflict
 
 KEEP = timedelta(hours=24)
@@ -61,7 +61,7 @@ class Once:
         return answer
 
 
-OnceOnly = Annotated[Once, Depends()]
+OnceOnly = Annotated[Once, made(Once)]
 
 
 def _hash_of(method: str, path: str, body: str) -> bytes:

@@ -7,6 +7,7 @@ seven days: who finds the stream cut short (Redis was flushed, or trimmed it) fe
 
 import asyncio
 import json
+import time
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -39,6 +40,8 @@ from libs.ids import uuid7
 
 KEEP = timedelta(days=7)
 _BATCH = 500
+_LOOK_SECONDS = 1.0
+_APART_SECONDS = 0.02
 _STREAM_LENGTH = 100_000
 # After a flush the stream is filled again with this many events; readers that are further behind ask the producer.
 _REFILL = 10_000
@@ -156,19 +159,24 @@ class Relay:
         async with self._redis.pubsub() as wakes:
             await wakes.subscribe(wake_channel(self._service))
             while True:
+                began = time.monotonic()
                 await self.relay()
-                await wakes.get_message(ignore_subscribe_messages=True, timeout=1.0)
+                await wakes.get_message(ignore_subscribe_messages=True, timeout=_LOOK_SECONDS)
+                # What is told meanwhile goes along: a look costs as much for one event as for a hundred.
+                await asyncio.sleep(max(0.0, began + _APART_SECONDS - time.monotonic()))
+                while await wakes.get_message(ignore_subscribe_messages=True, timeout=0.0):
+                    pass
 
     async def relay(self) -> int:
         """Publishes everything that waits. Returns how many events there were."""
         relayed = 0
-        while moved := await self._number():
+        while True:
+            moved = await self._number()
             relayed += moved
+            # Also where there is nothing new: Redis may have lost what it had.
             await self._publish()
-        if not relayed:
-            # Nothing new, but Redis may have lost what it had.
-            await self._publish()
-        return relayed
+            if moved < _BATCH:
+                return relayed
 
     async def forget(self) -> None:
         """Removes what was relayed more than seven days ago, from the stream as well; its newest entry stays."""

@@ -9,7 +9,7 @@ from fastapi import Depends, Request
 from libs.auth import Caller, CurrentUser
 from libs.crypto import FieldCipher
 from libs.db import Database
-from libs.deps import Db
+from libs.deps import Db, made
 from libs.errors import Forbidden, PayloadTooLarge
 from libs.paging import PageRequest, keyset
 from libs.settings import SettingsRefused
@@ -185,6 +185,6 @@ SeenCampaign = Annotated[Campaign, Depends(_campaign)]
 """One of the caller's own."""
 HeldCampaign = Annotated[Campaign, Depends(_held_campaign)]
 """The same, to change it: nobody else does until the request is over."""
-Paging = Annotated[Before, Depends()]
-Outside = Annotated[Links, Depends()]
+Paging = Annotated[Before, made(Before)]
+Outside = Annotated[Links, made(Links)]
 WaysOut = Annotated[UnsubscribeLinks, Depends(_ways_out)]

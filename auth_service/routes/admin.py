@@ -23,7 +23,7 @@ from auth_service.schemas.admin import (
 )
 from auth_service.schemas.countries import Countries
 from auth_service.schemas.fields import Instant
-from libs.deps import Db, Now
+from libs.deps import Db, Now, made
 from libs.paging import Page, PageRequest, keyset
 
 router = APIRouter(prefix="/api/v1/admin/auth", tags=["admin"])
@@ -38,7 +38,7 @@ async def search_accounts(
     _staff: Reader,
     db: Db,
     paging: Paging,
-    filters: Annotated[UserQuery, Depends()],
+    filters: Annotated[UserQuery, made(UserQuery)],
     since: Annotated[Instant | None, Query(alias="created_at__gte")] = None,
     until: Annotated[Instant | None, Query(alias="created_at__lte")] = None,
 ) -> Page[Account]:

@@ -12,7 +12,7 @@ from auth_service.domain.trail import Wanted
 from auth_service.schemas.audit import AuditQuery, AuditRow, AuditVerdict, OwnAuditRow
 from auth_service.schemas.fields import Instant
 from libs.auth import CurrentUser
-from libs.deps import Db, Now
+from libs.deps import Db, Now, made
 from libs.errors import FieldError, Invalid
 from libs.paging import Page, PageRequest, keyset
 
@@ -38,7 +38,7 @@ async def search_audit(
     _staff: Auditor,
     db: Db,
     paging: Paging,
-    filters: Annotated[AuditQuery, Depends()],
+    filters: Annotated[AuditQuery, made(AuditQuery)],
     since: Annotated[Instant | None, Query(alias="from")] = None,
     until: Annotated[Instant | None, Query(alias="to")] = None,
 ) -> Page[AuditRow]:

@@ -4,7 +4,7 @@ from datetime import timedelta
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Query, Response, status
+from fastapi import APIRouter, Query, Response, status
 
 from auth_service.deps import Device, Looking, Tools
 from auth_service.domain import accounts, finding, identifiers, people, quotas
@@ -13,7 +13,7 @@ from auth_service.errors import NotAllowed, Taken
 from auth_service.schemas.accounts import VerificationSent
 from auth_service.schemas.finding import Found, NewUser, UserFilters, UserSearch
 from auth_service.schemas.users import User
-from libs.deps import Db, Now
+from libs.deps import Db, Now, made
 from libs.paging import CountedPage, Page, PageRequest, keyset
 
 router = APIRouter(prefix="/api/v1/users", tags=["users"])
@@ -27,7 +27,7 @@ async def list_users(
     me: Looking,
     db: Db,
     paging: Paging,
-    filters: Annotated[UserFilters, Depends()],
+    filters: Annotated[UserFilters, made(UserFilters)],
     count: Annotated[bool, Query(description="Whether to count all that match.")] = False,
 ) -> CountedPage[User] | Page[User]:
     """People, the newest first. Filters are combined; a value that is hidden from the caller never matches."""

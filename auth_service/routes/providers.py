@@ -4,7 +4,7 @@ import re
 from typing import Annotated, Any
 from urllib.parse import parse_qs, urlencode
 
-from fastapi import APIRouter, Cookie, Depends, Request, Response, status
+from fastapi import APIRouter, Cookie, Request, Response, status
 from fastapi.responses import RedirectResponse
 
 from auth_service.deps import Device, Tools
@@ -23,6 +23,7 @@ from auth_service.schemas.providers import (
     VisitExchange,
 )
 from auth_service.schemas.tokens import CookieTokens, Tokens
+from libs.deps import made
 
 router = APIRouter(prefix="/api/v1/auth/providers", tags=["providers"])
 
@@ -75,7 +76,7 @@ async def begin_sign_in(
     responses={200: {"description": "Never; the answer is a redirect."}, 400: _REFUSALS[400]},
 )
 async def come_back(
-    provider_id: str, answer: Annotated[ComingBack, Depends()], kit: Tools, browser: Browser = None
+    provider_id: str, answer: Annotated[ComingBack, made(ComingBack)], kit: Tools, browser: Browser = None
 ) -> RedirectResponse:
     """Where the provider leads the browser; it goes on to `return_to`, with `#code=` or `#error=`."""
     page = await visits.come_back(kit, provider_id, answer, browser)

@@ -10,9 +10,9 @@ from math import floor
 
 from notify_service.domain.channels import Rate
 
-# How late a task may come and still catch up, and a margin for what the way to the provider does to the gaps. With
-# them no window of a rate's length, wherever it begins, has more than its limit.
-_LATENESS = 0.01
+# How late a task may come and still catch up, what the way to the provider may do to the gaps beyond that, and a margin.
+# With them no window of a rate's length, wherever it begins, has more than its limit.
+_LATENESS, _JITTER = 0.01, 0.01
 _MARGIN = 1.005
 _MOST_RECIPIENTS = 100_000
 
@@ -25,7 +25,7 @@ class Pace:
     __slots__ = ("_beginnings", "gap", "slack")
 
     def __init__(self, rate: Rate) -> None:
-        self.gap = _MARGIN * (rate.seconds + _LATENESS) / rate.limit
+        self.gap = _MARGIN * (rate.seconds + _LATENESS + _JITTER) / rate.limit
         self.slack = (rate.burst - 1) * self.gap + _LATENESS
         self._beginnings = rate.beginnings
 
