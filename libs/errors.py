@@ -15,7 +15,7 @@ what the caller sent, nor says more than the caller may know.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,3 +183,12 @@ class GatewayTimeout(ServiceError):
     status = 504
     code = "gateway_timeout"
     detail = "The service behind did not answer in time."
+
+
+def sentence_of(error: Any) -> str:
+    """What one error of a model says to people."""
+    if error["type"] == "extra_forbidden":
+        return "This field is not known."
+    if error["type"] == "missing":
+        return "This field is required."
+    return str(error["msg"]).removeprefix("Value error, ")

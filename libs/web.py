@@ -22,6 +22,7 @@ from libs.errors import (
     MethodNotAllowed,
     NotFound,
     ServiceError,
+    sentence_of,
 )
 from libs.families import family_of, render
 from libs.routing import Directory
@@ -118,13 +119,5 @@ def _named_fields(errors: Sequence[Any]) -> ServiceError:
     if any(e["type"] == "json_invalid" for e in errors):
         return MalformedBody()
     # The place only ("body", "query"), never the value: an answer does not repeat what was sent.
-    named = [FieldError(".".join(str(part)[:100] for part in e["loc"][1:]), _sentence(e)) for e in errors]
+    named = [FieldError(".".join(str(part)[:100] for part in e["loc"][1:]), sentence_of(e)) for e in errors]
     return Invalid(errors=named[:_SHOWN_ERRORS])
-
-
-def _sentence(error: Any) -> str:
-    if error["type"] == "extra_forbidden":
-        return "This field is not known."
-    if error["type"] == "missing":
-        return "This field is required."
-    return str(error["msg"]).removeprefix("Value error, ")

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from libs import audits
 from libs.crypto import CannotDecrypt, FieldCipher
-from libs.errors import FieldError, Invalid, NotFound
+from libs.errors import FieldError, Invalid, NotFound, sentence_of
 from notify_service.domain import accounts, endpoints, polling, provider_templates, queues, quotas, recipient_quotas
 from notify_service.domain.channels import Provider, keep_nothing
 from notify_service.domain.channels.registry import PROVIDERS
@@ -189,7 +189,7 @@ def _checked(model: type[BaseModel], given: Mapping[str, Any], path: str) -> Bas
         # Without the values: they may be secrets.
         raise Invalid(
             errors=[
-                FieldError(".".join((path, *map(str, each["loc"]))), each["msg"])
+                FieldError(".".join((path, *map(str, each["loc"]))), sentence_of(each))
                 for each in error.errors(include_input=False, include_url=False, include_context=False)
             ]
         ) from None

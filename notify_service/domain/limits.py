@@ -10,7 +10,7 @@ from math import floor
 
 from notify_service.domain.channels import Rate
 
-# How late a task may come and still catch up, what the way to the provider may do to the gaps beyond that, and a margin.
+# How late a task may come and still catch up, what the way to the provider may do to the gaps, and a margin.
 # With them no window of a rate's length, wherever it begins, has more than its limit.
 _LATENESS, _JITTER = 0.01, 0.01
 _MARGIN = 1.005

@@ -348,6 +348,7 @@ async def test_only_events_that_there_are_can_be_listened_to_and_only_by_adminis
     assert answer.status_code == 422
     fields = [each["field"] for each in answer.json()["errors"]]
     assert fields == ["config.events.1", "config.events.2", "config.categories.0"]
+    assert {each["message"] for each in answer.json()["errors"][:2]} == {"There is no such event."}
     for name, code in ((bot, 409), ("nobody", 404)):
         assert (await admin.call("POST", f"/accounts/{name}/test")).status_code == code
     assert (await as_user().call("POST", f"/accounts/{endpoint.name}/test")).status_code == 403
