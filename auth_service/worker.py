@@ -29,7 +29,7 @@ from libs.consumer import Consumer, handles
 from libs.contracts.audit import Audited
 from libs.db import Database
 from libs.http import InternalClient
-from libs.outbox import Relay
+from libs.outbox import open_relay
 from libs.revocation import HEARTBEAT_SECONDS
 from libs.runtime import open_runtime
 from libs.tasks import every, supervise
@@ -45,8 +45,11 @@ log = structlog.get_logger()
 
 async def main(settings: Settings, clock: Clock | None = None) -> None:
     clock = clock or Clock()
-    async with open_runtime("auth", settings, clock=clock, pull=revocations.active_at(clock)) as runtime:
-        relay = Relay(runtime.db, runtime.redis, "auth", clock)
+    url = settings.database_url.get_secret_value()
+    async with (
+        open_runtime("auth", settings, clock=clock, pull=revocations.active_at(clock)) as runtime,
+        open_relay(url, runtime.redis, "auth", clock) as relay,
+    ):
         chat = InternalClient(settings.chat_url, "chat", runtime.service_tokens)
         notify = InternalClient(settings.notify_url, "notify", runtime.service_tokens)
         consumer = partial(Consumer, runtime.db, runtime.redis, service="auth")

@@ -23,7 +23,7 @@ from benchmarks.processes import Servers
 from benchmarks.report import Part, Section, attempt
 from benchmarks.world import World
 
-OURS = ("auth", "notify", "notify-worker")
+OURS = ("auth", "auth-worker", "notify", "notify-worker")
 PARTS: Mapping[str, Callable[[Desk, Options], Part]] = {
     "mails": mails.measure,
     "hooks": hooks.measure,

@@ -14,7 +14,7 @@ from libs import calls, idempotency
 from libs.clock import Clock
 from libs.consumer import Consumer, handles
 from libs.contracts.accounts import UserDeleted, UserRegistered, UserReinstated, UserSuspended, UserUpdated
-from libs.outbox import Relay
+from libs.outbox import open_relay
 from libs.runtime import open_runtime
 from libs.tasks import every, supervise
 
@@ -35,8 +35,11 @@ HANDLERS = dict(
 
 
 async def main(settings: Settings, clock: Clock | None = None) -> None:
-    async with open_runtime("chat", settings, clock=clock) as runtime:
-        relay = Relay(runtime.db, runtime.redis, "chat", runtime.clock)
+    url = settings.database_url.get_secret_value()
+    async with (
+        open_runtime("chat", settings, clock=clock) as runtime,
+        open_relay(url, runtime.redis, "chat", runtime.clock) as relay,
+    ):
         sightings = Sightings(runtime.db, runtime.redis, runtime.clock)
         store = Store(settings.attachment_store)
         collector = Collector(runtime.db, store, runtime.clock, settings.attachment_unused_hours)

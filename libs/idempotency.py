@@ -48,6 +48,11 @@ class Once:
         self._clock = clock
         self._key = key
 
+    @property
+    def asked(self) -> bool:
+        """Whether this request may be repeated under its key."""
+        return self._key is not None
+
     async def __call__(self, body: BaseModel, make: Callable[[], Awaitable[Shape]], shape: type[Shape]) -> Shape:
         if self._key is None:
             return await make()

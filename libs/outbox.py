@@ -8,11 +8,14 @@ seven days: who finds the stream cut short (Redis was flushed, or trimmed it) fe
 import asyncio
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import asyncpg
+import orjson
 import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -30,15 +33,17 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from libs.clock import Clock
 from libs.contracts.events import Event, EventData, EventPage
-from libs.db import Database
+from libs.errors import Unavailable
 from libs.ids import uuid7
+from libs.lanes import Lanes
 
 KEEP = timedelta(days=7)
+# One relays, while one forgets.
+_LANES = 2
 _BATCH = 500
 _LOOK_SECONDS = 1.0
 _APART_SECONDS = 0.02
@@ -57,6 +62,29 @@ _ADD = text(
     ORDER BY n
     """
 )
+_LOCK = "SELECT position FROM outbox_head FOR UPDATE"
+_NUMBER = f"""
+WITH waiting AS (
+    SELECT id, row_number() OVER (ORDER BY id) AS n
+    FROM (SELECT id FROM outbox WHERE position IS NULL ORDER BY id LIMIT {_BATCH}) AS first
+),
+head AS (
+    UPDATE outbox_head SET position = position + (SELECT count(*) FROM waiting) WHERE EXISTS (SELECT FROM waiting)
+    RETURNING position
+),
+numbered AS (
+    UPDATE outbox SET position = head.position - (SELECT count(*) FROM waiting) + waiting.n
+    FROM waiting, head WHERE outbox.id = waiting.id
+    RETURNING event_id, type, data, occurred_at, outbox.position
+)
+SELECT * FROM numbered ORDER BY position
+"""  # noqa: S608  -- constants
+_READ = """
+SELECT event_id, type, data, occurred_at, position FROM outbox WHERE position > $1 ORDER BY position LIMIT $2
+"""
+_OLDEST = """
+SELECT coalesce((SELECT min(position) FROM outbox), (SELECT position FROM outbox_head)) AS position
+"""
 
 
 def add_tables(metadata: MetaData) -> None:
@@ -137,11 +165,24 @@ async def announce(redis: Redis, service: str) -> None:
         log.warning("relay_not_woken")
 
 
-class Relay:
-    """Moves committed events to the stream. Any number may run; the row of `outbox_head` lets one at a time work."""
+@asynccontextmanager
+async def open_relay(url: str, redis: Redis, service: str, clock: Clock) -> AsyncIterator["Relay"]:
+    """`url`: of the service's database."""
+    lanes = Lanes(service, url, _LANES)
+    try:
+        yield Relay(lanes, redis, service, clock)
+    finally:
+        await lanes.close()
 
-    def __init__(self, db: Database, redis: Redis, service: str, clock: Clock) -> None:
-        self._db = db
+
+class Relay:
+    """Moves committed events to the stream. Any number may run; the row of `outbox_head` lets one at a time work.
+
+    `lanes`: of its own, for it looks fifty times a second when much happens.
+    """
+
+    def __init__(self, lanes: Lanes, redis: Redis, service: str, clock: Clock) -> None:
+        self._lanes = lanes
         self._redis = redis
         self._service = service
         self._stream = stream_of(service)
@@ -151,7 +192,7 @@ class Relay:
         while True:
             try:
                 await self._work_when_woken()
-            except (RedisError, SQLAlchemyError, OSError) as error:
+            except (RedisError, Unavailable, asyncpg.PostgresError, OSError) as error:
                 log.warning("relay_waits", reason=type(error).__name__)
                 await asyncio.sleep(1)
 
@@ -172,71 +213,61 @@ class Relay:
         relayed = 0
         while True:
             moved = await self._number()
-            relayed += moved
+            relayed += len(moved)
             # Also where there is nothing new: Redis may have lost what it had.
-            await self._publish()
-            if moved < _BATCH:
+            await self._publish(moved)
+            if len(moved) < _BATCH:
                 return relayed
 
     async def forget(self) -> None:
         """Removes what was relayed more than seven days ago, from the stream as well; its newest entry stays."""
-        async with self._db.transaction() as session:
-            await session.execute(
-                text("DELETE FROM outbox WHERE position IS NOT NULL AND occurred_at < :before"),
-                {"before": self._clock.now() - KEEP},
-            )
-            oldest = await session.scalar(
-                text("SELECT coalesce((SELECT min(position) FROM outbox), (SELECT position FROM outbox_head))")
-            )
-        if oldest:
+        before = self._clock.now() - KEEP
+        await self._lanes.fetch("DELETE FROM outbox WHERE position IS NOT NULL AND occurred_at < $1", before)
+        if oldest := (await self._lanes.fetch(_OLDEST))[0]["position"]:
             await self._redis.xtrim(self._stream, minid=f"{oldest}-0", approximate=False)
 
-    async def _number(self) -> int:
-        async with self._db.transaction() as session:
+    async def _number(self) -> Sequence[Any]:
+        """Returns the events that have a position now, in their order."""
+        async with self._lanes.transaction() as fetch:
             # The lock is a statement of its own: what follows must see the rows that the last holder has numbered.
-            head = await session.scalar(text("SELECT position FROM outbox_head FOR UPDATE")) or 0
-            numbered = await session.execute(
-                text(
-                    """
-                    UPDATE outbox SET position = :head + batch.n
-                    FROM (
-                        SELECT id, row_number() OVER (ORDER BY id) AS n
-                        FROM (SELECT id FROM outbox WHERE position IS NULL ORDER BY id LIMIT :batch) AS waiting
-                    ) AS batch
-                    WHERE outbox.id = batch.id
-                    RETURNING outbox.id
-                    """
-                ),
-                {"head": head, "batch": _BATCH},
-            )
-            moved = len(numbered.all())
-            if moved:
-                await session.execute(text("UPDATE outbox_head SET position = :p"), {"p": head + moved})
-            return moved
+            await fetch(_LOCK)
+            return await fetch(_NUMBER)
 
-    async def _publish(self) -> None:
-        """Appends what the stream lacks.
+    async def _publish(self, moved: Sequence[Any]) -> None:
+        """Appends what the stream lacks, mostly what has just `moved`.
 
         Under the lock of `outbox_head`, for entries must arrive in order: Redis refuses an id below the last one. After
         the commit of the numbers, for a position that was rolled back would be given to another event.
         """
-        async with self._db.transaction() as session:
-            head = await session.scalar(text("SELECT position FROM outbox_head FOR UPDATE")) or 0
+        async with self._lanes.transaction() as fetch:
+            head = (await fetch(_LOCK))[0]["position"]
             top = await self._top()
             after = max(top, head - _REFILL) if top == 0 else top
             if after >= head:
                 return
-            page = await read(session, self._service, after=after, limit=_REFILL)
+            known = moved and moved[0]["position"] == after + 1 and moved[-1]["position"] == head
+            rows = moved if known else await fetch(_READ, after, _REFILL)
             async with self._redis.pipeline(transaction=False) as pipe:
-                for event in page.events:
+                for row in rows:
                     pipe.xadd(
                         self._stream,
-                        {"event": event.model_dump_json()},
-                        id=f"{event.position}-0",
+                        {"event": self._event(row)},
+                        id=f"{row['position']}-0",
                         maxlen=_STREAM_LENGTH,
                         approximate=True,
                     )
                 await pipe.execute()
+
+    def _event(self, row: Any) -> bytes:
+        event = {
+            "id": str(row["event_id"]),
+            "type": row["type"],
+            "producer": self._service,
+            "position": row["position"],
+            "occurred_at": row["occurred_at"],
+            "data": orjson.Fragment(row["data"]),
+        }
+        return orjson.dumps(event)
 
     async def _top(self) -> int:
         last: Any = await self._redis.xrevrange(self._stream, count=1)

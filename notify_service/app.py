@@ -9,11 +9,12 @@ from libs import calls, web
 from libs import internal as shared
 from libs.clock import Clock
 from libs.lanes import Lanes
-from libs.runtime import open_runtime
+from libs.runtime import Runtime, open_runtime
 from libs.tasks import background
-from notify_service.deps import Channels, allowed
+from notify_service.deps import Channels, allowed, show_at_once
 from notify_service.domain.campaign_events import Following
 from notify_service.domain.hooks import Hooks
+from notify_service.domain.inboxes import Inboxes
 from notify_service.domain.signals import Signals
 from notify_service.domain.told import Keeper
 from notify_service.domain.unsubscribe_links import UnsubscribeLinks
@@ -41,8 +42,8 @@ from notify_service.routes import (
 from notify_service.routes.bodies import Incoming
 from notify_service.settings import Settings
 
-# What webhooks tell is written in turn.
-_LANES = 1
+# One writes what webhooks tell, one what comes into inboxes.
+_LANES = 2
 DESCRIPTION = "Your inbox of notifications, what was sent to you outside, and which of it you want."
 
 
@@ -51,23 +52,17 @@ def create_app(settings: Settings, clock: Clock | None = None) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with open_runtime("notify", settings, clock=clock) as runtime:
             runtime.onto(app)
-            app.state.signals = Signals(runtime.db, runtime.redis)
+            app.state.signals = signals = Signals(runtime.db, runtime.redis)
             app.state.allowed = allowed(settings)
             app.state.ask = partial(calls.profiles, runtime.auth)
             app.state.channels = channels = Channels(settings, runtime.cipher)
             app.state.following = Following(runtime.db, channels.of, runtime.clock)
-            lanes = Lanes("notify", settings.database_url.get_secret_value(), _LANES)
-            keeper = Keeper(lanes.fetch)
-            app.state.hooks = Hooks(runtime.db, runtime.cipher, keeper)
             app.state.incoming = Incoming()
             app.state.public_url = settings.public_url
             app.state.unsubscribe_links = UnsubscribeLinks(settings.field_keys.get_secret_value(), settings.public_url)
             app.state.private_networks = settings.private_networks
-            try:
-                async with background(app.state.signals.run(), keeper.run()):
-                    yield
-            finally:
-                await lanes.close()
+            async with background(signals.run()), _writers(app, runtime, settings):
+                yield
 
     async def database() -> None:
         await app.state.db.ping()
@@ -106,3 +101,18 @@ def create_app(settings: Settings, clock: Clock | None = None) -> FastAPI:
         uploads=re.compile("/hooks/.+|/u/[^/]+|/api/v1/audiences/[^/]+/file"),
     )
     return app
+
+
+@asynccontextmanager
+async def _writers(app: FastAPI, runtime: Runtime, settings: Settings) -> AsyncIterator[None]:
+    """What many requests write together, past sessions."""
+    lanes = Lanes("notify", settings.database_url.get_secret_value(), _LANES)
+    keeper = Keeper(lanes.fetch)
+    app.state.hooks = Hooks(runtime.db, runtime.cipher, keeper)
+    show = partial(show_at_once, app.state.signals)
+    app.state.inboxes = inboxes = Inboxes(runtime.db, lanes, app.state.ask, show, clock=runtime.clock)
+    try:
+        async with background(keeper.run(), inboxes.run()):
+            yield
+    finally:
+        await lanes.close()

@@ -22,12 +22,14 @@ from notify_service.domain.channels.email import account as mail_account
 from notify_service.domain.channels.inapp import InApp, Put, put_nothing
 from notify_service.domain.channels.sms import Account as SmsAccount
 from notify_service.domain.channels.sms import Nowhere, Sms
+from notify_service.domain.inboxes import Inboxes
 from notify_service.domain.orders import INAPP, MAIL_ACCOUNT, SMS_ACCOUNT
 from notify_service.domain.profiles import Ask
 from notify_service.domain.signals import Signals
 from notify_service.domain.unsubscribe_links import UnsubscribeLinks
 from notify_service.errors import MayNotSend
-from notify_service.models import Account, Campaign
+from notify_service.models import Account, Campaign, Notification
+from notify_service.schemas.inbox import notification_json
 from notify_service.settings import Settings
 
 ADMIN = "admin"
@@ -40,6 +42,7 @@ class Links:
     def __init__(self, request: Request) -> None:
         self.signals = cast(Signals, request.app.state.signals)
         self.ask = cast(Ask, request.app.state.ask)
+        self.inboxes = cast(Inboxes, request.app.state.inboxes)
         self.channels = cast(Channels, request.app.state.channels)
         self.following = cast(Following, request.app.state.following)
         self.cipher = cast(FieldCipher, request.app.state.cipher)
@@ -92,6 +95,11 @@ async def _sender(me: CurrentUser, limits: Limits) -> Caller:
 
 async def _ways_out(request: Request) -> UnsubscribeLinks:
     return cast(UnsubscribeLinks, request.app.state.unsubscribe_links)
+
+
+def show_at_once(signals: Signals, created: Notification) -> None:
+    """Shows what is committed to whoever has the inbox open."""
+    signals.show(created.user_id, notification_json(created))
 
 
 async def body_of(request: Request, most: int) -> bytes:

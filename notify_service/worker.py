@@ -19,10 +19,10 @@ from libs.db import Database
 from libs.http import InternalClient
 from libs.ids import uuid7
 from libs.lanes import Lanes
-from libs.outbox import Relay
+from libs.outbox import open_relay
 from libs.runtime import Runtime, open_runtime
 from libs.tasks import background, every, supervise
-from notify_service.deps import fixed_accounts
+from notify_service.deps import fixed_accounts, show_at_once
 from notify_service.domain import (
     accounts,
     campaign_progress,
@@ -86,7 +86,11 @@ log = structlog.get_logger()
 
 
 async def main(settings: Settings, clock: Clock | None = None) -> None:
-    async with open_runtime("notify", settings, clock=clock) as runtime:
+    url = settings.database_url.get_secret_value()
+    async with (
+        open_runtime("notify", settings, clock=clock) as runtime,
+        open_relay(url, runtime.redis, "notify", runtime.clock) as relay,
+    ):
         chat = InternalClient(settings.chat_url, "chat", runtime.service_tokens)
         signals = Signals(runtime.db, runtime.redis)
         heard = Heard(runtime, signals, link_base=settings.link_base)
@@ -101,7 +105,6 @@ async def main(settings: Settings, clock: Clock | None = None) -> None:
             await accounts.settle_fixed(session, fixed, runtime.clock.now())
         senders = Senders(runtime.db, tools, fixed)
         fetching = Fetching(runtime.db, runtime.cipher, most_bytes=settings.media_max_bytes)
-        relay = Relay(runtime.db, runtime.redis, "notify", runtime.clock)
         consumer = partial(Consumer, runtime.db, runtime.redis, service="notify")
         try:
             await supervise(
@@ -158,11 +161,6 @@ async def send(senders: Senders, inboxes: Inboxes) -> None:
 def show(signals: Signals, session: AsyncSession, created: Notification) -> None:
     """To whoever has the inbox open, after the commit."""
     signals.live(session, created.user_id, notification_json(created))
-
-
-def show_at_once(signals: Signals, created: Notification) -> None:
-    """The same of what is committed already."""
-    signals.show(created.user_id, notification_json(created))
 
 
 def kept(settings: Settings) -> dict[str, timedelta]:

@@ -1,7 +1,7 @@
-"""What comes over `inapp`, put into inboxes: many notifications by one statement, which is its own transaction."""
+"""Notifications put into inboxes at once: many by one statement, which is its own transaction."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -28,31 +28,42 @@ _PUT = """
 WITH given AS (
     SELECT * FROM json_to_recordset($1::json) AS each(
         id uuid, user_id uuid, category text, priority text, title text, message text, action_url text, image_url text,
-        related_object_type text, related_object_id text, data jsonb, event_id uuid, event jsonb)
+        related_object_type text, related_object_id text, data jsonb, event_id uuid, event jsonb, own bool)
+),
+known AS (
+    SELECT id FROM given WHERE own OR EXISTS (SELECT FROM profile WHERE profile.user_id = given.user_id)
 ),
 made AS (
     INSERT INTO notification (id, user_id, category, priority, title, message, action_url, image_url,
         related_object_type, related_object_id, data, created_at)
     SELECT id, user_id, category, priority, title, message, action_url, image_url, related_object_type,
         related_object_id, data, $2
-    FROM given WHERE EXISTS (SELECT FROM profile WHERE profile.user_id = given.user_id)
+    FROM given JOIN known USING (id)
     ON CONFLICT DO NOTHING RETURNING id
 ),
 told AS (
     INSERT INTO outbox (event_id, type, data, occurred_at)
     SELECT event_id, $3, event, $2 FROM made JOIN given USING (id)
 )
-SELECT given.id, EXISTS (SELECT FROM profile WHERE profile.user_id = given.user_id) AS known, made.id IS NOT NULL AS new
-FROM given LEFT JOIN made USING (id)
+SELECT given.id, known.id IS NOT NULL AS known, made.id IS NOT NULL AS new
+FROM given LEFT JOIN known USING (id) LEFT JOIN made USING (id)
 """
 Show = Callable[[Notification], None]
 """Shows a new notification to whoever has the inbox open."""
+Outcome = Notification | str | Exception
+Rows = Mapping[UUID | None, Notification]
 
 log = structlog.get_logger()
 
 
+@dataclass(frozen=True, slots=True)
+class _Item:
+    draft: Draft
+    own: bool
+
+
 class Inboxes:
-    """`put` answers when the notification is in its inbox, or with the code of what keeps it out."""
+    """Both answer when the notification is in its inbox, or with the code of what keeps it out."""
 
     def __init__(self, db: Database, lanes: Lanes, ask: Ask, show: Show, *, clock: Clock) -> None:
         self._db = db
@@ -60,42 +71,57 @@ class Inboxes:
         self._ask = ask
         self._show = show
         self._clock = clock
-        self._writes: Batches[Draft, str | Exception | None] = Batches(self._write, most=_MOST)
+        self._writes: Batches[_Item, Outcome] = Batches(self._write, most=_MOST)
 
     async def run(self) -> None:
         await self._writes.run()
 
     async def put(self, draft: Draft) -> str | None:
-        """One whose id is there already changes nothing, and is told to nobody. Raises what no waiting would mend."""
-        outcome = await self._writes.put(draft)
+        """None: it is there. One whose id is there already changes nothing, and is told to nobody."""
+        outcome = await self.create(draft)
+        return outcome if isinstance(outcome, str) else None
+
+    async def create(self, draft: Draft, *, own: bool = False) -> Notification | str:
+        """The same, answered with the notification. Raises what no waiting would mend.
+
+        `own`: it is the reader who asks for it, and so nobody has to prove that there is such a user.
+        """
+        given = draft if draft.id else replace(draft, id=uuid7())
+        outcome = await self._writes.put(_Item(given, own))
         if isinstance(outcome, Exception):
             raise outcome
         return outcome
 
-    async def _write(self, drafts: Sequence[Draft]) -> Sequence[str | Exception | None]:
+    async def _write(self, items: Sequence[_Item]) -> Sequence[Outcome]:
+        now = self._clock.now()
+        rows = {each.draft.id: _row_of(each.draft, now) for each in items}
         try:
-            unknown = await self._put(drafts)
-            refusals = await self._refusals({each.user_id for each in unknown}) if unknown else {}
-            if late := [each for each in unknown if each.user_id not in refusals]:
-                await self._put(late)
+            unknown = await self._put(items, rows, now)
+            refusals = await self._refusals({each.draft.user_id for each in unknown}) if unknown else {}
+            if late := [each for each in unknown if each.draft.user_id not in refusals]:
+                await self._put(late, rows, now)
         except Exception as error:  # noqa: BLE001  -- each caller raises it
             if not (isinstance(error, Unavailable) or is_unavailable(error)):
-                return [error] * len(drafts)
-            log.warning("inboxes_wait", waiting=len(drafts), reason=type(error).__name__)
-            return [UNAVAILABLE] * len(drafts)
-        return [refusals.get(draft.user_id) for draft in drafts]
+                return await self._write_one_by_one(items) if len(items) > 1 else [error]
+            log.warning("inboxes_wait", waiting=len(items), reason=type(error).__name__)
+            return [UNAVAILABLE] * len(items)
+        refused = {each.draft.id: refusals.get(each.draft.user_id) for each in unknown}
+        return [refused.get(each.draft.id) or rows[each.draft.id] for each in items]
 
-    async def _put(self, drafts: Sequence[Draft]) -> list[Draft]:
+    async def _write_one_by_one(self, items: Sequence[_Item]) -> Sequence[Outcome]:
+        """What cannot be stored keeps nothing else out."""
+        return [outcome for each in items for outcome in await self._write([each])]
+
+    async def _put(self, items: Sequence[_Item], rows: Rows, now: datetime) -> list[_Item]:
         """Returns those of people whom we do not know."""
-        now = self._clock.now()
-        given = orjson.dumps([_row(draft) for draft in drafts], default=str).decode()
+        given = orjson.dumps([_given(each) for each in items], default=str).decode()
         found = {row["id"]: row for row in await self._lanes.fetch(_PUT, given, now, NotificationCreated.type)}
-        for draft in drafts:
-            if draft.id in found and found[draft.id]["new"]:
-                self._show(_shown(draft, now))
+        for each in items:
+            if each.draft.id in found and found[each.draft.id]["new"]:
+                self._show(rows[each.draft.id])
         if self._db.announce:
             await self._db.announce()
-        return [draft for draft in drafts if draft.id in found and not found[draft.id]["known"]]
+        return [each for each in items if each.draft.id in found and not found[each.draft.id]["known"]]
 
     async def _refusals(self, users: set[UUID]) -> dict[UUID, str]:
         """Those who have no inbox, or of whom nobody can say at this moment."""
@@ -108,10 +134,12 @@ class Inboxes:
         return dict.fromkeys(users - known.keys(), code)
 
 
-def _row(draft: Draft) -> dict[str, Any]:
+def _given(item: _Item) -> dict[str, Any]:
+    draft = item.draft
     event = NotificationCreated(notification_id=draft.id, user_id=draft.user_id, category=draft.category)
-    return {**asdict(draft), "event_id": uuid7(), "event": event.model_dump(mode="json")}
+    key = {"id": draft.id, "user_id": draft.user_id, "own": item.own}
+    return {**draft.said, **key, "event_id": uuid7(), "event": event.model_dump(mode="json")}
 
 
-def _shown(draft: Draft, now: datetime) -> Notification:
+def _row_of(draft: Draft, now: datetime) -> Notification:
     return Notification(id=draft.id, user_id=draft.user_id, created_at=now, **draft.said)

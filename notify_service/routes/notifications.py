@@ -6,11 +6,13 @@ from fastapi import APIRouter, Query
 
 from libs.auth import CurrentUser
 from libs.deps import Db, Now
+from libs.errors import Unavailable
 from libs.idempotency import OnceOnly
 from libs.paging import Page, PageRequest, keyset
 from libs.shapes import Text
 from notify_service.deps import STAFF, Outside
 from notify_service.domain import notifications, profiles, scheduled
+from notify_service.domain.channels.inapp import NO_USER
 from notify_service.domain.drafts import Draft
 from notify_service.errors import NoSuchUser, NotYourself
 from notify_service.models import Notification
@@ -32,16 +34,21 @@ async def create_notification(
     """Puts a notification into an inbox: your own, or for staff anybody's. With `scheduled_at` it comes at that time,
     with the id that it has already; until then all that can be done is that you remove it."""
     user_id = body.user or me.user_id
-    if user_id != me.user_id and STAFF.isdisjoint(me.roles):
+    own = user_id == me.user_id
+    if not own and STAFF.isdisjoint(me.roles):
         raise NotYourself
+    given = body.model_dump(exclude={"user", "scheduled_at", "extra_data"})
+    draft = Draft(user_id=user_id, data=body.extra_data, **given)
+    at = body.scheduled_at if body.scheduled_at and body.scheduled_at > clock.now() else None
+    if at is None and not once.asked:
+        # Nothing else is to be true with it, and somebody waits for it.
+        return schemas.Notification.model_validate(_there(await outside.inboxes.create(draft, own=own)))
 
     async def make() -> schemas.Notification:
-        if user_id != me.user_id and not await profiles.find(db, [user_id], outside.ask):
+        if not own and not await profiles.find(db, [user_id], outside.ask):
             raise NoSuchUser
-        given = body.model_dump(exclude={"user", "scheduled_at", "extra_data"})
-        draft = Draft(user_id=user_id, data=body.extra_data, **given)
-        if body.scheduled_at is not None and body.scheduled_at > clock.now():
-            made = await scheduled.schedule(db, draft, owner=str(me.user_id), at=body.scheduled_at, clock=clock)
+        if at is not None:
+            made = await scheduled.schedule(db, draft, owner=str(me.user_id), at=at, clock=clock)
             return schemas.Notification.model_validate(made)
         (created,) = await notifications.create(db, [draft], clock.now())
         outside.signals.live(db, user_id, schemas.notification_json(created))
@@ -115,3 +122,11 @@ async def delete_notification(notification_id: UUID, db: Db, *, me: CurrentUser,
     """Removes it for good; one of yours that is yet to come is taken back."""
     await notifications.remove(db, me.user_id, notification_id, clock.now())
     outside.signals.live(db, me.user_id)
+
+
+def _there(outcome: Notification | str) -> Notification:
+    if outcome == NO_USER:
+        raise NoSuchUser
+    if isinstance(outcome, str):
+        raise Unavailable
+    return outcome

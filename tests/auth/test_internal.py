@@ -9,7 +9,7 @@ from libs.clock import Clock
 from libs.contracts import SERVICES
 from libs.contracts.callers import CALLERS
 from libs.keys import KeyRing
-from libs.outbox import Relay
+from libs.outbox import open_relay
 from libs.testing.tokens import access_claims
 from libs.tokens import SERVICE, Issuer, ServiceTokens
 from tests.auth.api import Api, session_of
@@ -92,7 +92,9 @@ async def test_epochs_are_listed_with_them(api: Api) -> None:
 
 async def test_events_are_given_from_any_position(api: Api) -> None:
     made = await api.register()
-    await Relay(api.db, api.app.state.redis, "auth", Clock()).relay()
+    url = api.db.engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
+    async with open_relay(url, api.app.state.redis, "auth", Clock()) as relay:
+        await relay.relay()
     head = (await api.get("/internal/events?after=0&limit=1", headers=as_service(api))).json()["head"]
     page = (await api.get(f"/internal/events?after={head - 2}", headers=as_service(api))).json()
     assert [event["position"] for event in page["events"]] == [head - 1, head]

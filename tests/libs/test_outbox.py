@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 from uuid import uuid4
 
@@ -17,7 +17,7 @@ from libs.clock import Clock
 from libs.consumer import Consumer, handles
 from libs.contracts.events import Event, EventPage
 from libs.db import Database
-from libs.outbox import Relay
+from libs.outbox import Relay, open_relay
 from libs.testing.clock import FakeClock
 from tests.libs.app import NoteWritten
 from tests.libs.conftest import make_database
@@ -29,8 +29,13 @@ class Producer:
     def __init__(self, db: Database, redis: Redis) -> None:
         self.target = f"notes-{uuid4().hex[:8]}"
         self.db = db
-        self.relay = Relay(db, redis, self.target, Clock())
+        self.url = db.engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
+        self.redis = redis
+        self.relay: Relay
         self.asked = 0
+
+    def another(self, clock: Clock | None = None) -> AbstractAsyncContextManager[Relay]:
+        return open_relay(self.url, self.redis, self.target, clock or Clock())
 
     async def write(self, *texts: str) -> None:
         async with self.db.transaction() as session:
@@ -80,7 +85,9 @@ async def database(postgres: PostgresServer) -> AsyncIterator[Database]:
 @pytest.fixture
 async def producer(postgres: PostgresServer, redis: Redis) -> AsyncIterator[Producer]:
     async with database(postgres) as db:
-        yield Producer(db, redis)
+        made = Producer(db, redis)
+        async with made.another() as made.relay:
+            yield made
 
 
 @pytest.fixture
@@ -151,14 +158,13 @@ async def test_a_trimmed_stream_sends_the_reader_to_the_producer(
 
 
 async def test_concurrent_relays_number_without_holes(producer: Producer, redis: Redis) -> None:
-    other = Relay(producer.db, redis, producer.target, Clock())
-
     async def write_and_relay(relay: Relay, name: str) -> None:
         for n in range(20):
             await producer.write(f"{name} {n}")
             await relay.relay()
 
-    await asyncio.gather(write_and_relay(producer.relay, "a"), write_and_relay(other, "b"))
+    async with producer.another() as other:
+        await asyncio.gather(write_and_relay(producer.relay, "a"), write_and_relay(other, "b"))
     async with producer.db.transaction() as session:
         positions = list(await session.scalars(text("SELECT position FROM outbox ORDER BY position")))
     assert positions == list(range(1, 41))
@@ -190,50 +196,48 @@ async def test_an_event_of_an_unknown_type_is_skipped(producer: Producer, reader
 
 
 async def test_relayed_events_are_forgotten_after_a_week_and_waiting_ones_are_not(
-    producer: Producer, redis: Redis
+    producer: Producer,
 ) -> None:
     clock = FakeClock()
-    relay = Relay(producer.db, redis, producer.target, clock)
-    await producer.write("old")
-    await relay.relay()
-    await producer.write("waiting")
-    clock.advance(8 * 86_400)
-    await relay.forget()
-    async with producer.db.transaction() as session:
-        left = list(await session.scalars(text("SELECT data->>'text' FROM outbox")))
-    assert left == ["waiting"]
+    async with producer.another(clock) as relay:
+        await producer.write("old")
+        await relay.relay()
+        await producer.write("waiting")
+        clock.advance(8 * 86_400)
+        await relay.forget()
+        async with producer.db.transaction() as session:
+            left = list(await session.scalars(text("SELECT data->>'text' FROM outbox")))
+        assert left == ["waiting"]
 
 
 async def test_the_stream_forgets_as_well_and_readers_go_on(producer: Producer, reader: Reader, redis: Redis) -> None:
     clock = FakeClock()
-    relay = Relay(producer.db, redis, producer.target, clock)
-    await producer.write("old", "older", "last")
-    await relay.relay()
-    await reader.consumer.step()
-    clock.advance(8 * 86_400)
-    await relay.forget()
-    kept = await redis.xrange(outbox.stream_of(producer.target))
-    assert [outbox.parse(fields).data["text"] for _, fields in kept] == ["last"]
-    await producer.write("new")
-    await relay.relay()
-    await reader.consumer.step()
-    assert await reader.texts() == ["old", "older", "last", "new"]
+    async with producer.another(clock) as relay:
+        await producer.write("old", "older", "last")
+        await relay.relay()
+        await reader.consumer.step()
+        clock.advance(8 * 86_400)
+        await relay.forget()
+        kept = await redis.xrange(outbox.stream_of(producer.target))
+        assert [outbox.parse(fields).data["text"] for _, fields in kept] == ["last"]
+        await producer.write("new")
+        await relay.relay()
+        await reader.consumer.step()
+        assert await reader.texts() == ["old", "older", "last", "new"]
 
 
-async def test_who_reads_after_all_is_forgotten_goes_on_from_the_newest(
-    producer: Producer, reader: Reader, redis: Redis
-) -> None:
+async def test_who_reads_after_all_is_forgotten_goes_on_from_the_newest(producer: Producer, reader: Reader) -> None:
     clock = FakeClock()
-    relay = Relay(producer.db, redis, producer.target, clock)
-    await producer.write("old", "newest")
-    await relay.relay()
-    clock.advance(8 * 86_400)
-    await relay.forget()
-    await reader.consumer.step()
-    await producer.write("new")
-    await relay.relay()
-    await reader.consumer.step()
-    assert await reader.texts() == ["newest", "new"]
+    async with producer.another(clock) as relay:
+        await producer.write("old", "newest")
+        await relay.relay()
+        clock.advance(8 * 86_400)
+        await relay.forget()
+        await reader.consumer.step()
+        await producer.write("new")
+        await relay.relay()
+        await reader.consumer.step()
+        assert await reader.texts() == ["newest", "new"]
 
 
 async def test_the_relay_wakes_at_an_announcement(producer: Producer, reader: Reader, redis: Redis) -> None:
