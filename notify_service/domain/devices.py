@@ -14,6 +14,7 @@ from sqlalchemy import Select, case, delete, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from libs.db import one_of
 from libs.errors import FieldError, Invalid, NotFound
 from libs.ids import uuid7
 from notify_service.domain import accounts, effects
@@ -123,7 +124,7 @@ async def held(db: AsyncSession, channel: str, users: Iterable[UUID]) -> Held:
     wanted: Sequence[UUID] = list(set(users)) if channel in CHANNELS else []
     if not wanted:
         return frozenset()
-    query = select(Device.user_id, Device.address).where(Device.channel == channel, Device.user_id.in_(wanted))
+    query = select(Device.user_id, Device.address).where(Device.channel == channel, one_of(Device.user_id, wanted))
     return frozenset((user_id, address) for user_id, address in await db.execute(query))
 
 

@@ -12,6 +12,7 @@ from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from libs.db import one_of
 from notify_service.domain import suppressions
 from notify_service.errors import NotSwitchable, TooManyCategories
 from notify_service.models import Preference
@@ -70,7 +71,7 @@ async def switched_off(db: AsyncSession, channel: str, users: Iterable[UUID]) ->
     if not wanted:
         return frozenset()
     query = select(Preference.user_id, Preference.category).where(
-        Preference.channel == channel, Preference.user_id.in_(wanted), ~Preference.enabled
+        Preference.channel == channel, one_of(Preference.user_id, wanted), ~Preference.enabled
     )
     return frozenset((user_id, category) for user_id, category in await db.execute(query))
 

@@ -8,6 +8,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from libs.contracts import accounts
+from libs.db import one_of
 from notify_service.models import Profile
 
 # Asks auth for profiles; answers with those that exist.
@@ -64,5 +65,5 @@ def shown_name(profile: Profile) -> str:
 
 async def stored(db: AsyncSession, users: Collection[UUID]) -> dict[UUID, Profile]:
     """The same of those whom we know without asking."""
-    rows = await db.scalars(select(Profile).where(Profile.user_id.in_(users)))
+    rows = await db.scalars(select(Profile).where(one_of(Profile.user_id, users)))
     return {profile.user_id: profile for profile in rows}

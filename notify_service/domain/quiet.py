@@ -10,6 +10,7 @@ from sqlalchemy import delete, func, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from libs.db import one_of
 from notify_service.models import Profile
 from notify_service.models import QuietHours as Row
 
@@ -72,7 +73,7 @@ async def among(db: AsyncSession, users: Iterable[UUID]) -> dict[UUID, QuietHour
     query = (
         select(Row.user_id, Row.start, Row.end, func.coalesce(Profile.timezone, "UTC").label("timezone"))
         .join(Profile, Profile.user_id == Row.user_id, isouter=True)
-        .where(Row.user_id.in_(wanted))
+        .where(one_of(Row.user_id, wanted))
     )
     return {row.user_id: QuietHours(row.start, row.end, row.timezone) for row in await db.execute(query)}
 

@@ -161,7 +161,8 @@ class Sender:
                 await _wait(self._work, self._breaker.wait or _IDLE_LOOK_SECONDS)
 
     async def _fill(self) -> bool:
-        """Claims what there is room for. True: there may be more, and room for it."""
+        """Claims what there is room for. True: there may be more, and room for many of it: for few, a look costs as
+        much."""
         room, urgent = self._room()
         if not urgent:
             return False
@@ -187,7 +188,7 @@ class Sender:
                 self._claims.settle(Verdict(id=row.id, fence=row.fence, state=state, tried=False, reason=reason))
             else:
                 self._prepare(row, contents.get((row.batch_id, row.step)), found)
-        return len(rows) == room > 0
+        return len(rows) == room > 0 and self._has_room
 
     def _room(self) -> tuple[int, int]:
         """How many may be claimed, and how many of those that go before all others."""
@@ -319,8 +320,12 @@ class Sender:
         self._claims.settle(verdict)
 
     def _refill(self) -> None:
-        if len(self._claims) <= self._buffer.size // 2:
+        if self._has_room:
             self._work.set()
+
+    @property
+    def _has_room(self) -> bool:
+        return len(self._claims) <= self._buffer.size // 2
 
     async def _report(self) -> None:
         """Says how the account fares, when that has changed; while it is ill, `standins` gives others what waits."""

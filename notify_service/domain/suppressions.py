@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, case, delete, func, or_, select, tuple_
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from libs.db import one_of
 from libs.errors import NotFound
 from notify_service.models import Suppression
 
@@ -107,7 +108,7 @@ async def among(db: AsyncSession, channel: str, addresses: Collection[str], now:
     wanted: Sequence[str] = list(set(addresses))
     query = select(Suppression.address, Suppression.category).where(
         Suppression.channel == channel,
-        Suppression.address.in_(wanted),
+        one_of(Suppression.address, wanted),
         _holding(now),
     )
     return frozenset((address, category) for address, category in await db.execute(query))
