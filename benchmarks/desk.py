@@ -42,8 +42,8 @@ class Desk:
         self.headers = {"Authorization": f"Bearer {token}"}
         self._http = httpx2.Client(base_url=world.stack.address("notify"), headers=self.headers, timeout=120)
         world.servers.callback(self._http.close)
-        # `silent` is an account that no worker gets to see: who needs it sends for it.
-        for name in ("shop", "silent"):
+        # `urgent` sends nothing in bulk; for `silent` no worker sends, but who needs it does.
+        for name in ("shop", "urgent", "silent"):
             config = {"host": HOST, "port": self.smtp, "security": "none", "connections": CONNECTIONS}
             config["sender"] = "Shop <shop@example.com>"
             self.call("POST", "/accounts", {"name": name, "provider": "smtp", "config": config})
