@@ -99,8 +99,10 @@ class Emptying:
         await locks.close()
 
     async def until_ended(self) -> None:
-        while (await self.lanes.fetch(_LEFT, self.account))[0]["left"]:
+        left = True
+        while left:
             await asyncio.sleep(0.05)
+            left = (await self.lanes.fetch(_LEFT, self.account))[0]["left"]
 
     async def ended(self) -> int:
         (row,) = await self.lanes.fetch(_ENDED, self.account)

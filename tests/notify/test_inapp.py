@@ -3,8 +3,10 @@
 import asyncio
 import json
 from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import httpx2
 import pytest
@@ -170,8 +172,10 @@ async def test_reading_at_the_moment_when_it_comes_reads_the_delivery(
     assert {(await ended(admin, each))["state"] for each in made} == {"read"}
 
 
-@pytest.mark.promise("N26")
-async def test_who_is_not_known_holds_up_nobody_while_auth_is_away(ada: Profile, world: World) -> None:
+@asynccontextmanager
+async def inboxes_of(world: World) -> AsyncIterator[tuple[Inboxes, list[Any]]]:
+    """While auth is away, and the ids of what was shown."""
+
     async def away(_users: Any) -> Any:
         raise Unavailable
 
@@ -180,16 +184,33 @@ async def test_who_is_not_known_holds_up_nobody_while_auth_is_away(ada: Profile,
     lanes = Lanes("notify", world.database_url, 1)
     inboxes = Inboxes(database, lanes, away, lambda created: told.append(created.id), clock=Clock())
     async with background(inboxes.run()):
-        drafts = [
-            Draft(id=uuid4(), user_id=user, category="news", title="Hello", message="x")
-            for user in (ada.user_id, uuid4(), ada.user_id)
-        ]
+        yield inboxes, told
+    await lanes.close()
+    await database.close()
+
+
+def draft_for(user_id: UUID, **given: Any) -> Draft:
+    return Draft(id=uuid4(), user_id=user_id, category="news", title="Hello", message="x", **given)
+
+
+@pytest.mark.promise("N26")
+async def test_who_is_not_known_holds_up_nobody_while_auth_is_away(ada: Profile, world: World) -> None:
+    async with inboxes_of(world) as (inboxes, told):
+        drafts = [draft_for(user) for user in (ada.user_id, uuid4(), ada.user_id)]
         codes = await asyncio.gather(*map(inboxes.put, drafts))
         assert codes == [None, "user_not_known", None]
         assert await inboxes.put(drafts[0]) is None
     assert told == [drafts[0].id, drafts[2].id]
-    await lanes.close()
-    await database.close()
+
+
+@pytest.mark.promise("N26")
+async def test_what_cannot_be_stored_keeps_nothing_else_out(ada: Profile, world: World) -> None:
+    async with inboxes_of(world) as (inboxes, told):
+        drafts = [draft_for(ada.user_id, data={"word": word}) for word in ("one", "\x00", "two")]
+        first, second, third = await asyncio.gather(*map(inboxes.put, drafts), return_exceptions=True)
+        assert (first, third) == (None, None)
+        assert isinstance(second, Exception)
+    assert told == [drafts[0].id, drafts[2].id]
 
 
 @pytest.mark.promise("N57")

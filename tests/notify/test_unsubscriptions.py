@@ -3,101 +3,25 @@
 import json
 import re
 import secrets
-from base64 import urlsafe_b64decode
-from collections.abc import Awaitable, Callable, Iterable
-from datetime import UTC, datetime, timedelta
-from html.parser import HTMLParser
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
 import httpx2
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from libs.errors import NotFound
 from libs.testing.clients import client
 from notify_service.app import create_app
 from notify_service.domain.templates import languages
 from notify_service.domain.unsubscribe_links import VALID, Reader, UnsubscribeLinks
 from tests.notify import crowds
 from tests.notify.asking import Person, ended, send
-from tests.notify.world import FIELD_KEYS, PUBLIC_URL, World, eventually
+from tests.notify.ways_out import ONE_CLICK, OTHER_KEY, Page, header, link_to, post, somebody, way_out
+from tests.notify.world import PUBLIC_URL, World, eventually
 
-ONE_CLICK = {"List-Unsubscribe": "One-Click"}
-OTHER_KEY = "next:ICEiIyQlJicoKSorLC0uLzAxMjM0NTY3ODk6Ozw9Pj8"
-LINKS = UnsubscribeLinks(FIELD_KEYS, PUBLIC_URL)
-VOID = {"meta", "link", "input"}
 Mail = Callable[..., Awaitable[Any]]
-
-
-class Page(HTMLParser):
-    """What a browser makes of it: `forms`, by the words of their button, as what pressing it sends; `boxes` with
-    whether they are ticked."""
-
-    def __init__(self, answer: httpx2.Response) -> None:
-        super().__init__()
-        assert answer.headers["content-type"] == "text/html; charset=utf-8"
-        self.status = answer.status_code
-        self.tags: list[tuple[str, dict[str, Any]]] = []
-        self.forms: dict[str, list[tuple[str, str]]] = {}
-        self.boxes: dict[str, bool] = {}
-        self.words = ""
-        self._open: list[str] = []
-        self._fields: list[tuple[str, str]] = []
-        self.feed(answer.text)
-        self.close()
-        assert self._open == []
-
-    def handle_starttag(self, tag: str, attrs: Any) -> None:
-        given = dict(attrs)
-        self.tags.append((tag, given))
-        if tag not in VOID:
-            self._open.append(tag)
-        if tag == "form":
-            self._fields = []
-        if given.get("type") == "checkbox" and "disabled" not in given:
-            self.boxes[given["value"]] = "checked" in given
-        if given.get("type") == "hidden" or "checked" in given or (tag == "button" and "name" in given):
-            self._fields.append((given["name"], given["value"]))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self._open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.words += f" {data.strip()}"
-        if self._open and self._open[-1] == "button":
-            self.forms[data.strip()] = self._fields
-
-
-def somebody() -> str:
-    return f"{uuid4().hex}@example.test"
-
-
-def link_to(channel: str, category: str, who: Any, at: str | None = None, **ago: int) -> str:
-    link = LINKS.to(Reader(channel, category, who, at), datetime.now(UTC) - timedelta(**ago))
-    assert link is not None
-    return link.removeprefix(PUBLIC_URL)
-
-
-def header(mail: Any, name: str) -> str | None:
-    return next((value for given, value in mail.headers if given.lower() == name), None)
-
-
-def way_out(mail: Any) -> str:
-    """As a mail program finds it."""
-    found = re.fullmatch(rf"<{re.escape(PUBLIC_URL)}(/u/[\w-]+)>", header(mail, "list-unsubscribe") or "")
-    assert found is not None
-    assert header(mail, "list-unsubscribe-post") == "List-Unsubscribe=One-Click"
-    return found[1]
-
-
-async def post(api: httpx2.AsyncClient, path: str, fields: Iterable[tuple[str, str]]) -> Page:
-    given: dict[str, list[str]] = {}
-    for name, value in fields:
-        given.setdefault(name, []).append(value)
-    return Page(await api.post(path, data=given))
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -425,32 +349,3 @@ async def test_links_are_not_logged(api: httpx2.AsyncClient) -> None:
         await api.get("/u/forged-forged-forged-forged-forged")
     assert [each["path"] for each in logs if each["event"] == "request"] == ["/u/{token}"] * 4
     assert path.removeprefix("/u/") not in str(logs)
-
-
-NAMES = st.from_regex(r"[a-z][a-z0-9_]{0,39}", fullmatch=True)
-ADDRESSES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=150)
-MOMENTS = st.integers(0, 60_000).map(lambda days: datetime(2020, 1, 1, tzinfo=UTC) + timedelta(days=days))
-
-
-@pytest.mark.promise("N59")
-@given(NAMES, NAMES.filter(lambda each: each != "security"), ADDRESSES | st.uuids(), st.none() | ADDRESSES, MOMENTS)
-def test_link_tells_us_its_reader(channel: str, category: str, who: Any, at_address: str | None, at: datetime) -> None:
-    reader = Reader(channel, category, who, at_address if isinstance(who, UUID) else None)
-    token = (LINKS.to(reader, at) or "").removeprefix(f"{PUBLIC_URL}/u/")
-    # Keys may change, as long as the old one is kept.
-    assert UnsubscribeLinks(f"{OTHER_KEY},{FIELD_KEYS}", None).read(token, at + VALID) == reader
-    for keys, later in ((OTHER_KEY, timedelta()), (FIELD_KEYS, VALID + timedelta(days=1))):
-        with pytest.raises(NotFound):
-            UnsubscribeLinks(keys, None).read(token, at + later)
-
-
-def test_link_tells_others_nothing() -> None:
-    sealed = urlsafe_b64decode(link_to("email", "newsletter", "ada.lovelace@example.test").removeprefix("/u/") + "==")
-    assert not any(word in sealed for word in (b"email", b"newsletter", b"lovelace", b"example"))
-
-
-def test_there_is_no_link_to_what_cannot_be_ended() -> None:
-    now = datetime.now(UTC)
-    assert LINKS.to(Reader("email", "security", "a@example.test"), now) is None
-    assert LINKS.to(Reader("webpush", "news", "x" * 4000), now) is None
-    assert UnsubscribeLinks(FIELD_KEYS, None).to(Reader("email", "news", "a@example.test"), now) is None
