@@ -11,13 +11,14 @@ from libs.clock import Clock
 from libs.lanes import Lanes
 from libs.runtime import Runtime, open_runtime
 from libs.tasks import background
-from notify_service.deps import Channels, allowed, show_at_once
+from notify_service.deps import Channels, allowed
 from notify_service.domain.campaign_events import Following
 from notify_service.domain.hooks import Hooks
 from notify_service.domain.inboxes import Inboxes
 from notify_service.domain.signals import Signals
 from notify_service.domain.told import Keeper
 from notify_service.domain.unsubscribe_links import UnsubscribeLinks
+from notify_service.models import Notification
 from notify_service.routes import (
     accounts,
     audiences,
@@ -40,6 +41,7 @@ from notify_service.routes import (
     unsubscriptions,
 )
 from notify_service.routes.bodies import Incoming
+from notify_service.schemas.inbox import notification_json
 from notify_service.settings import Settings
 
 # One writes what webhooks tell, one what comes into inboxes.
@@ -109,7 +111,11 @@ async def _writers(app: FastAPI, runtime: Runtime, settings: Settings) -> AsyncI
     lanes = Lanes("notify", settings.database_url.get_secret_value(), _LANES)
     keeper = Keeper(lanes.fetch)
     app.state.hooks = Hooks(runtime.db, runtime.cipher, keeper)
-    show = partial(show_at_once, app.state.signals)
+    signals: Signals = app.state.signals
+
+    def show(created: Notification) -> None:
+        signals.show(created.user_id, notification_json(created))
+
     app.state.inboxes = inboxes = Inboxes(runtime.db, lanes, app.state.ask, show, clock=runtime.clock)
     try:
         async with background(keeper.run(), inboxes.run()):

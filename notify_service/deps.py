@@ -28,8 +28,7 @@ from notify_service.domain.profiles import Ask
 from notify_service.domain.signals import Signals
 from notify_service.domain.unsubscribe_links import UnsubscribeLinks
 from notify_service.errors import MayNotSend
-from notify_service.models import Account, Campaign, Notification
-from notify_service.schemas.inbox import notification_json
+from notify_service.models import Account, Campaign
 from notify_service.settings import Settings
 
 ADMIN = "admin"
@@ -95,11 +94,6 @@ async def _sender(me: CurrentUser, limits: Limits) -> Caller:
 
 async def _ways_out(request: Request) -> UnsubscribeLinks:
     return cast(UnsubscribeLinks, request.app.state.unsubscribe_links)
-
-
-def show_at_once(signals: Signals, created: Notification) -> None:
-    """Shows what is committed to whoever has the inbox open."""
-    signals.show(created.user_id, notification_json(created))
 
 
 async def body_of(request: Request, most: int) -> bytes:

@@ -22,7 +22,7 @@ from libs.lanes import Lanes
 from libs.outbox import open_relay
 from libs.runtime import Runtime, open_runtime
 from libs.tasks import background, every, supervise
-from notify_service.deps import fixed_accounts, show_at_once
+from notify_service.deps import fixed_accounts
 from notify_service.domain import (
     accounts,
     campaign_progress,
@@ -161,6 +161,11 @@ async def send(senders: Senders, inboxes: Inboxes) -> None:
 def show(signals: Signals, session: AsyncSession, created: Notification) -> None:
     """To whoever has the inbox open, after the commit."""
     signals.live(session, created.user_id, notification_json(created))
+
+
+def show_at_once(signals: Signals, created: Notification) -> None:
+    """The same of what is committed already."""
+    signals.show(created.user_id, notification_json(created))
 
 
 def kept(settings: Settings) -> dict[str, timedelta]:

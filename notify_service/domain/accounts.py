@@ -8,7 +8,7 @@ from typing import Any
 
 import structlog
 from pydantic import BaseModel, SecretStr
-from sqlalchemy import case, func, select, text, update
+from sqlalchemy import bindparam, case, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -28,6 +28,18 @@ SETTLES = timedelta(minutes=5)
 """So long an account that was down has to be well before it sends for its channel again: one that comes and goes takes
 nothing along."""
 _SOON = timedelta(days=7)
+_ILL = case(
+    (Account.fault.is_not(None), 3),
+    (Account.down_until > bindparam("now"), 2),
+    (Account.down_until > bindparam("settled"), 1),
+    else_=0,
+)
+_CHOICE = (
+    select(Account)
+    .where(Account.channel == bindparam("channel"), Account.enabled)
+    .order_by(_ILL, Account.rank, Account.name)
+    .limit(1)
+)
 _REPORTED = text(
     """
     WITH old AS (SELECT name, fault FROM account WHERE name = :name AND version = :version FOR UPDATE)
@@ -106,11 +118,7 @@ async def first(db: AsyncSession, channel: str) -> Account | None:
 async def choose(db: AsyncSession, channel: str, now: datetime) -> Account | None:
     """Who sends over a channel now: the first by rank that is well, and has been for a while, or the first that is
     there at all."""
-    ill = case(
-        (Account.fault.is_not(None), 3), (Account.down_until > now, 2), (Account.down_until > now - SETTLES, 1), else_=0
-    )
-    query = select(Account).where(Account.channel == channel, Account.enabled)
-    found: Account | None = await db.scalar(query.order_by(ill, Account.rank, Account.name).limit(1))
+    found: Account | None = await db.scalar(_CHOICE, {"channel": channel, "now": now, "settled": now - SETTLES})
     return found
 
 

@@ -9,6 +9,7 @@ from sqlalchemy import delete, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from libs.db import one_of
 from libs.errors import Invalid, NotFound
 from notify_service.domain.content import NO_ADDRESS, Content, Part
 from notify_service.domain.digest_times import Seconds, Window
@@ -20,6 +21,7 @@ from notify_service.models import Category
 # What the content of a digest can be told.
 COUNT, ITEMS, SUBJECT = "count", "items", "subject"
 _TOLD = frozenset({COUNT, ITEMS, SUBJECT})
+_AMONG = select(Category.name, Category.throttle, Category.digest).where(one_of(Category.name, "names"))
 # In the order in which those who collect lock them.
 _LET_GO = text(
     """
@@ -119,8 +121,7 @@ async def among(db: AsyncSession, names: Collection[str]) -> dict[str, Rule]:
     """What holds for those of these categories for which something does."""
     if not names:
         return {}
-    query = select(Category.name, Category.throttle, Category.digest).where(Category.name.in_(sorted(names)))
     return {
         row.name: Rule.model_validate({"throttle": row.throttle, "digest": row.digest})
-        for row in await db.execute(query)
+        for row in await db.execute(_AMONG, {"names": list(names)})
     }

@@ -7,10 +7,12 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from libs.db import one_of
 from notify_service.domain.content import Content
 from notify_service.models import Batch
 
 _KEPT = 256
+_SAID = select(Batch.id, Batch.content, Batch.route).where(one_of(Batch.id, "batches"))
 
 Key = tuple[UUID, int]
 """A batch, and which of its channels: the first is 0."""
@@ -26,8 +28,7 @@ class Contents:
         keys = set(wanted)
         missing = {batch for batch, _ in keys - self._known.keys()}
         if missing:
-            rows = await db.execute(select(Batch.id, Batch.content, Batch.route).where(Batch.id.in_(missing)))
-            for row in rows:
+            for row in await db.execute(_SAID, {"batches": list(missing)}):
                 said = [row.content, *(step["content"] or row.content for step in row.route)]
                 self._known |= {(row.id, step): Content.model_validate(each) for step, each in enumerate(said)}
         found = {key: self._known[key] for key in keys if key in self._known}

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Select, case, delete, select, text
+from sqlalchemy import Select, bindparam, case, delete, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -32,6 +32,9 @@ GONE = "no_device"
 _SHOWN = 6
 # Two requests of one user at a time could each find room for one more.
 _LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended(:user, 2470913))")
+_HELD = select(Device.user_id, Device.address).where(
+    Device.channel == bindparam("channel"), one_of(Device.user_id, "users")
+)
 
 Held = frozenset[tuple[UUID, str]]
 """Users and addresses."""
@@ -124,8 +127,8 @@ async def held(db: AsyncSession, channel: str, users: Iterable[UUID]) -> Held:
     wanted: Sequence[UUID] = list(set(users)) if channel in CHANNELS else []
     if not wanted:
         return frozenset()
-    query = select(Device.user_id, Device.address).where(Device.channel == channel, one_of(Device.user_id, wanted))
-    return frozenset((user_id, address) for user_id, address in await db.execute(query))
+    rows = await db.execute(_HELD, {"channel": channel, "users": wanted})
+    return frozenset((user_id, address) for user_id, address in rows)
 
 
 def is_gone(found: Held, channel: str, user_id: UUID | None, address: str) -> bool:

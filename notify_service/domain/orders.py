@@ -8,7 +8,7 @@ from typing import Any, cast
 from uuid import UUID
 
 import asyncpg
-from sqlalchemy import text
+from sqlalchemy import Table, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -23,6 +23,7 @@ INAPP = "inapp"
 """A channel, and its one account."""
 NO_ADDRESS = "no_address"
 """Why a message is not sent to somebody whom nobody knows how to reach over its channel."""
+_ADD_BATCH = insert(cast(Table, Batch.__table__))
 _JSON = ("variables", "addresses")
 
 
@@ -155,9 +156,16 @@ async def add_batch(
     """`account`: which its sender has named."""
     said = content.undeclared().model_dump(mode="json", exclude_defaults=True)
     await db.execute(
-        insert(Batch).values(
-            id=batch_id, owner=owner, account=account, content=said, route=list(route), created_at=now, held=False
-        )
+        _ADD_BATCH,
+        {
+            "id": batch_id,
+            "owner": owner,
+            "account": account,
+            "content": said,
+            "route": list(route),
+            "created_at": now,
+            "held": False,
+        },
     )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -25,6 +25,9 @@ CHANNELS = ("email", "inapp", "push", "sms", "telegram", "webpush", "whatsapp")
 KNOWN = ("account", "mention", "message")
 REASON = "preference"
 _MOST = 50
+_SWITCHED_OFF = select(Preference.user_id, Preference.category).where(
+    Preference.channel == bindparam("channel"), one_of(Preference.user_id, "users"), ~Preference.enabled
+)
 
 Switched = frozenset[tuple[UUID, str]]
 
@@ -70,10 +73,8 @@ async def switched_off(db: AsyncSession, channel: str, users: Iterable[UUID]) ->
     wanted: Sequence[UUID] = list(set(users))
     if not wanted:
         return frozenset()
-    query = select(Preference.user_id, Preference.category).where(
-        Preference.channel == channel, one_of(Preference.user_id, wanted), ~Preference.enabled
-    )
-    return frozenset((user_id, category) for user_id, category in await db.execute(query))
+    rows = await db.execute(_SWITCHED_OFF, {"channel": channel, "users": wanted})
+    return frozenset((user_id, category) for user_id, category in rows)
 
 
 def allow(off: Switched, user_id: UUID | None, category: str) -> bool:

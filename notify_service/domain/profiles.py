@@ -14,6 +14,7 @@ from notify_service.models import Profile
 # Asks auth for profiles; answers with those that exist.
 Ask = Callable[[Sequence[UUID]], Awaitable[Sequence[accounts.Profile]]]
 
+_STORED = select(Profile).where(one_of(Profile.user_id, "users"))
 _KEPT = [column.name for column in Profile.__table__.columns]
 
 
@@ -65,5 +66,5 @@ def shown_name(profile: Profile) -> str:
 
 async def stored(db: AsyncSession, users: Collection[UUID]) -> dict[UUID, Profile]:
     """The same of those whom we know without asking."""
-    rows = await db.scalars(select(Profile).where(one_of(Profile.user_id, users)))
+    rows = await db.scalars(_STORED, {"users": list(users)})
     return {profile.user_id: profile for profile in rows}

@@ -17,6 +17,11 @@ from notify_service.models import QuietHours as Row
 REASON = "quiet_hours"
 SILENT = frozenset({"inapp"})
 """Channels that make no noise: what is in the inbox waits there by itself."""
+_AMONG = (
+    select(Row.user_id, Row.start, Row.end, func.coalesce(Profile.timezone, "UTC").label("timezone"))
+    .join(Profile, Profile.user_id == Row.user_id, isouter=True)
+    .where(one_of(Row.user_id, "users"))
+)
 _AGAIN = text(
     """
     UPDATE delivery SET next_at = now(), updated_at = now()
@@ -70,12 +75,8 @@ async def among(db: AsyncSession, users: Iterable[UUID]) -> dict[UUID, QuietHour
     wanted: Sequence[UUID] = list(set(users))
     if not wanted:
         return {}
-    query = (
-        select(Row.user_id, Row.start, Row.end, func.coalesce(Profile.timezone, "UTC").label("timezone"))
-        .join(Profile, Profile.user_id == Row.user_id, isouter=True)
-        .where(one_of(Row.user_id, wanted))
-    )
-    return {row.user_id: QuietHours(row.start, row.end, row.timezone) for row in await db.execute(query)}
+    rows = await db.execute(_AMONG, {"users": wanted})
+    return {row.user_id: QuietHours(row.start, row.end, row.timezone) for row in rows}
 
 
 def zone_of(name: str) -> ZoneInfo:

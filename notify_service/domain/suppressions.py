@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, case, delete, func, or_, select, tuple_
+from sqlalchemy import bindparam, case, delete, func, or_, select, tuple_
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -17,6 +17,12 @@ ALL = "*"
 REASON = "suppressed"
 UNSUBSCRIBE = "unsubscribe"
 """Why an address is suppressed whose owner has asked for it, and may take it back."""
+
+
+_HOLDING = or_(Suppression.until.is_(None), Suppression.until > bindparam("now"))
+_AMONG = select(Suppression.address, Suppression.category).where(
+    Suppression.channel == bindparam("channel"), one_of(Suppression.address, "addresses"), _HOLDING
+)
 
 
 class Entry(NamedTuple):
@@ -72,9 +78,9 @@ async def remove(db: AsyncSession, suppression_id: UUID) -> Suppression:
 async def of(db: AsyncSession, channel: str, address: str, now: datetime) -> dict[str, str]:
     """The reasons for which this address gets nothing, by category."""
     query = select(Suppression.category, Suppression.reason).where(
-        Suppression.channel == channel, Suppression.address == address, _holding(now)
+        Suppression.channel == channel, Suppression.address == address, _HOLDING
     )
-    return {row.category: row.reason for row in await db.execute(query)}
+    return {row.category: row.reason for row in await db.execute(query, {"now": now})}
 
 
 async def lift(db: AsyncSession, channel: str, address: str, categories: Collection[str]) -> None:
@@ -106,17 +112,9 @@ async def among(db: AsyncSession, channel: str, addresses: Collection[str], now:
     if not addresses:
         return frozenset()
     wanted: Sequence[str] = list(set(addresses))
-    query = select(Suppression.address, Suppression.category).where(
-        Suppression.channel == channel,
-        one_of(Suppression.address, wanted),
-        _holding(now),
-    )
-    return frozenset((address, category) for address, category in await db.execute(query))
+    rows = await db.execute(_AMONG, {"channel": channel, "addresses": wanted, "now": now})
+    return frozenset((address, category) for address, category in rows)
 
 
 def holds(found: Found, address: str, category: str) -> bool:
     return (address, ALL) in found or (address, category) in found
-
-
-def _holding(now: datetime) -> ColumnElement[bool]:
-    return or_(Suppression.until.is_(None), Suppression.until > now)
