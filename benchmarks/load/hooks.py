@@ -2,7 +2,6 @@
 `rate` calls a second, on time however long each takes."""
 
 import asyncio
-import hashlib
 import hmac
 import itertools
 import json
@@ -21,6 +20,12 @@ _BODY = (
     '"statuses":[{"id":"wamid.%s","status":"delivered","timestamp":"1790000000","recipient_id":"15550002222",'
     '"conversation":{"id":"c","origin":{"type":"utility"}},"pricing":{"billable":true,"category":"utility"}}]}}]}]}'
 )
+
+
+def signed(number: str, secret: str, message: int) -> tuple[str, str]:
+    """A signature, and the body that it is of. `number`: of our phone."""
+    body = _BODY % (number, message)
+    return f"sha256={hmac.digest(secret.encode(), body.encode(), 'sha256').hex()}", body
 
 
 class Provider:
@@ -42,13 +47,12 @@ class Provider:
         return due
 
     def request(self) -> bytes:
-        body = (_BODY % (self.plan["number"], next(self.numbers))).encode()
-        made = hmac.new(self.plan["secret"].encode(), body, hashlib.sha256).hexdigest()
+        signature, body = signed(self.plan["number"], self.plan["secret"], next(self.numbers))
         head = (
             f"POST {self.plan['path']} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
-            f"Content-Length: {len(body)}\r\nX-Hub-Signature-256: sha256={made}\r\n\r\n"
+            f"Content-Length: {len(body)}\r\nX-Hub-Signature-256: {signature}\r\n\r\n"
         )
-        return head.encode() + body
+        return (head + body).encode()
 
     async def line(self) -> None:
         loop = asyncio.get_running_loop()

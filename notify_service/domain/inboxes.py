@@ -63,7 +63,7 @@ class _Item:
 
 
 class Inboxes:
-    """Both answer when the notification is in its inbox, or with the code of what keeps it out."""
+    """`put` and `create` answer when the notification is in its inbox, or with the code of what keeps it out."""
 
     def __init__(self, db: Database, lanes: Lanes, ask: Ask, show: Show, *, clock: Clock) -> None:
         self._db = db
@@ -77,7 +77,7 @@ class Inboxes:
         await self._writes.run()
 
     async def put(self, draft: Draft) -> str | None:
-        """None: it is there. One whose id is there already changes nothing, and is told to nobody."""
+        """None: it is there. One that was there already changes nothing, and is told to nobody."""
         outcome = await self.create(draft)
         return outcome if isinstance(outcome, str) else None
 
@@ -97,19 +97,30 @@ class Inboxes:
         rows = {each.draft.id: _row_of(each.draft, now) for each in items}
         try:
             unknown = await self._put(items, rows, now)
-            refusals = await self._refusals({each.draft.user_id for each in unknown}) if unknown else {}
-            if late := [each for each in unknown if each.draft.user_id not in refusals]:
-                await self._put(late, rows, now)
         except Exception as error:  # noqa: BLE001  -- each caller raises it
-            if not (isinstance(error, Unavailable) or is_unavailable(error)):
-                return await self._write_one_by_one(items) if len(items) > 1 else [error]
+            return await self._failed(items, error)
+        late = await self._write_late(unknown, rows, now) if unknown else {}
+        return [late.get(each.draft.id, rows[each.draft.id]) for each in items]
+
+    async def _write_late(self, items: Sequence[_Item], rows: Rows, now: datetime) -> Mapping[UUID | None, Outcome]:
+        """Of people of whom auth has to be asked first."""
+        try:
+            refusals = await self._refusals({each.draft.user_id for each in items})
+            known = [each for each in items if each.draft.user_id not in refusals]
+            gone = await self._put(known, rows, now) if known else []
+        except Exception as error:  # noqa: BLE001  -- each caller raises it
+            outcomes = await self._failed(items, error)
+            return {each.draft.id: outcome for each, outcome in zip(items, outcomes, strict=True)}
+        refusals |= {each.draft.user_id: UNSURE for each in gone}
+        return {each.draft.id: refusals.get(each.draft.user_id) or rows[each.draft.id] for each in items}
+
+    async def _failed(self, items: Sequence[_Item], error: Exception) -> Sequence[Outcome]:
+        """What cannot be stored keeps nothing else out."""
+        if isinstance(error, Unavailable) or is_unavailable(error):
             log.warning("inboxes_wait", waiting=len(items), reason=type(error).__name__)
             return [UNAVAILABLE] * len(items)
-        refused = {each.draft.id: refusals.get(each.draft.user_id) for each in unknown}
-        return [refused.get(each.draft.id) or rows[each.draft.id] for each in items]
-
-    async def _write_one_by_one(self, items: Sequence[_Item]) -> Sequence[Outcome]:
-        """What cannot be stored keeps nothing else out."""
+        if len(items) == 1:
+            return [error]
         return [outcome for each in items for outcome in await self._write([each])]
 
     async def _put(self, items: Sequence[_Item], rows: Rows, now: datetime) -> list[_Item]:
