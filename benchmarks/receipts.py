@@ -100,18 +100,8 @@ class Run:
         return Sample(3 * messages, wall, cpu={"service": now[0] - used[0], "databases": now[1] - used[1]})
 
 
-async def _forget(desk: Desk) -> None:
-    """What other parts have told is of messages that nobody sent, and looked for again for minutes."""
-    connection = await asyncpg.connect(desk.database)
-    try:
-        await connection.execute("TRUNCATE told")
-    finally:
-        await connection.close()
-
-
 def measure(desk: Desk, options: Options) -> Part:
     print("notify: receipts")
-    desk.world.servers.run(_forget(desk))
     messages = _MESSAGES // (10 if options.quick else 1)
     once = Run(desk, messages, times=1)
     print(f"  each once, in order: {once.heard.rate:.0f}/s")
