@@ -82,6 +82,15 @@ SELECT * FROM numbered ORDER BY position
 _READ = """
 SELECT event_id, type, data, occurred_at, position FROM outbox WHERE position > $1 ORDER BY position LIMIT $2
 """
+# However many there are, no statement takes long.
+_AT_ONCE = 10_000
+_FORGET = f"""
+WITH old AS (
+    SELECT id FROM outbox WHERE position IS NOT NULL AND occurred_at < $1 ORDER BY occurred_at LIMIT {_AT_ONCE}
+),
+gone AS (DELETE FROM outbox WHERE id IN (SELECT id FROM old) RETURNING id)
+SELECT count(*) AS gone FROM gone
+"""  # noqa: S608  -- constants
 _OLDEST = """
 SELECT coalesce((SELECT min(position) FROM outbox), (SELECT position FROM outbox_head)) AS position
 """
@@ -222,7 +231,8 @@ class Relay:
     async def forget(self) -> None:
         """Removes what was relayed more than seven days ago, from the stream as well; its newest entry stays."""
         before = self._clock.now() - KEEP
-        await self._lanes.fetch("DELETE FROM outbox WHERE position IS NOT NULL AND occurred_at < $1", before)
+        while (await self._lanes.fetch(_FORGET, before))[0]["gone"] == _AT_ONCE:
+            pass
         if oldest := (await self._lanes.fetch(_OLDEST))[0]["position"]:
             await self._redis.xtrim(self._stream, minid=f"{oldest}-0", approximate=False)
 

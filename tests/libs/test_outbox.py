@@ -210,6 +210,18 @@ async def test_relayed_events_are_forgotten_after_a_week_and_waiting_ones_are_no
         assert left == ["waiting"]
 
 
+async def test_however_much_there_is_all_of_it_is_forgotten(producer: Producer) -> None:
+    clock = FakeClock()
+    many = "SELECT gen_random_uuid(), 'NoteWritten', '{}', now(), n FROM generate_series(1, 20001) AS n"
+    async with producer.db.transaction() as session:
+        await session.execute(text(f"INSERT INTO outbox (event_id, type, data, occurred_at, position) {many}"))
+    clock.advance(8 * 86_400)
+    async with producer.another(clock) as relay:
+        await relay.forget()
+    async with producer.db.transaction() as session:
+        assert await session.scalar(text("SELECT count(*) FROM outbox")) == 0
+
+
 async def test_the_stream_forgets_as_well_and_readers_go_on(producer: Producer, reader: Reader, redis: Redis) -> None:
     clock = FakeClock()
     async with producer.another(clock) as relay:
