@@ -95,6 +95,39 @@ async def test_campaign_is_exact_whatever_breaks(
     assert found["counts"]["unknown"] <= 2 + LINES * KILLS
 
 
+@pytest.mark.promise("N26")
+async def test_notification_that_was_answered_is_there_once_whatever_breaks(
+    open_world: OpenWorld, issue_token: Any
+) -> None:
+    async with PostgresServer() as postgres:
+        url = await postgres.create_database("notify")
+        await asyncio.to_thread(migrations.upgrade, "notify", url)
+        async with open_world(url) as world, client(create_app(world.settings())) as http:
+            me = Person(http, issue_token(roles=["user"]))
+            answers: dict[str, int] = {}
+            over = asyncio.Event()
+
+            async def tell(name: int) -> None:
+                while not over.is_set():
+                    title = f"{name}-{len(answers)}"
+                    answer = await me.call("POST", "/notifications", json={"title": title, "message": "x"})
+                    answers[title] = answer.status_code
+
+            async with asyncio.TaskGroup() as group:
+                for name in range(8):
+                    group.create_task(tell(name))
+                for blow in (postgres.restart, world.redis.flushall, postgres.restart):
+                    before = len(answers)
+                    await eventually(lambda n=before: len(answers) > n + 50, 60)
+                    await blow()
+                over.set()
+            rows = await world.sql("SELECT title FROM notification")
+    found = Counter(row["title"] for row in rows)
+    assert set(found.values()) == {1}
+    assert {title for title, status in answers.items() if status == 201} <= found.keys() <= answers.keys()
+    assert set(answers.values()) <= {201, 503}
+
+
 async def _is_told(me: Person, world: World, made: str) -> bool:
     """Whether the campaign is over and says what the rows say."""
     answer = await me.call("GET", f"/campaigns/{made}")
