@@ -44,8 +44,8 @@ from notify_service.routes.bodies import Incoming
 from notify_service.schemas.inbox import notification_json
 from notify_service.settings import Settings
 
-# One writes what webhooks tell, one what comes into inboxes.
-_LANES = 2
+# One writes what webhooks tell, one what comes into inboxes, one counts for open sockets.
+_LANES = 3
 DESCRIPTION = "Your inbox of notifications, what was sent to you outside, and which of it you want."
 
 
@@ -54,7 +54,6 @@ def create_app(settings: Settings, clock: Clock | None = None) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with open_runtime("notify", settings, clock=clock) as runtime:
             runtime.onto(app)
-            app.state.signals = signals = Signals(runtime.db, runtime.redis)
             app.state.allowed = allowed(settings)
             app.state.ask = partial(calls.profiles, runtime.auth)
             app.state.channels = channels = Channels(settings, runtime.cipher)
@@ -63,7 +62,7 @@ def create_app(settings: Settings, clock: Clock | None = None) -> FastAPI:
             app.state.public_url = settings.public_url
             app.state.unsubscribe_links = UnsubscribeLinks(settings.field_keys.get_secret_value(), settings.public_url)
             app.state.private_networks = settings.private_networks
-            async with background(signals.run()), _writers(app, runtime, settings):
+            async with _writers(app, runtime, settings):
                 yield
 
     async def database() -> None:
@@ -107,18 +106,18 @@ def create_app(settings: Settings, clock: Clock | None = None) -> FastAPI:
 
 @asynccontextmanager
 async def _writers(app: FastAPI, runtime: Runtime, settings: Settings) -> AsyncIterator[None]:
-    """What many requests write together, past sessions."""
+    """What many requests have done together, past sessions."""
     lanes = Lanes("notify", settings.database_url.get_secret_value(), _LANES)
     keeper = Keeper(lanes.fetch)
     app.state.hooks = Hooks(runtime.db, runtime.cipher, keeper)
-    signals: Signals = app.state.signals
+    app.state.signals = signals = Signals(lanes, runtime.redis)
 
     def show(created: Notification) -> None:
         signals.show(created.user_id, notification_json(created))
 
     app.state.inboxes = inboxes = Inboxes(runtime.db, lanes, app.state.ask, show, clock=runtime.clock)
     try:
-        async with background(keeper.run(), inboxes.run()):
+        async with background(signals.run(), keeper.run(), inboxes.run()):
             yield
     finally:
         await lanes.close()

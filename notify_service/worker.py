@@ -78,8 +78,8 @@ _FETCH_SECONDS = 0.5
 _TELL_SECONDS = 0.5
 # Providers tell for seven days what was not taken.
 _TOLD_FOR = timedelta(days=8)
-# Connections for marks and verdicts of all accounts.
-_LANES = 3
+# Connections for marks and verdicts of all accounts, for inboxes and for what open sockets are shown.
+_LANES = 4
 _HOUR = timedelta(hours=1).total_seconds()
 
 log = structlog.get_logger()
@@ -92,12 +92,12 @@ async def main(settings: Settings, clock: Clock | None = None) -> None:
         open_relay(url, runtime.redis, "notify", runtime.clock) as relay,
     ):
         chat = InternalClient(settings.chat_url, "chat", runtime.service_tokens)
-        signals = Signals(runtime.db, runtime.redis)
-        heard = Heard(runtime, signals, link_base=settings.link_base)
         templates.prepare()
         policy = policy_of(settings)
         links = UnsubscribeLinks(settings.field_keys.get_secret_value(), settings.public_url)
         tools = tools_of(runtime, settings, policy, links)
+        signals = Signals(tools.lanes, runtime.redis)
+        heard = Heard(runtime, signals, link_base=settings.link_base)
         ask = partial(calls.profiles, runtime.auth)
         inboxes = Inboxes(runtime.db, tools.lanes, ask, partial(show_at_once, signals), clock=runtime.clock)
         fixed = fixed_accounts(settings, inboxes.put)

@@ -10,14 +10,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
+import asyncpg
 import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
-from sqlalchemy import event, text
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from libs.db import Database
+from libs.errors import Unavailable
+from libs.lanes import Lanes
 
 WAKE_CHANNEL = "wake:deliveries"
 SOMEWHERE = ""
@@ -26,9 +27,12 @@ _MOST_WAITING = 10_000
 _BATCH = 100
 
 # One after the other, in the order of the list.
-_LOCK = text(
-    "SELECT pg_advisory_xact_lock(hashtextextended(each, 5071883)) FROM unnest(CAST(:users AS text[])) AS each"
-)
+_LOCK = "SELECT pg_advisory_xact_lock(hashtextextended(each, 5071883)) FROM unnest($1::text[]) AS each"
+_UNREAD = """
+SELECT user_id, count(*) AS unread FROM notification
+WHERE user_id = ANY($1::uuid[]) AND read_at IS NULL AND archived_at IS NULL AND snoozed_until IS NULL
+GROUP BY user_id
+"""
 log = structlog.get_logger()
 
 
@@ -44,8 +48,8 @@ class _Pending:
 
 
 class Signals:
-    def __init__(self, db: Database, redis: Redis) -> None:
-        self._db = db
+    def __init__(self, lanes: Lanes, redis: Redis) -> None:
+        self._lanes = lanes
         self._redis = redis
         self._queue: asyncio.Queue[tuple[UUID, str | None] | str] = asyncio.Queue(_MOST_WAITING)
 
@@ -71,7 +75,7 @@ class Signals:
                 for account in {entry for entry in batch if isinstance(entry, str)}:
                     await self._redis.publish(WAKE_CHANNEL, account)
                 await self._show([entry for entry in batch if not isinstance(entry, str)])
-            except (RedisError, SQLAlchemyError, OSError) as error:
+            except (RedisError, Unavailable, asyncpg.PostgresError, OSError) as error:
                 log.warning("signals_lost", count=len(batch), reason=type(error).__name__)
 
     async def _show(self, entries: Sequence[tuple[UUID, str | None]]) -> None:
@@ -83,9 +87,9 @@ class Signals:
         if not entries:
             return
         users = sorted({user_id for user_id, _ in entries})
-        async with self._db.transaction() as session:
-            await session.execute(_LOCK, {"users": [str(user_id) for user_id in users]})
-            counts = await _unread(session, users)
+        async with self._lanes.transaction() as fetch:
+            await fetch(_LOCK, [str(user_id) for user_id in users])
+            counts = {row["user_id"]: row["unread"] for row in await fetch(_UNREAD, users)}
             async with self._redis.pipeline(transaction=False) as pipe:
                 for user_id, notification in entries:
                     shown = json.loads(notification) if notification else None
@@ -108,14 +112,3 @@ class Signals:
                 self._queue.put_nowait(account)
         except asyncio.QueueFull:
             log.warning("signals_lost", reason="too many at once")
-
-
-async def _unread(session: AsyncSession, users: Sequence[UUID]) -> dict[UUID, int]:
-    rows = await session.execute(
-        text(
-            "SELECT user_id, count(*) AS unread FROM notification WHERE user_id = ANY(:users) "
-            "AND read_at IS NULL AND archived_at IS NULL AND snoozed_until IS NULL GROUP BY user_id"
-        ),
-        {"users": list(users)},
-    )
-    return {row.user_id: row.unread for row in rows}
