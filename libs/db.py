@@ -51,6 +51,7 @@ class QueryCount:
 
 
 _NOTHING = text("SELECT 1")
+_ONE_MOMENT = text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
 query_count: ContextVar[QueryCount | None] = ContextVar("query_count", default=None)
 
 
@@ -59,6 +60,11 @@ def one_of(column: InstrumentedAttribute[Any], name: str) -> ColumnElement[bool]
 
     For statements of modules: to make and to name one in each call costs more than to run it."""
     return column == any_(bindparam(name, type_=ARRAY(column.type)))
+
+
+async def see_one_moment(db: AsyncSession) -> None:
+    """Whatever is read in this transaction, by however many statements, is of one moment. To be the first of them."""
+    await db.execute(_ONE_MOMENT)
 
 
 async def even_out(db: AsyncSession, statements: int) -> None:

@@ -82,6 +82,7 @@ SELECT * FROM numbered ORDER BY position
 _READ = """
 SELECT event_id, type, data, occurred_at, position FROM outbox WHERE position > $1 ORDER BY position LIMIT $2
 """
+_READ_WITH_OTHERS = text(_READ.replace("$1", ":after").replace("$2", ":limit"))
 # However many there are, no statement takes long.
 _AT_ONCE = 10_000
 _FORGET = f"""
@@ -135,13 +136,7 @@ async def add_all(session: AsyncSession, events: Sequence[EventData], now: datet
 
 
 async def read(session: AsyncSession, service: str, *, after: int, limit: int) -> EventPage:
-    rows = await session.execute(
-        text(
-            "SELECT event_id, type, data, occurred_at, position FROM outbox "
-            "WHERE position > :after ORDER BY position LIMIT :limit"
-        ),
-        {"after": after, "limit": limit},
-    )
+    rows = await session.execute(_READ_WITH_OTHERS, {"after": after, "limit": limit})
     events = [
         Event(
             id=r.event_id,

@@ -1,5 +1,5 @@
-"""A provider that tells: signed calls, each with something new, on connections that stay. As fast as it is answered, or
-`rate` calls a second, on time however long each takes."""
+"""A provider that tells: signed calls, each with something new, on connections that stay: `rate` calls a second, on
+time however long each takes."""
 
 import asyncio
 import hmac
@@ -39,8 +39,6 @@ class Provider:
 
     async def turn(self) -> float:
         """When the next call is due."""
-        if not self.plan.get("rate"):
-            return time.perf_counter()
         due: float = self.due + 1 / self.plan["rate"]
         self.due = due
         await asyncio.sleep(max(0.0, due - time.perf_counter()))

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from chat_service.domain.recent import Recent
 from chat_service.errors import NoConversation
+from libs.db import see_one_moment
 
 _COUNTERS = """
 SELECT c.event_seq, c.message_seq, c.member_count, c.epoch,
@@ -77,7 +78,7 @@ class Verdict:
 
 async def verify(db: AsyncSession, recent: Recent, conversation_id: UUID) -> Verdict:
     """Raises NoConversation for one that never was."""
-    await db.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"))
+    await see_one_moment(db)
     row: Any = (await db.execute(text(_COUNTERS), {"id": conversation_id})).mappings().first()
     if row is None:
         raise NoConversation

@@ -7,6 +7,7 @@ from datetime import datetime
 from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from libs.db import see_one_moment
 from notify_service.domain import accounts, locks, quotas, recipient_quotas
 from notify_service.domain.limits import ACCOUNT
 from notify_service.domain.quotas import Standing
@@ -14,8 +15,6 @@ from notify_service.models import Account
 
 MOST = 100_000
 """Of one account no more than so many are counted."""
-# All figures of one moment: a message whose end is written meanwhile is either in flight or back in the quota.
-_ONE_MOMENT = text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
 _WAITING = text(
     """
     SELECT asked.account, found.lane, count(*) AS waiting, count(*) FILTER (WHERE found.state = 'retry') AS retrying
@@ -88,7 +87,8 @@ class Queue:
 
 async def standing(db: AsyncSession, now: datetime, *, most: int = MOST) -> Sequence[Queue]:
     """Of all accounts, by channel and rank. To be the first that its transaction does."""
-    await db.execute(_ONE_MOMENT)
+    # A message whose end is written meanwhile is either in flight or back in the quota.
+    await see_one_moment(db)
     query = select(Account).order_by(Account.channel, Account.rank, Account.name)
     rows = (await db.scalars(query)).all()
     owned = await locks.owned(db, [row.name for row in rows])
