@@ -74,17 +74,24 @@ def test_owner_may_ask_for_less_than_the_provider_takes() -> None:
 @pytest.mark.promise("N42")
 async def test_what_was_held_up_on_its_way_does_not_leave_together() -> None:
     """Taken at their times, and all ready at the same: after a slow commit, or when the process was busy."""
-    limits = Limits([Rate("account", 20)], time.monotonic)
+    # As the limits have read it: a machine that stops for a moment after that is nobody's fault.
+    read: list[float] = []
+
+    def clock() -> float:
+        read.append(time.monotonic())
+        return read[-1]
+
+    limits = Limits([Rate("account", 20)], clock)
     left: list[float] = []
 
     async def leave() -> None:
         await limits.depart()
-        left.append(time.monotonic())
+        left.append(read[-1])
 
     waiting = [asyncio.create_task(leave()) for _ in range(4)]
     await waiting[0]
     # The three at the gate go before any that is not ready yet.
-    assert limits.wait > 3 * 0.05
+    assert limits.wait + read[-1] - left[0] > 3 * 0.05
     await asyncio.gather(*waiting)
     assert most_in(left, 0.14) <= 3
     assert left[-1] - left[0] > 0.14
