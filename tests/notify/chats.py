@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import count
 from typing import Any
 from uuid import uuid4
 
@@ -14,6 +15,12 @@ from notify_service.domain.channels import Channel, Line, Message, Outcome, Prov
 from notify_service.domain.content import Content
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+_people = count(500_001)
+
+
+def new_chat() -> int:
+    """A chat that no other test writes to. Nobody has pressed Start there, until a test does."""
+    return next(_people)
 
 
 def message(address: str, **content: Any) -> Message:

@@ -22,10 +22,9 @@ from libs.testing.clients import client
 from libs.testing.clock import FakeClock
 from notify_service.app import create_app
 from tests.notify.asking import TOKEN, Decide, MakeBot, Person
-from tests.notify.chats import Outside
+from tests.notify.chats import Outside, new_chat
 from tests.notify.world import SMTP_PASSWORD, SMTP_USER, Producer, World, _Server
 
-_people = count(500_001)
 _bots = count(1)
 _categories = count(1)
 
@@ -147,7 +146,7 @@ async def bot(make_bot: MakeBot) -> str:
 @pytest.fixture
 async def chat(telegram: Outside) -> str:
     """Somebody who has pressed Start."""
-    return str((await telegram.order("chats", id=next(_people)))["id"])
+    return str((await telegram.order("chats", id=new_chat()))["id"])
 
 
 @pytest.fixture

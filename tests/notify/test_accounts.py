@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tests.notify.asking import TOKEN, MakeBot, Person, ended, send
-from tests.notify.chats import Outside
+from tests.notify.chats import Outside, new_chat
 from tests.notify.world import World, eventually
 
 
@@ -120,9 +120,7 @@ async def test_day_that_is_used_up_holds_what_is_left_and_says_until_when(
     admin: Person, make_bot: MakeBot, telegram: Outside, chat: str
 ) -> None:
     name = await make_bot(daily_limit=2)
-    made = await send(
-        admin, name, *[str((await telegram.order("chats", id=int(chat) + 100_000 + n))["id"]) for n in range(3)]
-    )
+    made = await send(admin, name, *[str((await telegram.order("chats", id=new_chat()))["id"]) for _ in range(3)])
 
     async def held() -> Any:
         states = (await admin.get(f"/deliveries/batches/{made['id']}"))["states"]
@@ -145,7 +143,7 @@ async def test_what_the_provider_refused_is_given_back(
     admin: Person, make_bot: MakeBot, telegram: Outside, chat: str
 ) -> None:
     name = await make_bot(daily_limit=1)
-    [lost] = (await send(admin, name, str(int(chat) + 900_000)))["deliveries"]
+    [lost] = (await send(admin, name, str(new_chat())))["deliveries"]
     assert (await ended(admin, lost))["state"] == "failed"
     assert (await admin.get(f"/accounts/{name}"))["quota"]["used"] == 0
     [sent] = (await send(admin, name, chat))["deliveries"]

@@ -12,6 +12,7 @@ import pytest
 
 from deploy.sandbox.faults import Fault
 from tests.notify.asking import Decide, MakeBot, Person
+from tests.notify.chats import new_chat
 from tests.notify.crowds import audience, campaign, counted, domain_of, over, people, recipients, settled, step
 from tests.notify.desks import WhatsAppDesk
 from tests.notify.world import World, eventually
@@ -231,13 +232,13 @@ async def test_audience_is_what_it_was_at_the_start_and_suppressions_what_they_a
     admin: Person, make_bot: MakeBot, telegram: Any, world: World
 ) -> None:
     idle_bot = await make_bot(daily_limit=0)
-    [first, second] = [str((await telegram.order("chats", id=700_001 + n))["id"]) for n in range(2)]
+    [first, second] = [str((await telegram.order("chats", id=new_chat()))["id"]) for _ in range(2)]
     to = await audience(admin, *chats(int(first), int(second), name="A"), channel="telegram")
     given = {"channel": "telegram", "account": idle_bot, "content": {"text": "Hello {{name}}"}, "category": "news"}
     made = await campaign(admin, audience=to, **given)
     begun = await step(admin, made, "start")
     assert (begun["total"], begun["account"], begun["counts"]) == (2, idle_bot, {"queued": 2})
-    more = {"to": chats(700_003, name="C")}
+    more = {"to": chats(new_chat(), name="C")}
     assert (await admin.call("POST", f"/audiences/{to}/recipients", json=more)).status_code == 200
     await world.sql("UPDATE audience_member SET variables = '{}' WHERE audience_id = $1", to)
     entry = {"channel": "telegram", "address": second, "category": "news"}
@@ -254,12 +255,12 @@ async def test_audience_is_what_it_was_at_the_start_and_suppressions_what_they_a
 async def test_who_has_had_enough_of_a_category_is_left_out(admin: Person, idle_bot: str, decide: Decide) -> None:
     category = await decide(throttle={"most": 1, "seconds": 3600})
     given = {"channel": "telegram", "account": idle_bot, "category": category}
-    to = chats(900_001, 900_002)
+    to = chats(new_chat(), new_chat())
     content = {"text": "{{throttled_count}} left out"}
     first, second = [await campaign(admin, *to[:count], content=content, **given) for count in (1, 2)]
     assert (await step(admin, first, "start"))["counts"] == {"queued": 1}
     assert (await step(admin, second, "start"))["counts"] == {"queued": 1, "suppressed": 1}
-    assert list(await recipients(admin, second, reason="throttled")) == ["900001"]
+    assert list(await recipients(admin, second, reason="throttled")) == [to[0]["address"]]
     for each in (first, second):
         await step(admin, each, "cancel")
 
@@ -288,8 +289,9 @@ async def test_scheduled_campaign_begins_by_itself_or_says_why_not(admin: Person
 @pytest.mark.promise("N62", "N64")
 async def test_check_says_who_gets_nothing_and_how_long_it_takes(admin: Person, make_bot: MakeBot) -> None:
     bot = await make_bot(rate=0.5, daily_limit=2)
-    to = [*chats(800_001, 800_002, 800_003, 800_004, name="A", town="B"), *chats(800_005), *chats(800_006, name="C")]
-    entry = {"channel": "telegram", "address": "800001", "category": "*"}
+    whole = chats(*[new_chat() for _ in range(4)], name="A", town="B")
+    to = [*whole, *chats(new_chat()), *chats(new_chat(), name="C")]
+    entry = {"channel": "telegram", "address": to[0]["address"], "category": "*"}
     assert (await admin.call("POST", "/suppressions", json=entry)).status_code == 204
     content = {"text": "{{name}} in {{town}}"}
     made = await campaign(admin, *to, channel="telegram", account=bot, content=content)

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
-from itertools import count
 from typing import Any
 from uuid import uuid4
 
@@ -15,17 +14,15 @@ from libs.testing.clock import FakeClock
 from notify_service.app import create_app
 from notify_service.domain import retention
 from tests.notify.asking import Person, ended, send
-from tests.notify.chats import Outside
+from tests.notify.chats import Outside, new_chat
 from tests.notify.world import World
 
-# Nobody has pressed Start there, until a test does.
-_strangers = count(800_000_001)
 DAYS_90 = timedelta(days=90)
 
 
 @pytest.fixture
 def stranger() -> str:
-    return str(next(_strangers))
+    return str(new_chat())
 
 
 async def fail(person: Person, account: str, chat: str, **body: Any) -> Any:
@@ -44,7 +41,7 @@ async def replay(person: Person, headers: Any = None, **body: Any) -> Any:
 @pytest.mark.promise("N50")
 async def test_dead_letters_are_found_by_what_is_known_of_them(admin: Person, bot: str) -> None:
     begun = datetime.now(UTC) - timedelta(seconds=1)
-    lost = [await fail(admin, bot, str(next(_strangers)), category=each) for each in ("orders", "news", "orders")]
+    lost = [await fail(admin, bot, str(new_chat()), category=each) for each in ("orders", "news", "orders")]
 
     async def found(**query: Any) -> list[str]:
         page = await admin.get("/dead-letters", account=bot, **query)
@@ -101,7 +98,7 @@ async def test_replay_sends_once_however_often_it_is_asked_and_keeps_the_record(
 
 @pytest.mark.promise("N50")
 async def test_replays_at_the_same_moment_queue_a_message_once(admin: Person, make_bot: Any, telegram: Outside) -> None:
-    bot, people = await make_bot(), [str(next(_strangers)) for _ in range(3)]
+    bot, people = await make_bot(), [str(new_chat()) for _ in range(3)]
     lost = [await fail(admin, bot, each) for each in people]
     for each in people:
         await telegram.order("chats", id=int(each))

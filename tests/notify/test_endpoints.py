@@ -16,6 +16,7 @@ from notify_service.app import create_app
 from notify_service.domain.channels.webhook_events import EVENTS
 from notify_service.domain.verdicts import Policy, policy_for
 from tests.notify.asking import Person, ended, send
+from tests.notify.chats import new_chat
 from tests.notify.crowds import campaign, over, people, step
 from tests.notify.desks import WhatsAppDesk
 from tests.notify.endpoints import Endpoint
@@ -23,7 +24,6 @@ from tests.notify.test_hooks import APP_SECRET, Number, status, written
 from tests.notify.ways_out import ONE_CLICK, link_to, somebody
 from tests.notify.world import World, eventually, kill
 
-_strangers = count(810_000_001)
 _categories = count(1)
 
 
@@ -94,7 +94,7 @@ async def test_endpoint_hears_what_becomes_of_messages_and_nothing_of_its_own(
 ) -> None:
     endpoint = await listen("delivery.*", categories=[category, "events"])
     deaf = await listen("delivery.read", "campaign.*", categories=[category])
-    first = await send(admin, bot, chat, str(next(_strangers)), category=category)
+    first = await send(admin, bot, chat, str(new_chat()), category=category)
     heard = {each["data"]["state"]: each for each in await endpoint.heard(2)}
     assert {state: each["type"] for state, each in heard.items()} == {
         "sent": "delivery.sent",
@@ -131,7 +131,7 @@ async def test_every_end_is_told_whoever_brings_it(
     done = (await send(admin, bot, *twice, category=category))["deliveries"]
     late = (await send(admin, bot, chat, chat, category=category, send_at="2100-01-01T00:00:00Z"))["deliveries"]
     assert (await admin.call("POST", f"/deliveries/{late[0]['id']}/cancel")).status_code == 204
-    silent = str(next(_strangers))
+    silent = str(new_chat())
     given = {"channel": "telegram", "address": silent, "category": category}
     assert (await admin.call("POST", "/suppressions", json=given)).status_code == 204
     done += (await send(admin, bot, silent, category=category))["deliveries"]

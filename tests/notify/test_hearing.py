@@ -19,7 +19,7 @@ from notify_service.domain.channels.http import Refused
 from notify_service.domain.channels.twilio import PROVIDER as TWILIO
 from notify_service.domain.channels.twilio_media import download_item
 from tests.notify.asking import TOKEN, Person
-from tests.notify.chats import Outside
+from tests.notify.chats import Outside, new_chat
 from tests.notify.desks import WhatsAppDesk, digits
 from tests.notify.hearings import hearing, told, well
 from tests.notify.test_hooks import APP_SECRET, Number, written
@@ -27,7 +27,6 @@ from tests.notify.world import World, eventually
 
 PDF = b"%PDF-1.7 a parcel"
 _accounts = count(1)
-_people = count(900_001)
 
 
 @pytest.fixture
@@ -53,7 +52,7 @@ async def test_bot_that_is_polled_loses_nothing_and_hears_nothing_twice(
 ) -> None:
     # Somebody had it called; nobody can ask before that is over.
     await web.post(f"/telegram/bot{TOKEN}/setWebhook", json={"url": "http://127.0.0.1:9/nobody"})
-    chat = next(_people)
+    chat = new_chat()
     await eventually(lambda: provider.telegram.updates.url == "")
     await telegram.order("chats", id=chat)
 
@@ -95,7 +94,7 @@ async def _ill(admin: Person, account: str, fault: str) -> bool:
 async def test_file_is_fetched_once_and_for_those_alone_who_may_see_it(
     admin: Person, as_user: Any, world: World, provider: Sandbox, *, telegram: Outside, polled: str
 ) -> None:
-    chat = next(_people)
+    chat = new_chat()
     await telegram.order("chats", id=chat)
     path = f"/accounts/{polled}/threads/{chat}/media"
 

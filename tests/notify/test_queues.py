@@ -11,6 +11,7 @@ from libs.db import Database
 from libs.testing.clock import FakeClock
 from notify_service.domain import gauges
 from tests.notify.asking import TOKEN, MakeBot, Person, ended, send
+from tests.notify.chats import new_chat
 from tests.notify.world import World, eventually
 
 WRONG = "1000001:wrong"
@@ -91,7 +92,7 @@ async def test_account_at_work_is_owned_and_counts_how_its_attempts_end(admin: P
         return REGISTRY.get_sample_value("parley_delivery_attempts_total", labels) or 0
 
     before = counted("taken"), counted("permanent")
-    for to in (chat, "700000001"):
+    for to in (chat, str(new_chat())):
         [made] = (await send(admin, bot, to))["deliveries"]
         await ended(admin, made)
     assert (counted("taken") - before[0], counted("permanent") - before[1]) == (1, 1)

@@ -2,7 +2,6 @@
 
 import asyncio
 from datetime import UTC, datetime, timedelta
-from itertools import count
 from typing import Any
 from uuid import uuid4
 
@@ -13,12 +12,10 @@ from deploy.sandbox import whatsapp_hooks as hooks
 from libs.testing.clients import client
 from notify_service.app import create_app
 from tests.notify.asking import OPEN, MakeBot, Person, ended, send
-from tests.notify.chats import Outside
+from tests.notify.chats import Outside, new_chat
 from tests.notify.desks import WhatsAppDesk, phone
 from tests.notify.numbers import Number
 from tests.notify.world import World, eventually
-
-_nobody = count(900_000_001)
 
 
 async def errors_of(person: Person, **body: Any) -> list[str]:
@@ -199,7 +196,7 @@ async def test_next_channel_tries_when_the_first_has_failed(
     admin: Person, make_bot: MakeBot, chat: str, telegram: Outside
 ) -> None:
     first, second = await make_bot(), await make_bot()
-    nobody = str(next(_nobody))
+    nobody = str(new_chat())
     fallback = {"channel": "telegram", "account": second, "content": {"text": "Second"}, "after_seconds": 3600}
     to = {"address": nobody, "addresses": {"telegram": chat}}
     made = await send(admin, first, to, fallback=[fallback])

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import AsyncIterator
-from itertools import count
 from typing import Any
 
 import httpx2
@@ -16,12 +15,11 @@ from notify_service.domain.channels.telegram import CAPABILITY, PROVIDER, check_
 from notify_service.domain.channels.telegram_errors import REFUSALS, judge
 from notify_service.domain.content import Content
 from notify_service.domain.limits import Limits
-from tests.notify.chats import Account, Outside, message, opened, setup
+from tests.notify.chats import Account, Outside, message, new_chat, opened, setup
 
 TOKEN = "1000001:parley"
 HTML = "<p>Dear <b>Ada &amp; Bob</b>,</p><p>see <a href='https://a.test/?a=1&b=2'>this</a>.</p><p onclick='x()'>Bye</p>"
 LONG = {"id": "x" * 65, "title": "b"}
-_people = count(10_001)
 
 
 @pytest.fixture
@@ -43,12 +41,12 @@ async def bot(sandbox_url: str) -> AsyncIterator[Account]:
 @pytest.fixture
 async def chat(outside: Outside) -> str:
     """Somebody who has pressed Start."""
-    return str((await outside.order("chats", id=next(_people)))["id"])
+    return str((await outside.order("chats", id=new_chat()))["id"])
 
 
 @pytest.fixture
 async def group(outside: Outside) -> str:
-    return str((await outside.order("chats", id=-next(_people), kind="group", name="Friends"))["id"])
+    return str((await outside.order("chats", id=-new_chat(), kind="group", name="Friends"))["id"])
 
 
 @pytest.mark.promise("N14")
@@ -176,7 +174,7 @@ async def test_who_does_not_want_us_is_left_alone(
 
 @pytest.mark.promise("N46")
 async def test_stranger_cannot_be_written_to(bot: Account) -> None:
-    outcome = await bot.send("999999", text="Hi")
+    outcome = await bot.send(str(new_chat()), text="Hi")
     assert (outcome.error, outcome.code, outcome.effect) == (ErrorClass.PERMANENT, "chat_not_found", None)
 
 

@@ -4,7 +4,6 @@ import base64
 import json
 import secrets
 from collections.abc import AsyncIterator
-from itertools import count
 from typing import Any
 
 import httpx2
@@ -17,13 +16,12 @@ from notify_service.domain.channels.http import Refused
 from notify_service.domain.channels.inbound import Event
 from notify_service.domain.channels.telegram import PROVIDER
 from notify_service.domain.channels.telegram_inbound import parse, verify
-from tests.notify.chats import Outside, opened, setup
+from tests.notify.chats import Outside, new_chat, opened, setup
 from tests.notify.world import eventually
 from tests.sandbox.receiver import Receiver, receiving
 
 TOKEN, SECRET = "1000001:parley", "s3cret-s3cret-s3cret"
 IN = {"status": "member"}
-_people = count(20_001)
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +72,7 @@ def one(kind: str = "message", **given: Any) -> Event:
 
 @pytest.mark.promise("N14", "N31", "N39")
 async def test_polling_goes_on_where_it_was_stored(bot: Setup, outside: Outside) -> None:
-    chat = (await outside.order("chats", id=next(_people), payload="abc"))["id"]
+    chat = (await outside.order("chats", id=new_chat(), payload="abc"))["id"]
     for text in ("One", "Two"):
         await outside.order(f"chats/{chat}/messages", content={"text": text})
     first, cursor = await telegram_bot.poll(bot, None)
@@ -93,7 +91,7 @@ async def test_polling_goes_on_where_it_was_stored(bot: Setup, outside: Outside)
 @pytest.mark.promise("N14")
 async def test_link_says_who_has_come(bot: Setup, outside: Outside) -> None:
     assert (await telegram_bot.look(bot))["username"] == "parley_bot"
-    chat = next(_people)
+    chat = new_chat()
     await outside.order("chats", id=chat, name="Ada", payload="user-42_x")
     [event], _ = await telegram_bot.poll(bot, None)
     assert (event.kind, event.peer, event.provider_id) == ("message", str(chat), f"{chat}:1")
@@ -109,7 +107,7 @@ async def test_webhook_is_verified_and_repeats_itself(bot: Setup, outside: Outsi
         await telegram_bot.poll(bot, None)
     assert refused.value.outcome.code == "409"
     await outside.order("callbacks", copies=3, reverse=True, delay_ms=50)
-    chat = (await outside.order("chats", id=next(_people)))["id"]
+    chat = (await outside.order("chats", id=new_chat()))["id"]
     await outside.order(f"chats/{chat}/messages", content={"text": "Hello"})
     await eventually(lambda: len(receiver.heard) == 6)
     await outside.order("callbacks")
@@ -132,7 +130,7 @@ def test_forged_update_is_not_verified(bot: Setup) -> None:
 
 @pytest.mark.promise("N14")
 async def test_pressed_button_is_told_and_answered(bot: Setup, outside: Outside) -> None:
-    chat = (await outside.order("chats", id=next(_people)))["id"]
+    chat = (await outside.order("chats", id=new_chat()))["id"]
     async with opened(PROVIDER, bot) as account:
         sent = await account.send(str(chat), text="?", buttons=[{"title": "Yes", "id": "yes"}])
     pressed = await outside.order(f"chats/{chat}/presses", message_id=2, data="yes")
@@ -152,7 +150,7 @@ async def test_pressed_button_is_told_and_answered(bot: Setup, outside: Outside)
 
 @pytest.mark.promise("N14")
 async def test_who_blocks_the_bot_and_comes_back_is_told(bot: Setup, outside: Outside) -> None:
-    chat = (await outside.order("chats", id=next(_people)))["id"]
+    chat = (await outside.order("chats", id=new_chat()))["id"]
     await outside.order(f"chats/{chat}/standing", do="block")
     await outside.order(f"chats/{chat}/standing", do="admit")
     (_, blocked, back), _ = await telegram_bot.poll(bot, None)
@@ -166,7 +164,7 @@ async def test_who_blocks_the_bot_and_comes_back_is_told(bot: Setup, outside: Ou
 
 
 async def test_group_that_moves_says_where(bot: Setup, outside: Outside) -> None:
-    group = -next(_people)
+    group = -new_chat()
     await outside.order("chats", id=group, kind="group", name="Friends")
     await outside.order(f"chats/{group}/standing", do="migrate")
     [event], _ = await telegram_bot.poll(bot, None)
@@ -176,7 +174,7 @@ async def test_group_that_moves_says_where(bot: Setup, outside: Outside) -> None
 
 @pytest.mark.promise("N14")
 async def test_file_is_fetched_up_to_a_size(bot: Setup, outside: Outside) -> None:
-    chat, content = (await outside.order("chats", id=next(_people)))["id"], secrets.token_bytes(3000)
+    chat, content = (await outside.order("chats", id=new_chat()))["id"], secrets.token_bytes(3000)
     document = {"file_name": "a.pdf", "mime_type": "application/pdf"}
     file = base64.b64encode(content).decode()
     await outside.order(f"chats/{chat}/messages", content={"document": document, "caption": "Look"}, file=file)

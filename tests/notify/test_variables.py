@@ -13,7 +13,7 @@ from notify_service.domain import wording
 from notify_service.domain.content import Content
 from notify_service.domain.templates import languages
 from tests.notify.asking import Decide, MakeBot, Person, ended, send
-from tests.notify.chats import Outside
+from tests.notify.chats import Outside, new_chat
 from tests.notify.crowds import campaign, over, recipients, step
 from tests.notify.world import World
 
@@ -174,7 +174,7 @@ async def test_campaign_leaves_out_whose_values_are_wrong_or_refuses(
     bot = await make_bot(daily_limit=0)
     content = {"text": "{{name}}: {{amount}}", "language": "de",
                "variables": {"amount": {"type": "money", "currency": "EUR"}}}  # fmt: skip
-    chats = [str((await telegram.order("chats", id=600_001 + n))["id"]) for n in range(5)]
+    chats = [str((await telegram.order("chats", id=new_chat()))["id"]) for _ in range(5)]
     values = ["1234.5", "a lot", "", 7, "1,5"]
     to = [
         {"address": each, "variables": {"name": "A", "amount": value}}
@@ -223,7 +223,7 @@ async def test_check_foresees_who_has_had_enough_and_says_that_nothing_is_collec
     window = {"kind": "fixed", "seconds": 600}
     category = await decide(throttle={"most": 1, "seconds": 3600}, digest={"window": window})
     given = {"channel": "telegram", "account": bot, "category": category, "content": {"text": "Hello"}}
-    crowd = [{"address": str(610_001 + number)} for number in range(3)]
+    crowd = [{"address": str(new_chat())} for _ in range(3)]
     first, second = await campaign(admin, *crowd[:2], **given), await campaign(admin, *crowd, **given)
     found = await step(admin, second, "check")
     assert (found["valid"], found["throttled"]) == (3, 0)
