@@ -14,6 +14,7 @@ from libs.doors import Door
 from libs.errors import PayloadTooLarge
 from notify_service.domain.channels.inbound import Hook, Reply
 from notify_service.domain.hooks import Hooks
+from notify_service.errors import UploadBroken
 
 _MOST_BYTES = 3 * 1024 * 1024
 
@@ -36,14 +37,16 @@ class _Hear:
 
 
 async def _body(receive: Receive) -> bytes:
-    """Raises PayloadTooLarge."""
-    message = await receive()
-    body: bytes = message.get("body", b"")
-    while message.get("more_body"):
+    """Raises PayloadTooLarge, and UploadBroken for a caller who hangs up within it: half a body proves nothing."""
+    body, more = b"", True
+    while more:
         message = await receive()
+        if message["type"] == "http.disconnect":
+            raise UploadBroken
         body += message.get("body", b"")
         if len(body) > _MOST_BYTES:
             raise PayloadTooLarge
+        more = message.get("more_body", False)
     return body
 
 

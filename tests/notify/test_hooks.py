@@ -1,5 +1,6 @@
 """What providers tell: proved, kept before it is answered, and brought to its deliveries in whatever order."""
 
+import asyncio
 import hashlib
 import hmac
 import json
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import REGISTRY
+from structlog.testing import capture_logs
 
 from notify_service.domain.channels import ErrorClass
 from notify_service.domain.receipts import Receipt, Standing, merged
@@ -93,6 +95,22 @@ async def test_forged_or_malformed_calls_are_refused_and_nothing_is_kept(
     for path in (f"/hooks/telegram/{number.name}", "/hooks/whatsapp/nobody", "/hooks/smtp/smtp"):
         assert (await api.post(path, content=b"{}")).status_code == 404
     assert await world.sql("SELECT id FROM told WHERE account = $1", number.name) == []
+
+
+async def test_who_hangs_up_within_a_call_is_not_taken_for_a_forger(number: Number, door: str) -> None:
+    host, port = door.removeprefix("http://").removesuffix("/hooks").split(":")
+    with capture_logs() as logs:
+        _, writer = await asyncio.open_connection(host, int(port))
+        head = f"POST /hooks/whatsapp/{number.name} HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+        writer.write(f'{head}Content-Length: 99\r\n\r\n{{"object":'.encode())
+        await writer.drain()
+        writer.close()
+
+        async def over() -> list[Any]:
+            return [each["status"] for each in logs if number.name in each.get("path", "")]
+
+        assert await eventually(over) == [400]
+    assert "hook_forged" not in {each["event"] for each in logs}
 
 
 async def test_whoever_knows_the_word_may_set_the_hook_up(number: Number, api: httpx2.AsyncClient) -> None:
