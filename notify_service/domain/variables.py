@@ -5,7 +5,7 @@ one way to write each: `1,234.50` and `03/04/2026`, which some read otherwise, a
 """
 
 import re
-from datetime import date, datetime
+from datetime import date, datetime, time
 from decimal import Decimal
 from typing import Annotated, Literal, NoReturn
 from urllib.parse import urlsplit
@@ -13,9 +13,10 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
-Value = str | Decimal | date | datetime | bool
+Value = str | Decimal | date | datetime | time | bool
 _NUMBER = re.compile(r"-?\d{1,15}(\.\d{1,6})?", re.ASCII)
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+_TIME = re.compile(r"([01]\d|2[0-3]):[0-5]\d(:[0-5]\d)?", re.ASCII)
 _TRUTHS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 _URL = re.compile(r"https?://[^\s\x00-\x20\x7f\"'<>\\^`{|}]{1,1990}", re.IGNORECASE)
 _YEARS = range(1900, 3000)
@@ -101,6 +102,13 @@ class Date(Kind):
             raise ValueError(refusal) from None
 
 
+class TimeOfDay(Kind):
+    type: Literal["time"]
+
+    def read(self, text: str) -> Value:
+        return time.fromisoformat(_matching(_TIME, text, "Write a time as 14:05 or 14:05:30."))
+
+
 class Moment(Kind):
     type: Literal["datetime"]
     timezone: Annotated[str, StringConstraints(max_length=64), AfterValidator(_zone)] = Field(
@@ -108,7 +116,7 @@ class Moment(Kind):
     )
 
     def read(self, text: str) -> Value:
-        refusal = "Write a time with its offset, as 2026-11-22T14:05:00Z."
+        refusal = "Write a date and a time with its offset, as 2026-11-22T14:05:00Z."
         try:
             found = datetime.fromisoformat(text.strip())
         except ValueError:
@@ -144,7 +152,7 @@ class Truth(Kind):
         return found
 
 
-Declared = Annotated[Words | Number | Money | Date | Moment | Link | Truth, Field(discriminator="type")]
+Declared = Annotated[Words | Number | Money | Date | TimeOfDay | Moment | Link | Truth, Field(discriminator="type")]
 
 
 def _matching(pattern: re.Pattern[str], text: str, refusal: str) -> str:

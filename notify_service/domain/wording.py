@@ -5,7 +5,7 @@ It is done once, when a message is accepted or its campaign begins. From then on
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date, datetime, time
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
@@ -90,9 +90,11 @@ def _shown(kind: Kind, value: Value, words: Mapping[str, Any], zone: str | None)
     if isinstance(value, datetime):
         local = value.astimezone(zone_of(zone or _zone_of(kind)))
         # Who reads the time of another place is told which.
-        clock = f"{local:%H:%M}" if zone else f"{local:%H:%M %Z}"
+        clock = _clock(local.time().replace(second=0), words) + ("" if zone else f" {local:%Z}")
         text: str = words["datetime"].format(date=_day(local, words), time=clock)
         return text
+    if isinstance(value, time):
+        return _clock(value, words)
     return _day(value, words) if isinstance(value, date) else value
 
 
@@ -107,6 +109,12 @@ def _amount(kind: Kind, value: Decimal, words: Mapping[str, Any]) -> str:
 def _day(day: date, words: Mapping[str, Any]) -> str:
     text: str = words["date"].format(day=day.day, month=words["months"][day.month - 1], year=day.year)
     return text
+
+
+def _clock(clock: time, words: Mapping[str, Any]) -> str:
+    """Seconds are shown where there are any."""
+    pattern: str = words["seconds" if clock.second else "time"]
+    return pattern.format(hour=clock.hour, minute=clock.minute, second=clock.second)
 
 
 def _zone_of(kind: Kind) -> str:

@@ -21,6 +21,7 @@ KINDS: dict[str, Any] = {
     "amount": {"type": "money", "currency": "EUR"},
     "day": {"type": "date"},
     "at": {"type": "datetime"},
+    "opens": {"type": "time"},
     "premium": {"type": "boolean"},
     "link": {"type": "url"},
     "count": {"type": "number"},
@@ -28,15 +29,19 @@ KINDS: dict[str, Any] = {
 }
 CONTENT = {"text": " | ".join(f"{{{{{name}}}}}" for name in KINDS), "variables": KINDS}
 VALUES: dict[str, Any] = {
-    "amount": 1234.5, "day": "2026-03-01", "at": "2026-11-22T23:05:00Z", "premium": True, "link": "https://x.test/?a=b&c",
-    "count": -1234567.25, "name": "Ada",
+    "amount": 1234.5, "day": "2026-03-01", "at": "2026-11-22T23:05:59Z", "opens": "08:30", "premium": True,
+    "link": "https://x.test/?a=b&c", "count": -1234567.25, "name": "Ada",
 }  # fmt: skip
-ENGLISH = "1,234.50 € | 1 March 2026 | 22 November 2026, 23:05 UTC | yes | https://x.test/?a=b&c | -1,234,567.25 | Ada"
+ENGLISH = (
+    "1,234.50 € | 1 March 2026 | 22 November 2026, 23:05 UTC | 08:30 | yes | "
+    "https://x.test/?a=b&c | -1,234,567.25 | Ada"
+)
 # Each with values that are of another type, or could be meant in two ways.
 WRONG: dict[str, list[Any]] = {
     "amount": ["1.234,50", "1,234.50", "12 €", 1.005, "", " ", "NaN", "1e3", "١٢", "1" * 16, True],
     "day": ["03/04/2026", "2026-02-30", "20261122", "2026-11-22T00:00:00Z", "", "0000-01-01"],
     "at": ["2026-11-22T23:05:00", "2026-11-22", "tomorrow", "0001-01-01T00:00:00+23:00", "9999-12-31T23:59:59-12:00"],
+    "opens": ["8:30", "24:00", "08:30:60", "8 pm", "08:30Z", "٠٨:٣٠"],
     "premium": ["maybe", "", "2", 2],
     "link": ["javascript:alert(1)", "//x.test", "x.test", "https://", "https://a b.test", "https://x.test@evil.test",
              "ftp://x.test", "https://x.test/\nBcc: y", "https://[x", 'https://x.test/"onclick=', "data:text/html,x"],
@@ -63,7 +68,8 @@ async def test_values_are_put_into_the_words_of_their_reader(
     assert mail.subject == "1.234,50 €"
     # By the clock of Berlin it is the next day.
     at = "23. November 2026, 00:05"
-    assert mail.text.strip() == f"1.234,50 € | 1. März 2026 | {at} | ja | https://x.test/?a=b&c | -1.234.567,25 | Ada"
+    said = f"1.234,50 € | 1. März 2026 | {at} | 08:30 | ja | https://x.test/?a=b&c | -1.234.567,25 | Ada"
+    assert mail.text.strip() == said
     assert mail.html.strip() == f"<p>https://x.test/?a=b&amp;c {at}</p>"
     texts = {name: str(value).lower() if name == "premium" else str(value) for name, value in VALUES.items()}
     texts |= {"name": "Ada", "at": VALUES["at"]}
@@ -73,7 +79,7 @@ async def test_values_are_put_into_the_words_of_their_reader(
         assert (await ended(admin, made))["state"] == "sent"
     english, french = [each["text"] for each in await telegram.effects(chat)]
     assert english == ENGLISH
-    assert french.startswith("1 234,50 € | 1 mars 2026 | 22 novembre 2026, 23:05 UTC | oui")
+    assert french.startswith("1 234,50 € | 1 mars 2026 | 22 novembre 2026, 23:05 UTC | 08:30 | oui")
 
 
 @pytest.mark.promise("N64")
@@ -282,4 +288,6 @@ def test_every_language_writes_values(tag: str) -> None:
     assert (len(words["months"]), len(set(words["months"]))) == (12, 12)
     assert words["date"].format(day=1, month="x", year=2) != words["date"]
     assert words["datetime"].format(date="x", time="y") != words["datetime"]
+    assert words["time"].format(hour=8, minute=5) != words["time"]
+    assert words["seconds"].format(hour=8, minute=5, second=7) != words["seconds"]
     assert words["decimal"] != words["group"]
