@@ -38,7 +38,7 @@ class Wording:
     def of(self, values: Mapping[str, str], language: str | None = None, zone: str | None = None) -> dict[str, str]:
         """All values, the declared ones in words. `language` and `zone`: the reader's own, where they are known. Raises
         ValueError for a value that is wrong."""
-        words = languages.of(language or self.language).values
+        words = languages.values_of(language or self.language)
         return {name: self._said(name, value, words, zone) for name, value in values.items()}
 
     def _wrong(self, values: Mapping[str, str]) -> Iterator[tuple[str, str]]:
@@ -102,8 +102,20 @@ def _amount(kind: Kind, value: Decimal, words: Mapping[str, Any]) -> str:
     places = kind.decimals if isinstance(kind, Money | Number) else None
     if places is not None:
         value = value.quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP)
-    number = f"{value:,f}".translate({ord(","): words["group"], ord("."): words["decimal"]})
-    return f"{number} {_SYMBOLS.get(kind.currency, kind.currency)}" if isinstance(kind, Money) else number
+    return _money(kind.currency, value, words) if isinstance(kind, Money) else _digits(value, words)
+
+
+def _money(currency: str, value: Decimal, words: Mapping[str, Any]) -> str:
+    symbol = words.get("symbols", {}).get(currency) or _SYMBOLS.get(currency)
+    # Three letters do not touch the digits.
+    pattern: str = words["money"] if symbol else words["money"].replace("}{", "} {")
+    amount = _digits(abs(value), {**words, **words.get("in_money", {})})
+    said = pattern.format(amount=amount, currency=symbol or currency)
+    return f"-{said}" if value < 0 else said
+
+
+def _digits(value: Decimal, words: Mapping[str, Any]) -> str:
+    return f"{value:,f}".translate({ord(","): words["group"], ord("."): words["decimal"]})
 
 
 def _day(day: date, words: Mapping[str, Any]) -> str:
@@ -114,7 +126,10 @@ def _day(day: date, words: Mapping[str, Any]) -> str:
 def _clock(clock: time, words: Mapping[str, Any]) -> str:
     """Seconds are shown where there are any."""
     pattern: str = words["seconds" if clock.second else "time"]
-    return pattern.format(hour=clock.hour, minute=clock.minute, second=clock.second)
+    half = words.get("halves", ("", ""))[clock.hour // 12]
+    return pattern.format(
+        hour=clock.hour, hour12=clock.hour % 12 or 12, minute=clock.minute, second=clock.second, half=half
+    )
 
 
 def _zone_of(kind: Kind) -> str:

@@ -1,5 +1,6 @@
 """Variables of a type: what is taken for a value, and how its reader reads it."""
 
+import re
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -48,6 +49,9 @@ WRONG: dict[str, list[Any]] = {
     "count": ["many", "1 000", "0x10", "--1", "1_000", ""],
     "name": ["Ada Lovelace"],
 }  # fmt: skip
+WRITTEN = sorted(
+    [*languages.TAGS, *(f"{tag}-{region}" for tag in languages.TAGS for region in languages.of(tag).regions)]
+)
 
 
 def fields(answer: Any) -> list[str]:
@@ -79,7 +83,7 @@ async def test_values_are_put_into_the_words_of_their_reader(
         assert (await ended(admin, made))["state"] == "sent"
     english, french = [each["text"] for each in await telegram.effects(chat)]
     assert english == ENGLISH
-    assert french.startswith("1 234,50 € | 1 mars 2026 | 22 novembre 2026, 23:05 UTC | 08:30 | oui")
+    assert french.startswith("1 234,50 € | 1 mars 2026 | 22 novembre 2026, 23 h 05 UTC | 08 h 30 | oui")
 
 
 @pytest.mark.promise("N64")
@@ -272,12 +276,13 @@ async def test_digest_declares_nothing(admin: Person) -> None:
 
 
 @pytest.mark.promise("N64")
-@given(st.decimals(-(10**14), 10**14, places=2), st.sampled_from(sorted(languages.TAGS)))
+@given(st.decimals(-(10**14), 10**14, places=2), st.sampled_from(WRITTEN))
 def test_amount_is_never_another_one(amount: Decimal, language: str) -> None:
     content = Content.model_validate({"text": "{{a}}", "variables": {"a": {"type": "money", "currency": "CHF"}}})
     said = wording.of([content]).of({"a": f"{amount:f}"}, language)["a"]
-    words = languages.of(language).values
-    back = said.removesuffix(" CHF").replace(words["group"], "").replace(words["decimal"], ".")
+    words = languages.values_of(language)
+    words = {**words, **words.get("in_money", {})}
+    back = said.replace("CHF", "").replace(" ", "").replace(words["group"], "").replace(words["decimal"], ".")
     assert Decimal(back) == amount
 
 
@@ -290,4 +295,36 @@ def test_every_language_writes_values(tag: str) -> None:
     assert words["datetime"].format(date="x", time="y") != words["datetime"]
     assert words["time"].format(hour=8, minute=5) != words["time"]
     assert words["seconds"].format(hour=8, minute=5, second=7) != words["seconds"]
+    assert {"{amount}", "{currency}"} <= set(re.findall("{[^}]*}", words["money"]))
     assert words["decimal"] != words["group"]
+    known = words.keys() | {"symbols", "halves", "in_money"}
+    assert all(region.keys() <= known for region in languages.words(tag)["shared"]["regions"].values())
+
+
+@pytest.mark.promise("N64")
+@pytest.mark.parametrize(
+    ("language", "said"),
+    [
+        ("en", "-1,234.5 | 1,234.50 € | -1,234.50 USD | 2 January 2026, 14:05 UTC | 00:05 | 14:05:30"),
+        ("en-GB", "-1,234.5 | €1,234.50 | -USD 1,234.50 | 2 January 2026, 14:05 UTC | 00:05 | 14:05:30"),
+        ("en_us", "-1,234.5 | €1,234.50 | -$1,234.50 | January 2, 2026, 2:05 PM UTC | 12:05 AM | 2:05:30 PM"),
+        ("en-Latn-AU", "-1,234.5 | €1,234.50 | -USD 1,234.50 | 2 January 2026, 2:05 pm UTC | 12:05 am | 2:05:30 pm"),
+        ("de-AT", "-1 234,5 | € 1.234,50 | -USD 1.234,50 | 2. Jänner 2026, 14:05 UTC | 00:05 | 14:05:30"),
+        ("de-CH", "-1'234.5 | € 1'234.50 | -USD 1'234.50 | 2. Januar 2026, 14:05 UTC | 00:05 | 14:05:30"),
+        ("es-419", "-1,234.5 | €1,234.50 | -USD 1,234.50 | 2 de enero de 2026, 14:05 UTC | 00:05 | 14:05:30"),
+        ("fr-CA", "-1 234,5 | 1 234,50 € | -1 234,50 USD | 2 janvier 2026, 14 h 05 UTC | 00 h 05 | 14 h 05 min 30 s"),
+        # Written as the language, which of Portuguese is English.
+        ("de-BE", "-1.234,5 | 1.234,50 € | -1.234,50 USD | 2. Januar 2026, 14:05 UTC | 00:05 | 14:05:30"),
+        ("pt-BR", "-1,234.5 | 1,234.50 € | -1,234.50 USD | 2 January 2026, 14:05 UTC | 00:05 | 14:05:30"),
+    ],
+)
+def test_region_of_a_language_writes_values_as_it_does(language: str, said: str) -> None:
+    kinds: dict[str, Any] = {
+        "count": {"type": "number"}, "euros": {"type": "money", "currency": "EUR"},
+        "dollars": {"type": "money", "currency": "USD"}, "at": {"type": "datetime"},
+        "early": {"type": "time"}, "late": {"type": "time"},
+    }  # fmt: skip
+    values = {"count": "-1234.5", "euros": "1234.5", "dollars": "-1234.5", "at": "2026-01-02T15:05:59+01:00",
+              "early": "00:05:00", "late": "14:05:30"}  # fmt: skip
+    content = Content.model_validate({"text": "{{count}}", "variables": kinds, "language": language})
+    assert " | ".join(wording.of([content]).of(values).values()) == said

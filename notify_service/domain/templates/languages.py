@@ -15,6 +15,8 @@ from notify_service.domain.templates.kinds import ASKED_FOR, MAILS, SWITCHABLE, 
 
 _WORDS = Path(__file__).with_name("words")
 _WEIGHT = re.compile(r"q=([01](?:\.\d{0,3})?)")
+# As `AT`, or `419`, behind the language and perhaps a script.
+_REGION = re.compile(r"[a-z]{2,3}[_-](?:[a-z]{4}[_-])?([a-z]{2}|[0-9]{3})(?:[_-]|$)", re.IGNORECASE)
 _MOST_ASKED = 20
 DEFAULT = "en"
 TAGS = frozenset(path.stem for path in _WORDS.glob("*.toml"))
@@ -39,11 +41,19 @@ class Language:
     """Of the page on which readers say what they want."""
     values: Mapping[str, Any]
     """How numbers, dates and times are written."""
+    regions: Mapping[str, Mapping[str, Any]]
+    """The same of regions that write something of it otherwise."""
 
 
 def of(tag: str | None) -> Language:
     """The language of a tag as `de-AT`: exactly that, or without its last parts, or English."""
     return _language(_nearest(str(tag or "")) or DEFAULT)
+
+
+def values_of(tag: str | None) -> Mapping[str, Any]:
+    """How values are written in the region of a tag, or else in its language as `of` finds it."""
+    found, language = _REGION.match(str(tag or "")), of(tag)
+    return language.regions.get(found[1].upper(), language.values) if found else language.values
 
 
 def liked(header: str) -> Language:
@@ -72,6 +82,7 @@ def _weighed(part: str) -> tuple[float, str]:
 @cache
 def _language(tag: str) -> Language:
     own = words(tag)
+    values = own["shared"]["values"]
     return Language(
         tag=tag,
         direction=own["shared"]["dir"],
@@ -79,7 +90,8 @@ def _language(tag: str) -> Language:
         texts={kind: paper.line(own[kind]["text"]) for kind in TEXTS},
         names=own["shared"]["names"],
         page=own["shared"]["page"],
-        values=own["shared"]["values"],
+        values=values,
+        regions={name: {**values, **other} for name, other in own["shared"]["regions"].items()},
     )
 
 
