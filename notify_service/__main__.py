@@ -22,15 +22,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _serve(settings: Settings) -> None:
+    _look_at_accounts(settings)
     serve.serve("notify", settings, lambda: create_app(settings))
 
 
 def _work(settings: Settings) -> None:
+    _look_at_accounts(settings)
+    serve.work("notify", settings, partial(worker.main, settings))
+
+
+def _look_at_accounts(settings: Settings) -> None:
+    """Those that the settings describe: what cannot be meant ends the process with one line."""
     try:
         fixed_accounts(settings)
     except SettingsRefused as error:
         stop(str(error))
-    serve.work("notify", settings, partial(worker.main, settings))
 
 
 def _migrate(settings: Settings) -> None:

@@ -1,17 +1,20 @@
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from functools import partial
 
+import structlog
 from fastapi import FastAPI
 
 from libs import calls, web
 from libs import internal as shared
 from libs.clock import Clock
+from libs.db import is_unavailable
 from libs.lanes import Lanes
 from libs.runtime import Runtime, open_runtime
 from libs.tasks import background
-from notify_service.deps import Channels, allowed
+from notify_service.deps import Channels, allowed, fixed_accounts
+from notify_service.domain.accounts import Fixed, make_fixed
 from notify_service.domain.campaign_events import Following
 from notify_service.domain.hooks import Hooks
 from notify_service.domain.inboxes import Inboxes
@@ -46,6 +49,7 @@ from notify_service.settings import Settings
 
 # One writes what webhooks tell, one what comes into inboxes, one counts for open sockets.
 _LANES = 3
+log = structlog.get_logger()
 DESCRIPTION = "Your inbox of notifications, what was sent to you outside, and which of it you want."
 
 
@@ -56,12 +60,15 @@ def create_app(settings: Settings, clock: Clock | None = None) -> FastAPI:
             runtime.onto(app)
             app.state.allowed = allowed(settings)
             app.state.ask = partial(calls.profiles, runtime.auth)
-            app.state.channels = channels = Channels(settings, runtime.cipher)
+            fixed = fixed_accounts(settings)
+            await _make_accounts(runtime, fixed)
+            inside = settings.private_networks
+            app.state.channels = channels = Channels(fixed, runtime.cipher, private_networks=inside)
             app.state.following = Following(runtime.db, channels.of, runtime.clock)
             app.state.incoming = Incoming()
             app.state.public_url = settings.public_url
             app.state.unsubscribe_links = UnsubscribeLinks(settings.field_keys.get_secret_value(), settings.public_url)
-            app.state.private_networks = settings.private_networks
+            app.state.private_networks = inside
             async with _writers(app, runtime, settings):
                 yield
 
@@ -102,6 +109,18 @@ def create_app(settings: Settings, clock: Clock | None = None) -> FastAPI:
         uploads=re.compile("/hooks/.+|/u/[^/]+|/api/v1/audiences/[^/]+/file"),
     )
     return app
+
+
+async def _make_accounts(runtime: Runtime, fixed: Iterable[Fixed]) -> None:
+    """Those of the settings can be seen and sent over from the first request on, before any worker has begun."""
+    try:
+        async with runtime.db.transaction() as session:
+            await make_fixed(session, fixed, runtime.clock.now())
+    except Exception as error:
+        if not is_unavailable(error):
+            raise
+        # They are there since this or a worker has begun for the first time: no reason not to begin now.
+        log.warning("accounts_not_made", reason=type(error).__name__)
 
 
 @asynccontextmanager

@@ -1,6 +1,5 @@
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Annotated, cast
 from uuid import UUID
 
@@ -153,22 +152,19 @@ def fixed_accounts(settings: Settings, put: Put = put_nothing) -> list[Fixed]:
 class Channels:
     """The channels of accounts, as their senders open them; for those who only look."""
 
-    def __init__(self, settings: Settings, cipher: FieldCipher) -> None:
-        self._settings = settings
+    def __init__(self, fixed: Iterable[Fixed], cipher: FieldCipher, *, private_networks: bool) -> None:
+        self._fixed: Mapping[str, Channel] = {each.name: each.channel for each in fixed}
         self._cipher = cipher
+        self._private_networks = private_networks
 
     def of(self, account: Account) -> Channel:
         """Raises CannotSetUp."""
         if account.source != accounts.SETTINGS:
-            inside = self._settings.private_networks
+            inside = self._private_networks
             return accounts.open_channel(account, self._cipher, keep_nothing, private_networks=inside)
         if account.name not in self._fixed:
             raise CannotSetUp
         return self._fixed[account.name]
-
-    @cached_property
-    def _fixed(self) -> Mapping[str, Channel]:
-        return {each.name: each.channel for each in fixed_accounts(self._settings)}
 
 
 Admin = Annotated[Caller, Depends(_admin)]

@@ -68,10 +68,27 @@ class Fixed:
     channel: Channel
 
 
+async def make_fixed(db: AsyncSession, fixed: Iterable[Fixed], now: datetime) -> None:
+    """Rows for the accounts of the environment that have none yet. Those that are there are left to `settle_fixed`."""
+    await db.execute(insert(Account).on_conflict_do_nothing(index_elements=["name"]), _fixed_rows(fixed, now))
+
+
 async def settle_fixed(db: AsyncSession, fixed: Iterable[Fixed], now: datetime) -> None:
-    """Rows for the accounts of the environment. Limits that were set over the API stay; what is described no more is
-    switched off."""
-    rows = [
+    """Rows for the accounts of the environment, by who sends over them: they are taken to be well again. Limits that
+    were set over the API stay; what is described no more is switched off."""
+    rows = _fixed_rows(fixed, now)
+    statement = insert(Account)
+    changed = {name: statement.excluded[name] for name in ("channel", "provider", "source", "updated_at")}
+    await db.execute(statement.on_conflict_do_update(index_elements=["name"], set_={**changed, "fault": None}), rows)
+    names = [row["name"] for row in rows]
+    await db.execute(
+        update(Account).where(Account.source == SETTINGS, Account.name.not_in(names)).values(enabled=False)
+    )
+
+
+def _fixed_rows(fixed: Iterable[Fixed], now: datetime) -> list[dict[str, Any]]:
+    """In one order: processes that begin at the same time wait for each other, and never in a circle."""
+    return [
         {
             "name": each.name,
             "channel": each.channel.capability.channel,
@@ -80,15 +97,8 @@ async def settle_fixed(db: AsyncSession, fixed: Iterable[Fixed], now: datetime) 
             "created_at": now,
             "updated_at": now,
         }
-        for each in fixed
+        for each in sorted(fixed, key=lambda each: each.name)
     ]
-    statement = insert(Account)
-    changed = {name: statement.excluded[name] for name in ("channel", "provider", "source", "updated_at")}
-    await db.execute(statement.on_conflict_do_update(index_elements=["name"], set_={**changed, "fault": None}), rows)
-    names = [row["name"] for row in rows]
-    await db.execute(
-        update(Account).where(Account.source == SETTINGS, Account.name.not_in(names)).values(enabled=False)
-    )
 
 
 async def named(db: AsyncSession, names: Iterable[str]) -> Sequence[Account]:

@@ -106,11 +106,14 @@ def test_address_that_services_call_holds_no_password(monkeypatch: pytest.Monkey
         ("NOTIFY_MAIL_FROM", "nobody"),
     ],
 )
-def test_worker_of_mails_says_what_it_cannot_use(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+@pytest.mark.parametrize("process", ["serve", "worker"])
+def test_process_of_mails_says_what_it_cannot_use(
+    monkeypatch: pytest.MonkeyPatch, process: str, name: str, value: str
+) -> None:
     monkeypatch.setenv("PARLEY_ENVIRONMENT", "development")
     monkeypatch.setenv(name, value)
     with pytest.raises(SystemExit) as ended:
-        notify(["worker"])
+        notify([process])
     said = str(ended.value.code)
     assert name in said
     assert "\n" not in said

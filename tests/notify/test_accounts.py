@@ -1,9 +1,14 @@
 """Sending accounts: set up, limited, refused, put right."""
 
+import asyncio
+from contextlib import AsyncExitStack
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
+from libs.testing.clients import client
+from notify_service.app import create_app
 from tests.notify.asking import TOKEN, MakeBot, Person, ended, send
 from tests.notify.chats import Outside, new_chat
 from tests.notify.world import World, eventually
@@ -76,6 +81,37 @@ async def test_account_of_the_settings_has_its_limits_changed_and_nothing_else(a
     assert (await refused(admin, "DELETE", "/accounts/sms"))[:2] == (409, "account_is_fixed")
     changed = await admin.call("PATCH", "/accounts/sms", json={"rank": 50})
     assert changed.json()["rank"] == 50
+
+
+async def test_accounts_of_the_settings_are_there_before_any_worker(own_world: World, issue_token: Any) -> None:
+    world = own_world
+    async with client(create_app(world.settings())) as http:
+        admin = Person(http, issue_token(roles=["admin"]))
+        shown = {each["name"]: each["state"] for each in (await admin.get("/accounts"))["results"]}
+        assert shown == {"inapp": "ok", "smtp": "ok", "sms": "ok"}
+        content = {"subject": "Early", "text": "Early"}
+        early = await send(admin, "smtp", f"{uuid4().hex}@example.test", channel="email", content=content)
+        # A worker has said something of one since, which is not for those who only look to take back.
+        await admin.call("PATCH", "/accounts/sms", json={"rank": 50})
+        await world.sql("UPDATE account SET fault = 'key_refused' WHERE name = 'sms'")
+        async with client(create_app(world.settings(sms_url=None))):
+            sms = await admin.get("/accounts/sms")
+        assert (sms["state"], sms["rank"]) == ("refused", 50)
+        async with world.working():
+            assert (await ended(admin, early["deliveries"][0]))["state"] == "sent"
+            assert (await admin.get("/accounts/sms"))["state"] == "ok"
+
+
+async def test_processes_that_begin_at_once_make_each_account_once(own_world: World) -> None:
+    async def begin(running: AsyncExitStack) -> None:
+        await running.enter_async_context(client(create_app(own_world.settings())))
+
+    async def accounts() -> Any:
+        return [row["name"] for row in await own_world.sql("SELECT name FROM account ORDER BY name")]
+
+    async with own_world.working(), AsyncExitStack() as running:
+        await asyncio.gather(*(begin(running) for _ in range(4)))
+        assert await accounts() == ["inapp", "sms", "smtp"]
 
 
 async def test_others_see_no_accounts_and_everybody_the_channels(as_user: Any) -> None:
