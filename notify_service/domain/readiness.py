@@ -41,8 +41,8 @@ async def look(
     off = await preferences.switched_off(db, capability.channel, users)
     hours = await quiet.among(db, users) if capability.channel not in quiet.SILENT else {}
     theirs = await devices.held(db, capability.channel, users)
-    held_back = await suppressions.among(db, capability.channel, addresses, now)
     found = await windows.among(db, account, capability.window, addresses=addresses, now=now)
+    held_back = await suppressions.among(db, capability.channel, addresses, now, others=found.others)
     waits = {
         row.id: ((over - now).total_seconds(), quiet.REASON)
         for row in rows

@@ -1,7 +1,8 @@
 """Addresses that get nothing more, on a channel as a whole or of a category."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
+from itertools import chain
 from typing import NamedTuple
 from uuid import UUID
 
@@ -36,6 +37,8 @@ class Entry(NamedTuple):
 
 Found = frozenset[tuple[str, str]]
 """Address and category."""
+Others = Mapping[str, Collection[str]]
+"""Further addresses of whom an address belongs to."""
 
 
 async def add(db: AsyncSession, entries: Iterable[Entry], now: datetime) -> None:
@@ -107,13 +110,17 @@ async def lift_of(db: AsyncSession, user_id: UUID, channel: str, categories: Col
     await db.execute(query)
 
 
-async def among(db: AsyncSession, channel: str, addresses: Collection[str], now: datetime) -> Found:
-    """Which of these addresses, and for what, for `holds`."""
+async def among(db: AsyncSession, channel: str, addresses: Collection[str], now: datetime, *, others: Others) -> Found:
+    """Which of these addresses, and for what, for `holds`. What holds for another address of the same person holds for
+    this one too."""
     if not addresses:
         return frozenset()
-    wanted: Sequence[str] = list(set(addresses))
+    wanted: Sequence[str] = list({*addresses, *chain.from_iterable(others.values())})
     rows = await db.execute(_AMONG, {"channel": channel, "addresses": wanted, "now": now})
-    return frozenset((address, category) for address, category in rows)
+    found = frozenset((address, category) for address, category in rows)
+    return found.union(
+        (address, category) for address, names in others.items() for name, category in found if name in names
+    )
 
 
 def holds(found: Found, address: str, category: str) -> bool:

@@ -1,7 +1,7 @@
 """Until when a provider takes free text: so long after somebody has written."""
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from sqlalchemy import text
@@ -13,7 +13,9 @@ from notify_service.domain.content import Content
 REASON = "window_closed"
 _HEARD = text(
     """
-    SELECT asked.address, max(t.last_inbound_at) AS at FROM unnest(CAST(:addresses AS text[])) AS asked(address)
+    SELECT asked.address, max(t.last_inbound_at) AS at,
+        array_remove(array_agg(CASE asked.address WHEN t.peer THEN t.alias ELSE t.peer END), NULL) AS others
+    FROM unnest(CAST(:addresses AS text[])) AS asked(address)
     JOIN thread AS t ON t.account = :account AND (t.peer = asked.address OR t.alias = asked.address)
     GROUP BY asked.address
     """
@@ -31,6 +33,8 @@ class Windows:
 
     opened: frozenset[str] = frozenset()
     closed: frozenset[str] = frozenset()
+    others: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """By what other addresses the same people are known, as the id beside a phone."""
 
 
 async def among(
@@ -39,9 +43,9 @@ async def among(
     if window is None or not addresses or not await db.scalar(_HEARS, {"account": account}):
         return Windows()
     wanted: Sequence[str] = list(set(addresses))
-    rows = await db.execute(_HEARD, {"account": account, "addresses": wanted})
+    rows = (await db.execute(_HEARD, {"account": account, "addresses": wanted})).all()
     opened = frozenset(row.address for row in rows if row.at > now - timedelta(hours=window.hours))
-    return Windows(opened, frozenset(wanted) - opened)
+    return Windows(opened, frozenset(wanted) - opened, {row.address: row.others for row in rows if row.others})
 
 
 def fitting(content: Content, *, is_closed: bool) -> Content:

@@ -263,6 +263,24 @@ async def test_who_wants_no_marketing_at_whatsapp_gets_none_until_they_do(number
         await eventually(check)
 
 
+@pytest.mark.promise("N67")
+async def test_who_is_suppressed_by_phone_or_id_gets_nothing_by_the_other(number: Number) -> None:
+    people = [number.desk.whatsapp.person(phone()) for _ in range(2)]
+    for at, person in enumerate(people):
+        await number.tell(hooks.message(number.business, number.desk.writes(person.phone)))
+        left_out = {"channel": "whatsapp", "address": (person.phone, person.user_id)[at], "category": "news"}
+        assert (await number.admin.call("POST", "/suppressions", json=left_out)).status_code == 204
+
+    async def heard() -> bool:
+        return len((await number.admin.get(f"/accounts/{number.name}/threads"))["results"]) == len(people)
+
+    await eventually(heard)
+    addresses = [each for person in people for each in (person.phone, person.user_id)]
+    for category, state in (("news", "suppressed"), ("orders", "sent")):
+        made = await number.send(*addresses, category=category)
+        assert [(await ended(number.admin, each))["state"] for each in made["deliveries"]] == [state] * len(addresses)
+
+
 async def test_group_that_moves_takes_its_thread_along(admin: Person, tells: tuple[str, Update], chat: str) -> None:
     bot, tell = tells
     old, new = -int(chat), -1_000_000_000_000 - int(chat)
