@@ -14,6 +14,7 @@ from uuid import UUID, uuid4
 
 import pytest
 import structlog
+from hypothesis import HealthCheck, settings
 from mmdb_writer import MMDBWriter
 from netaddr import IPSet
 from redis.asyncio import Redis
@@ -74,6 +75,18 @@ class ByFile(LoadScopeScheduling):
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--chaos", action="store_true", help="the long form of tests that break things at random")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The same examples in every run, however long each takes: one that finds others, or meets a slow moment of the
+    machine, would stop a change that has nothing to do with it. The long form looks for others."""
+    settings.register_profile(
+        "parley",
+        deadline=None,
+        derandomize=not config.getoption("--chaos"),
+        suppress_health_check=[HealthCheck.too_slow],
+    )
+    settings.load_profile("parley")
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
