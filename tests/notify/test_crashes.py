@@ -64,9 +64,10 @@ async def test_worker_killed_among_a_hundred_mails_loses_none_and_repeats_none_s
         await eventually(lambda n=so_many: len(world.delivered()) >= n, 60)
         await kill(worker)
         worker = await world.start()
-    ended = await all_ended(world, 100)
+    await all_ended(world, 100)
     await kill(worker, signal.SIGTERM)
-    arrived = Counter(world.delivered())
+    # What was in doubt since everything stood still for longer than a lease, the worker has settled.
+    ended, arrived = await states(world), Counter(world.delivered())
     assert set(arrived.values()) == {1}
     assert set(ended) <= {"sent", "unknown"}
     # Four lines, two kills: what was in flight, and nothing else, is in doubt.
@@ -231,7 +232,8 @@ async def test_owner_that_was_given_up_cannot_overwrite_its_successor(own_world:
     """A worker that stands still for longer than its lease, as on a machine that sleeps."""
     world = own_world
     (ada,) = await crowd(world, 1)
-    world.break_mail(ada, delay_ms=500, after_data=True)
+    # Long enough to be stopped before it hears the answer, and over before somebody else sends.
+    world.break_mail(ada, delay_ms=1500, after_data=True)
     asleep = await world.start(lease_seconds=2)
     await world.ask_to_verify(ada)
     await eventually(lambda: len(world.delivered()) >= 1, 60)
