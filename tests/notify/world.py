@@ -302,10 +302,15 @@ class World:
         return list(await eventually(check))
 
     async def close_digests(self, category: str) -> None:
-        """As if their time had come."""
+        """As if their time had come. Returns once all are closed, by this turn or by one of the worker's."""
         database = Database(self.database_url, service="notify")
         await self.sql("UPDATE digest SET closes_at = now() WHERE category = $1", category)
-        await digests.work(database, Clock())
+
+        async def closed() -> bool:
+            await digests.work(database, Clock())
+            return not await self.sql("SELECT 1 FROM digest WHERE category = $1 AND closes_at <= now()", category)
+
+        await eventually(closed)
         await database.close()
 
     async def heard(self) -> None:
