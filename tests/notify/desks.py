@@ -2,6 +2,7 @@
 
 import secrets
 from datetime import UTC, datetime
+from itertools import count
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -13,6 +14,7 @@ from notify_service.domain.channels.whatsapp import PROVIDER, Config, Secrets
 from notify_service.domain.content import Content
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+_phones = count(100_000_001)
 
 
 def digits(length: int) -> str:
@@ -20,7 +22,8 @@ def digits(length: int) -> str:
 
 
 def phone() -> str:
-    return f"+4915{digits(9)}"
+    """One that no other test writes to."""
+    return f"+4915{next(_phones)}"
 
 
 def message(address: str, *, delivery: UUID | None = None, **content: Any) -> Message:

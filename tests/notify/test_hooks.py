@@ -19,6 +19,7 @@ from notify_service.domain.channels import ErrorClass
 from notify_service.domain.receipts import Receipt, Standing, merged
 from tests.notify.asking import Person, ended, send
 from tests.notify.desks import WhatsAppDesk
+from tests.notify.desks import phone as new_phone
 from tests.notify.world import World, eventually
 
 APP_SECRET = "an-apps-secret"
@@ -67,7 +68,7 @@ def written(phone: str, text: str = "Hi", **more: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def phone() -> str:
-    return f"+1202{secrets.randbelow(10**7):07}"
+    return new_phone()
 
 
 @pytest.fixture
@@ -172,7 +173,7 @@ async def test_failure_told_later_ends_the_message_and_its_reason_is_kept(
 async def test_free_text_goes_only_to_who_has_written_within_a_day_and_templates_to_all(
     number: Number, phone: str
 ) -> None:
-    stranger = f"+1203{secrets.randbelow(10**7):07}"
+    stranger = new_phone()
     assert (await number.tell(written(phone, "Hello you"))).status_code == 200
     number.desk.writes(phone)
 
