@@ -1,6 +1,7 @@
 """Of somebody whose account is gone nothing stays."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from itertools import count
 from typing import Any
 from uuid import uuid4
 
@@ -14,6 +15,8 @@ from tests.notify.asking import Decide
 from tests.notify.world import World, eventually
 
 Erased = Callable[..., Awaitable[bool]]
+# Looked for in whole tables, so no two tests say the same.
+_numbers = count(1)
 TABLES = ("delivery", "digest", "notification", "preference", "profile", "idempotency_key")
 
 
@@ -33,6 +36,18 @@ async def delete(world: World, profile: Profile) -> None:
 
 
 @pytest.fixture
+def name() -> str:
+    """That nobody else has."""
+    return f"Adalbertina the {next(_numbers)}th"
+
+
+@pytest.fixture
+def whisper() -> str:
+    """That nobody else has said."""
+    return f"a word whispered for the {next(_numbers)}th time"
+
+
+@pytest.fixture
 async def erased(world: World, clock: FakeClock) -> AsyncIterator[Erased]:
     """Whether turns of the worker erase every row with one of the words."""
     database = Database(world.database_url, service="notify")
@@ -49,31 +64,35 @@ async def erased(world: World, clock: FakeClock) -> AsyncIterator[Erased]:
 
 
 @pytest.mark.promise("A54")
-async def test_what_they_got_goes(world: World, as_user: Any, erased: Erased) -> None:
-    ada, grace = await world.register(first_name="Adalbertina"), await world.register()
+async def test_what_they_got_goes(world: World, as_user: Any, erased: Erased, name: str) -> None:
+    ada, grace = await world.register(first_name=name), await world.register()
     await world.say(ada, grace, excerpt="Tea?")
     await world.ended(ada)
     await as_user(ada.user_id).call("PATCH", "/preferences", json={"email": {"enabled": False}})
     await delete(world, ada)
-    assert await erased(str(ada.user_id), ada.email or "", "Adalbertina")
+    assert await erased(str(ada.user_id), ada.email or "", name)
     assert "Tea?" in [n["message"] for n in (await as_user(grace.user_id).get("/notifications"))["results"]]
 
 
 @pytest.mark.promise("A54")
-async def test_what_others_were_told_that_they_said_goes(world: World, as_user: Any, erased: Erased) -> None:
+async def test_what_others_were_told_that_they_said_goes(
+    world: World, as_user: Any, erased: Erased, name: str, whisper: str
+) -> None:
     ada, grace = await world.register(), await world.register()
-    await world.say(grace, sender_id=ada.user_id, sender_name="Adalbertina", excerpt="a whispered word")
+    await world.say(grace, sender_id=ada.user_id, sender_name=name, excerpt=whisper)
     kept = await world.say(grace, sender_name="Alan", excerpt="Hello")
     await world.ended(grace, 2)
     await delete(world, ada)
-    assert await erased(str(ada.user_id), "Adalbertina", "a whispered word")
+    assert await erased(str(ada.user_id), name, whisper)
     shown = (await as_user(grace.user_id).get("/notifications"))["results"]
     assert [n["message"] for n in shown if n["category"] == "message"] == [kept.excerpt]
     assert len(await world.deliveries(grace)) == 1
 
 
 @pytest.mark.promise("A54")
-async def test_what_digests_told_that_they_said_goes(world: World, erased: Erased, decide: Decide) -> None:
+async def test_what_digests_told_that_they_said_goes(
+    world: World, erased: Erased, decide: Decide, whisper: str
+) -> None:
     await decide("message", digest={"window": {"kind": "fixed", "seconds": 3600}})
     ada, alan, grace = await world.register(), await world.register(), await world.register()
     for sender in (ada, alan):
@@ -81,9 +100,9 @@ async def test_what_digests_told_that_they_said_goes(world: World, erased: Erase
     await world.heard()
     await world.close_digests("message")
     await world.ended(grace, 3)
-    await world.say(ada, grace, sender_id=ada.user_id, excerpt="a whispered word")
+    await world.say(ada, grace, sender_id=ada.user_id, excerpt=whisper)
     await delete(world, ada)
-    assert await erased(str(ada.user_id), ada.email or "", "a whispered word", f"a word {ada.username}")
+    assert await erased(str(ada.user_id), ada.email or "", whisper, f"a word {ada.username}")
     # What nobody said who is gone is still known to have been said.
     assert [row["state"] for row in await world.deliveries(grace)] == ["digested"]
 
