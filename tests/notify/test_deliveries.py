@@ -110,7 +110,7 @@ async def test_mail_that_is_not_wanted_is_recorded_and_not_sent(world: World, as
 @pytest.mark.promise("N55")
 async def test_switch_holds_for_mails_that_wait_already(world: World, as_user: Any) -> None:
     ada = await world.register()
-    world.break_mail(ada, reply="451 4.3.0 try later", times=2, delay_ms=300)
+    world.break_mail(ada, reply="421 4.7.0 slow down", times=1000)
     await world.say(ada)
     await eventually(lambda: world.deliveries(ada))
     await as_user(ada.user_id).call("PATCH", "/preferences", json={"email": {"enabled": False}})
