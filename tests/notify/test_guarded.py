@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from itertools import count
 
 import pytest
 
@@ -15,11 +16,13 @@ TAKEN = b"HTTP/1.1 204 No Content\r\n\r\n"
 
 
 @asynccontextmanager
-async def serving(answer: Answer, heard: list[bytes] | None = None) -> AsyncIterator[int]:
-    """A server on every address of this machine that says what the test wants, as often as it is asked."""
+async def serving(answer: Answer, heard: list[int] | None = None) -> AsyncIterator[int]:
+    """A server on every address of this machine that says what the test wants, as often as it is asked. `heard`: the
+    numbers of the connections over which it was."""
+    numbers = count()
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        connection = b"%d" % id(writer)
+        connection = next(numbers)
         try:
             while await reader.readuntil(b"\r\n\r\n"):
                 if heard is not None:
@@ -54,7 +57,7 @@ async def test_answer_that_drips_is_no_answer() -> None:
             await asyncio.sleep(0.02)
 
     async with serving(drip) as port, asyncio.timeout(30):
-        line = seat(timeout=0.3)
+        line = seat(timeout=1)
         outcome = await line.ask(Call(f"http://127.0.0.1:{port}/", b""))
         await line.close()
     assert (outcome.error, outcome.code) == (ErrorClass.AMBIGUOUS, "no_answer")
@@ -79,7 +82,7 @@ async def test_huge_answer_is_not_read_to_its_end() -> None:
 
 
 async def test_connection_is_kept_for_each_host_but_not_for_all_there_ever_were() -> None:
-    heard: list[bytes] = []
+    heard: list[int] = []
     hosts = [f"127.0.0.{number}" for number in range(1, 19)]
     async with serving(taken, heard) as port:
         line = seat()
