@@ -8,12 +8,16 @@ import httpx2
 import pytest
 from pydantic import ValidationError
 
+from deploy.sandbox.server import Options, Sandbox
+from deploy.sandbox.smtp import SmtpOptions
+from libs.testing.clock import StillClock
 from notify_service.domain.adaptation import problems
 from notify_service.domain.channels import CannotRender, ErrorClass
 from notify_service.domain.channels.discord import CAPABILITY, ERRORS, PROVIDER, check_address, escaped, judge
 from notify_service.domain.channels.http import Answer
 from notify_service.domain.content import Content
 from tests.notify.chats import Account, Outside, message, opened, setup
+from tests.notify.world import SMTP_PASSWORD, SMTP_USER
 
 WEBHOOK = "1/parley"
 HTML = (
@@ -97,8 +101,13 @@ async def test_long_text_arrives_in_pieces_however_much_must_be_escaped(
 
 
 @pytest.mark.promise("N22", "N44")
-async def test_what_is_left_of_the_limit_is_told_on(account: Account, outside: Outside) -> None:
-    outcomes = [await account.send("default", text=str(number)) for number in range(6)]
+async def test_what_is_left_of_the_limit_is_told_on() -> None:
+    options = Options(smtp=SmtpOptions(SMTP_USER, SMTP_PASSWORD), http_port=0, smtp_port=0)
+    # However long the six take, they are within two seconds.
+    async with Sandbox(options, StillClock()) as provider:
+        url = f"http://127.0.0.1:{provider.http_port}/discord"
+        async with opened(PROVIDER, setup(PROVIDER, {"base_url": url}, {"webhook": WEBHOOK})) as account:
+            outcomes = [await account.send("default", text=str(number)) for number in range(6)]
     assert [each.left for each in outcomes] == [4, 3, 2, 1, 0, None]
     assert all(0 < (each.reset_seconds or 0) <= 2 for each in outcomes[:5])
     last = outcomes[-1]
