@@ -46,11 +46,17 @@ async def test_an_error_leaves_nothing_behind(lanes: Lanes) -> None:
 
 
 async def test_a_transaction_that_is_given_up_leaves_nothing_behind(lanes: Lanes) -> None:
-    writing = asyncio.create_task(write(lanes, "SELECT pg_sleep(9)"))
-    await asyncio.sleep(0.2)
-    writing.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await writing
+    other, lock = Lanes("auth", lanes._url, 1), "SELECT pg_advisory_xact_lock(4711)"
+    async with other.transaction() as fetch:
+        await fetch(lock)
+        writing = asyncio.create_task(write(lanes, lock))
+        async with asyncio.timeout(20):
+            while not await fetch("SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"):
+                await asyncio.sleep(0.01)
+        writing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await writing
+    await other.close()
     assert await notes(lanes) == []
 
 
