@@ -18,7 +18,7 @@ from notify_service.domain.campaign_events import Following
 from notify_service.domain.channels import CannotRender, Channel, keep_nothing
 from notify_service.domain.channels.email import Email
 from notify_service.domain.channels.email import account as mail_account
-from notify_service.domain.channels.inapp import InApp, Put, put_nothing
+from notify_service.domain.channels.inapp import InApp
 from notify_service.domain.channels.sms import Account as SmsAccount
 from notify_service.domain.channels.sms import Nowhere, Sms
 from notify_service.domain.inboxes import Inboxes
@@ -140,12 +140,12 @@ def mail_channel(settings: Settings) -> Email:
     return Email(account)
 
 
-def fixed_accounts(settings: Settings, put: Put = put_nothing) -> list[Fixed]:
+def fixed_accounts(settings: Settings) -> list[Fixed]:
     """The accounts that the environment describes, and our own."""
     return [
         Fixed(MAIL_ACCOUNT, mail_channel(settings)),
         Fixed(SMS_ACCOUNT, text_channel(settings)),
-        Fixed(INAPP, InApp(put)),
+        Fixed(INAPP, InApp()),
     ]
 
 

@@ -1,6 +1,6 @@
 """Hears the events of auth and chat, and sends what is due."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -21,7 +21,7 @@ from libs.ids import uuid7
 from libs.lanes import Lanes
 from libs.outbox import open_relay
 from libs.runtime import Runtime, open_runtime
-from libs.tasks import background, every, supervise
+from libs.tasks import every, supervise
 from notify_service.deps import fixed_accounts
 from notify_service.domain import (
     accounts,
@@ -48,15 +48,17 @@ from notify_service.domain import (
     throttles,
     told,
 )
+from notify_service.domain.arrivals import Arrivals
 from notify_service.domain.channels.registry import OURS
 from notify_service.domain.drafts import Draft
 from notify_service.domain.happenings import Listening
 from notify_service.domain.hearing import Hearing
-from notify_service.domain.inboxes import Inboxes
+from notify_service.domain.inbox_sender import InboxSender
 from notify_service.domain.locks import Locks
 from notify_service.domain.media import Fetching
 from notify_service.domain.orders import INAPP, MAIL_ACCOUNT, SMS_ACCOUNT, Order
 from notify_service.domain.polling import Pollers
+from notify_service.domain.profiles import Ask
 from notify_service.domain.sender import Tools
 from notify_service.domain.senders import Senders, listen
 from notify_service.domain.signals import Signals
@@ -64,7 +66,7 @@ from notify_service.domain.templates.kinds import PAGES
 from notify_service.domain.turns import HIGH
 from notify_service.domain.unsubscribe_links import UnsubscribeLinks
 from notify_service.domain.verdicts import Policy, policy_for
-from notify_service.models import Device, Notification, Profile
+from notify_service.models import Account, Device, Notification, Profile
 from notify_service.schemas.inbox import notification_json
 from notify_service.settings import Settings
 
@@ -78,7 +80,7 @@ _FETCH_SECONDS = 0.5
 _TELL_SECONDS = 0.5
 # Providers tell for seven days what was not taken.
 _TOLD_FOR = timedelta(days=8)
-# Connections for marks and verdicts of all accounts, for inboxes and for what open sockets are shown.
+# Connections for marks and verdicts of all accounts, for what comes to inboxes and for what open sockets are shown.
 _LANES = 4
 _HOUR = timedelta(hours=1).total_seconds()
 
@@ -99,11 +101,10 @@ async def main(settings: Settings, clock: Clock | None = None) -> None:
         signals = Signals(tools.lanes, runtime.redis)
         heard = Heard(runtime, signals, link_base=settings.link_base)
         ask = partial(calls.profiles, runtime.auth)
-        inboxes = Inboxes(runtime.db, tools.lanes, ask, partial(show_at_once, signals), clock=runtime.clock)
-        fixed = fixed_accounts(settings, inboxes.put)
+        fixed = fixed_accounts(settings)
         async with runtime.db.transaction() as session:
             await accounts.settle_fixed(session, fixed, runtime.clock.now())
-        senders = Senders(runtime.db, tools, fixed)
+        senders = Senders(runtime.db, tools, fixed, of_inboxes(runtime, tools, ask, signals))
         fetching = Fetching(runtime.db, runtime.cipher, most_bytes=settings.media_max_bytes)
         consumer = partial(Consumer, runtime.db, runtime.redis, service="notify")
         try:
@@ -113,7 +114,7 @@ async def main(settings: Settings, clock: Clock | None = None) -> None:
                 consumer(chat, heard.of_chat()).run(),
                 signals.run(),
                 tools.locks.run(),
-                send(senders, inboxes),
+                senders.run(),
                 Pollers(runtime.db, tools.locks, runtime.cipher).run(),
                 listen(runtime.redis, senders),
                 every(1, partial(reap, runtime.db, policy)),
@@ -152,10 +153,17 @@ def tools_of(runtime: Runtime, settings: Settings, policy: Policy, links: Unsubs
     )
 
 
-async def send(senders: Senders, inboxes: Inboxes) -> None:
-    """Inboxes outlive the senders: what is on its way when those are told to stop gets there."""
-    async with background(inboxes.run()):
-        await senders.run()
+def of_inboxes(runtime: Runtime, tools: Tools, ask: Ask, signals: Signals) -> Callable[[Account], InboxSender]:
+    arrivals = Arrivals(
+        runtime.db,
+        tools.lanes,
+        ask=ask,
+        show=partial(show_at_once, signals),
+        listening=tools.listening,
+        policy=tools.policy_of(INAPP),
+        clock=runtime.clock,
+    )
+    return partial(InboxSender, db=runtime.db, arrivals=arrivals, tools=tools)
 
 
 def show(signals: Signals, session: AsyncSession, created: Notification) -> None:

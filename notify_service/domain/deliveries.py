@@ -7,6 +7,7 @@
       ^                  │                  │                suppressed | expired (not sent, on purpose)
       └───── retry <─────┴──────────────────┘
 
+What comes into our own inboxes goes from `queued` to `delivered` in one step: see `domain.arrivals`.
 `claimed` belongs to one worker until its lease ends; nothing has left yet. `sending` says that the first byte may have
 left: a row found so after a crash is sent again only if it says `at_least_once`, or if nothing arrives twice on its
 channel. Otherwise it is `unknown`, which a person can see. The fence grows with every claim, so a worker that was given

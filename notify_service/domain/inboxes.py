@@ -23,31 +23,44 @@ from notify_service.domain.profiles import Ask
 from notify_service.models import Notification
 
 _MOST = 500
+_SAID = """
+    category, priority, title, message, action_url, image_url, related_object_type, related_object_id, data
+"""
+RECORD = """
+    id uuid, user_id uuid, category text, priority text, title text, message text, action_url text, image_url text,
+    related_object_type text, related_object_id text, data jsonb, event_id uuid, event jsonb
+"""
+"""What `given_of` says of a notification, as a statement reads it."""
+
+
+def putting(cte: str) -> str:
+    """What a statement does besides that has `given`, rows like `RECORD`: those that are in the CTE of this name, by
+    `id`, are put into their inboxes at $2, and announced as $3. `made` has the ids of those that were not there."""
+    return f"""
+made AS (
+    INSERT INTO notification (id, user_id, {_SAID}, created_at)
+    SELECT id, user_id, {_SAID}, $2 FROM given JOIN {cte} USING (id)
+    ON CONFLICT DO NOTHING RETURNING id
+),
+announced AS (
+    INSERT INTO outbox (event_id, type, data, occurred_at)
+    SELECT event_id, $3, event, $2 FROM made JOIN given USING (id)
+)
+    """  # noqa: S608  -- constants
+
+
 # As `notifications.create`, in a fifth of the round trips: somebody waits for it. Running it twice does no harm.
-_PUT = """
+_PUT = f"""
 WITH given AS (
-    SELECT * FROM json_to_recordset($1::json) AS each(
-        id uuid, user_id uuid, category text, priority text, title text, message text, action_url text, image_url text,
-        related_object_type text, related_object_id text, data jsonb, event_id uuid, event jsonb, own bool)
+    SELECT * FROM json_to_recordset($1::json) AS each({RECORD}, own bool)
 ),
 known AS (
     SELECT id FROM given WHERE own OR EXISTS (SELECT FROM profile WHERE profile.user_id = given.user_id)
 ),
-made AS (
-    INSERT INTO notification (id, user_id, category, priority, title, message, action_url, image_url,
-        related_object_type, related_object_id, data, created_at)
-    SELECT id, user_id, category, priority, title, message, action_url, image_url, related_object_type,
-        related_object_id, data, $2
-    FROM given JOIN known USING (id)
-    ON CONFLICT DO NOTHING RETURNING id
-),
-told AS (
-    INSERT INTO outbox (event_id, type, data, occurred_at)
-    SELECT event_id, $3, event, $2 FROM made JOIN given USING (id)
-)
+{putting("known")}
 SELECT given.id, known.id IS NOT NULL AS known, made.id IS NOT NULL AS new
 FROM given LEFT JOIN known USING (id) LEFT JOIN made USING (id)
-"""
+"""  # noqa: S608  -- constants
 Show = Callable[[Notification], None]
 """Shows a new notification to whoever has the inbox open."""
 Outcome = Notification | str | Exception
@@ -63,7 +76,7 @@ class _Item:
 
 
 class Inboxes:
-    """`put` and `create` answer when the notification is in its inbox, or with the code of what keeps it out."""
+    """`create` answers when the notification is in its inbox, or with the code of what keeps it out."""
 
     def __init__(self, db: Database, lanes: Lanes, ask: Ask, show: Show, *, clock: Clock) -> None:
         self._db = db
@@ -76,13 +89,8 @@ class Inboxes:
     async def run(self) -> None:
         await self._writes.run()
 
-    async def put(self, draft: Draft) -> str | None:
-        """None: it is there. One that was there already changes nothing, and is told to nobody."""
-        outcome = await self.create(draft)
-        return outcome if isinstance(outcome, str) else None
-
     async def create(self, draft: Draft, *, own: bool = False) -> Notification | str:
-        """The same, answered with the notification. Raises what no waiting would mend.
+        """One that was there already changes nothing, and is told to nobody. Raises what no waiting would mend.
 
         `own`: it is the reader who asks for it, and so nobody has to prove that there is such a user.
         """
@@ -94,7 +102,7 @@ class Inboxes:
 
     async def _write(self, items: Sequence[_Item]) -> Sequence[Outcome]:
         now = self._clock.now()
-        rows = {each.draft.id: _row_of(each.draft, now) for each in items}
+        rows = {each.draft.id: row_of(each.draft, now) for each in items}
         try:
             unknown = await self._put(items, rows, now)
         except Exception as error:  # noqa: BLE001  -- each caller raises it
@@ -105,14 +113,14 @@ class Inboxes:
     async def _write_late(self, items: Sequence[_Item], rows: Rows, now: datetime) -> Mapping[UUID | None, Outcome]:
         """Of people of whom auth has to be asked first."""
         try:
-            refusals = await self._refusals({each.draft.user_id for each in items})
-            known = [each for each in items if each.draft.user_id not in refusals]
+            refused = await refusals(self._db, {each.draft.user_id for each in items}, self._ask)
+            known = [each for each in items if each.draft.user_id not in refused]
             gone = await self._put(known, rows, now) if known else []
         except Exception as error:  # noqa: BLE001  -- each caller raises it
             outcomes = await self._failed(items, error)
             return {each.draft.id: outcome for each, outcome in zip(items, outcomes, strict=True)}
-        refusals |= {each.draft.user_id: UNSURE for each in gone}
-        return {each.draft.id: refusals.get(each.draft.user_id) or rows[each.draft.id] for each in items}
+        refused |= {each.draft.user_id: UNSURE for each in gone}
+        return {each.draft.id: refused.get(each.draft.user_id) or rows[each.draft.id] for each in items}
 
     async def _failed(self, items: Sequence[_Item], error: Exception) -> Sequence[Outcome]:
         """What cannot be stored keeps nothing else out."""
@@ -134,23 +142,29 @@ class Inboxes:
             await self._db.announce()
         return [each for each in items if each.draft.id in found and not found[each.draft.id]["known"]]
 
-    async def _refusals(self, users: set[UUID]) -> dict[UUID, str]:
-        """Those who have no inbox, or of whom nobody can say at this moment."""
-        async with self._db.transaction() as db:
-            try:
-                known, code = await profiles.find(db, users, self._ask), NO_USER
-            except Unavailable:
-                # Auth is away. Whom we know get theirs; the others wait for it, and hold up nobody.
-                known, code = await profiles.stored(db, users), UNSURE
-        return dict.fromkeys(users - known.keys(), code)
+
+async def refusals(database: Database, users: set[UUID], ask: Ask) -> dict[UUID, str]:
+    """Those who have no inbox, or of whom nobody can say at this moment, with the code of it."""
+    async with database.transaction() as db:
+        try:
+            known, code = await profiles.find(db, users, ask), NO_USER
+        except Unavailable:
+            # Auth is away. Whom we know get theirs; the others wait for it, and hold up nobody.
+            known, code = await profiles.stored(db, users), UNSURE
+    return dict.fromkeys(users - known.keys(), code)
 
 
-def _given(item: _Item) -> dict[str, Any]:
-    draft = item.draft
+def given_of(draft: Draft) -> dict[str, Any]:
+    """Of a draft with an id."""
     event = NotificationCreated(notification_id=draft.id, user_id=draft.user_id, category=draft.category)
-    key = {"id": draft.id, "user_id": draft.user_id, "own": item.own}
+    key = {"id": draft.id, "user_id": draft.user_id}
     return {**draft.said, **key, "event_id": uuid7(), "event": event.model_dump(mode="json")}
 
 
-def _row_of(draft: Draft, now: datetime) -> Notification:
+def row_of(draft: Draft, now: datetime) -> Notification:
+    """What it is once it is there."""
     return Notification(id=draft.id, user_id=draft.user_id, created_at=now, **draft.said)
+
+
+def _given(item: _Item) -> dict[str, Any]:
+    return {**given_of(item.draft), "own": item.own}

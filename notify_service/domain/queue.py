@@ -6,6 +6,7 @@ from typing import Any
 from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from libs.lanes import Fetch
 from notify_service.domain.turns import Head
 
 # From the head of one line to the head of the next, each a step in the index, however long the lines are.
@@ -23,28 +24,27 @@ _WAITING = text(
     SELECT DISTINCT account FROM head WHERE next_at <= now()
     """
 )
-_LINES = text(
-    """
-    WITH RECURSIVE head AS (
-        (SELECT lane, queue, next_at FROM delivery WHERE account = :account AND state IN ('queued', 'retry')
-         ORDER BY lane, queue, next_at LIMIT 1)
-        UNION ALL
-        SELECT next.* FROM head, LATERAL (
-            SELECT lane, queue, next_at FROM delivery WHERE account = :account AND state IN ('queued', 'retry')
-                AND (lane, queue) > (head.lane, head.queue)
-            ORDER BY lane, queue, next_at LIMIT 1) AS next
-    )
-    SELECT lane, queue, (
-        SELECT count(*) FROM (
-            SELECT FROM delivery AS d
-            WHERE d.account = :account AND d.lane = head.lane AND d.queue = head.queue
-                AND d.state IN ('queued', 'retry') AND d.next_at <= now()
-            LIMIT :room) AS counted) AS due
-    FROM head
-    WHERE next_at <= now() AND NOT EXISTS (
-        SELECT FROM batch WHERE held AND id = CAST(nullif(split_part(head.queue, '/', 2), '') AS uuid))
-    """
+_LINES = """
+WITH RECURSIVE head AS (
+    (SELECT lane, queue, next_at FROM delivery WHERE account = $1 AND state IN ('queued', 'retry')
+     ORDER BY lane, queue, next_at LIMIT 1)
+    UNION ALL
+    SELECT next.* FROM head, LATERAL (
+        SELECT lane, queue, next_at FROM delivery WHERE account = $1 AND state IN ('queued', 'retry')
+            AND (lane, queue) > (head.lane, head.queue)
+        ORDER BY lane, queue, next_at LIMIT 1) AS next
 )
+SELECT lane, queue, (
+    SELECT count(*) FROM (
+        SELECT FROM delivery AS d
+        WHERE d.account = $1 AND d.lane = head.lane AND d.queue = head.queue
+            AND d.state IN ('queued', 'retry') AND d.next_at <= now()
+        LIMIT $2) AS counted) AS due
+FROM head
+WHERE next_at <= now() AND NOT EXISTS (
+    SELECT FROM batch WHERE held AND id = CAST(nullif(split_part(head.queue, '/', 2), '') AS uuid))
+"""
+_LINES_WITH_OTHERS = text(_LINES.replace("$1", ":account").replace("$2", ":room"))
 _CLAIM = text(
     """
     UPDATE delivery
@@ -73,8 +73,13 @@ async def waiting(db: AsyncSession) -> set[str]:
 
 async def lines(db: AsyncSession, account: str, room: int) -> list[Head]:
     """The lines of an account, with as many as are due, counted up to `room`. Without those of batches on hold."""
-    rows = await db.execute(_LINES, {"account": account, "room": room})
+    rows = await db.execute(_LINES_WITH_OTHERS, {"account": account, "room": room})
     return [Head(row.lane, row.queue, row.due) for row in rows]
+
+
+async def lines_alone(fetch: Fetch, account: str, room: int) -> list[Head]:
+    """The same past a session."""
+    return [Head(row["lane"], row["queue"], row["due"]) for row in await fetch(_LINES, account, room)]
 
 
 async def claim(

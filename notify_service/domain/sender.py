@@ -9,9 +9,9 @@ verdicts are written in batches.
 import asyncio
 import itertools
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import structlog
 from prometheus_client import Counter
@@ -33,6 +33,7 @@ from notify_service.domain.deliveries import Verdict
 from notify_service.domain.happenings import Listening
 from notify_service.domain.limits import Limits
 from notify_service.domain.locks import Locks
+from notify_service.domain.patience import GRACE_SECONDS, or_grace, to_the_end, woken
 from notify_service.domain.quotas import Quota
 from notify_service.domain.readiness import Looked
 from notify_service.domain.recipient_quotas import RecipientQuota
@@ -43,18 +44,15 @@ from notify_service.domain.verdicts import Policy, decide
 from notify_service.models import Account
 
 _IDLE_SECONDS = 30.0
-# Without this long anything to do, a sender ends; the next message brings it back.
-_REST_SECONDS = 60.0
-_WAIT_SECONDS = 1.0
-# Whoever runs the senders looks every second, and wakes those whose rows are due.
-_IDLE_LOOK_SECONDS = 5.0
-# A worker that is told to stop lets the messages under way end.
-_GRACE_SECONDS = 8.0
+REST_SECONDS = 60.0
+"""Without this long anything to do, a sender ends; the next message brings it back."""
+WAIT_SECONDS = 1.0
+IDLE_LOOK_SECONDS = 5.0
+"""Whoever runs the senders looks every second, and wakes those whose rows are due."""
 
 DELIVERIES = Counter("parley_deliveries_total", "Attempts to deliver, by the state they led to.", ["channel", "state"])
 ATTEMPTS = Counter("parley_delivery_attempts_total", "Attempts to deliver, by how they ended.", ["channel", "class"])
 
-T = TypeVar("T")
 log = structlog.get_logger()
 
 
@@ -131,7 +129,7 @@ class Sender:
                     for line in lines:
                         line.cancel()
             finally:
-                await _to_the_end(self._leave())
+                await to_the_end(self._leave())
                 keeping.cancel()
 
     async def _claim(self) -> None:
@@ -146,19 +144,19 @@ class Sender:
                     return
                 await self._report()
                 # Cancelled behind its commit, it would leave rows claimed that nobody holds.
-                more = await _or_grace(asyncio.create_task(self._fill()))
+                more = await or_grace(asyncio.create_task(self._fill()))
             except (SQLAlchemyError, OSError) as error:
                 if not is_unavailable(error):
                     raise
                 log.warning("sender_waits", account=self.account.name, reason=type(error).__name__)
-                await asyncio.sleep(_WAIT_SECONDS)
+                await asyncio.sleep(WAIT_SECONDS)
                 continue
             if more or len(self._claims):
                 resting = time.monotonic()
-            elif time.monotonic() - resting > _REST_SECONDS:
+            elif time.monotonic() - resting > REST_SECONDS:
                 return
             if not more:
-                await _wait(self._work, self._breaker.wait or _IDLE_LOOK_SECONDS)
+                await woken(self._work, self._breaker.wait or IDLE_LOOK_SECONDS)
 
     async def _fill(self) -> bool:
         """Claims what there is room for. True: there may be more, and room for many of it: for few, a look costs as
@@ -222,7 +220,7 @@ class Sender:
                 except TimeoutError:
                     await line.close()
                     continue
-                await _or_grace(asyncio.create_task(self._handle(line, item)))
+                await or_grace(asyncio.create_task(self._handle(line, item)))
         finally:
             await line.close()
 
@@ -300,7 +298,7 @@ class Sender:
         if outcome.left is not None and outcome.reset_seconds is not None:
             self._limits.learn(outcome.left, outcome.reset_seconds)
         if outcome.error is ErrorClass.RECIPIENT:
-            self._limits.hold(item.row.address, outcome.pause_seconds or _WAIT_SECONDS)
+            self._limits.hold(item.row.address, outcome.pause_seconds or WAIT_SECONDS)
             self._breaker.succeed()
         elif outcome.error in (ErrorClass.THROTTLE, ErrorClass.AUTH) or outcome.pause_seconds:
             self._breaker.trip(outcome.pause_seconds)
@@ -343,37 +341,8 @@ class Sender:
             row = item.row
             self._claims.settle(Verdict(id=row.id, fence=row.fence, state="retry", tried=False))
         try:
-            async with asyncio.timeout(_GRACE_SECONDS):
+            async with asyncio.timeout(GRACE_SECONDS):
                 await self._claims.settled()
                 await self._tools.locks.free(self.account.name)
         except (TimeoutError, SQLAlchemyError, OSError):
             log.warning("sender_left_rows", account=self.account.name, rows=len(self._claims))
-
-
-async def _or_grace(work: "asyncio.Task[T]") -> T:
-    """When cancelled, lets the work end first: a message that is half out would otherwise be `unknown`."""
-    try:
-        return await asyncio.shield(work)
-    except asyncio.CancelledError:
-        await asyncio.wait({work}, timeout=_GRACE_SECONDS)
-        work.cancel()
-        raise
-
-
-async def _to_the_end(work: Coroutine[Any, Any, None]) -> None:
-    """Cancelled again and again meanwhile, as a stopping worker is, and finishing all the same."""
-    task = asyncio.create_task(work)
-    while not task.done():
-        try:
-            await asyncio.wait({task})
-        except asyncio.CancelledError:
-            continue
-    task.result()
-
-
-async def _wait(event: asyncio.Event, seconds: float) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await event.wait()
-    except TimeoutError:
-        pass

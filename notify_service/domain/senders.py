@@ -1,7 +1,7 @@
 """A sender for every account with something to send."""
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
 import structlog
@@ -15,6 +15,8 @@ from libs.tasks import stop
 from notify_service.domain import accounts, queue, recipient_quotas
 from notify_service.domain.accounts import CannotSetUp, Fixed
 from notify_service.domain.channels import Channel
+from notify_service.domain.inbox_sender import InboxSender
+from notify_service.domain.orders import INAPP
 from notify_service.domain.sender import Sender, Tools
 from notify_service.domain.signals import SOMEWHERE, WAKE_CHANNEL
 from notify_service.models import Account
@@ -26,11 +28,14 @@ log = structlog.get_logger()
 
 
 class Senders:
-    def __init__(self, db: Database, tools: Tools, fixed: Iterable[Fixed]) -> None:
+    def __init__(
+        self, db: Database, tools: Tools, fixed: Iterable[Fixed], of_inboxes: Callable[[Account], InboxSender]
+    ) -> None:
         self._db = db
         self._tools = tools
+        self._of_inboxes = of_inboxes
         self._fixed: Mapping[str, Channel] = {each.name: each.channel for each in fixed}
-        self._senders: dict[str, Sender] = {}
+        self._senders: dict[str, Sender | InboxSender] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._work = asyncio.Event()
 
@@ -86,13 +91,18 @@ class Senders:
     async def _serve(self, account: Account) -> None:
         sender = self._senders.get(account.name)
         if sender is None or self._tasks[account.name].done():
-            channel = await self._channel_of(account)
-            if channel is None:
+            sender = await self._sender_of(account)
+            if sender is None:
                 return
-            sender = Sender(self._db, account, channel, tools=self._tools)
             self._senders[account.name] = sender
             self._tasks[account.name] = asyncio.create_task(sender.run())
         sender.wake()
+
+    async def _sender_of(self, account: Account) -> Sender | InboxSender | None:
+        if account.name == INAPP:
+            return self._of_inboxes(account)
+        channel = await self._channel_of(account)
+        return Sender(self._db, account, channel, tools=self._tools) if channel else None
 
     async def _channel_of(self, account: Account) -> Channel | None:
         if account.source == accounts.SETTINGS:

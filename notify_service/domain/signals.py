@@ -5,7 +5,6 @@ finds them there.
 """
 
 import asyncio
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
@@ -92,9 +91,8 @@ class Signals:
             counts = {row["user_id"]: row["unread"] for row in await fetch(_UNREAD, users)}
             async with self._redis.pipeline(transaction=False) as pipe:
                 for user_id, notification in entries:
-                    shown = json.loads(notification) if notification else None
-                    payload = {"notification": shown, "unread_count": counts.get(user_id, 0)}
-                    pipe.publish(live_channel(user_id), json.dumps(payload, separators=(",", ":")))
+                    payload = f'{{"notification":{notification or "null"},"unread_count":{counts.get(user_id, 0)}}}'
+                    pipe.publish(live_channel(user_id), payload)
                 await pipe.execute()
 
     def _pending(self, session: AsyncSession) -> _Pending:

@@ -1,7 +1,6 @@
 """`./parley talk`: two people at their terminals, against the stack."""
 
 import asyncio
-import codecs
 import contextlib
 import os
 import pty
@@ -22,7 +21,6 @@ COMMAND = (sys.executable, "-m", "deploy.local", "talk", "--url")
 class Terminal:
     process: asyncio.subprocess.Process
     output: str = field(default="")
-    _decoder: codecs.IncrementalDecoder = field(default_factory=codecs.getincrementaldecoder("utf-8"))
 
     async def type(self, *lines: str) -> None:
         assert self.process.stdin is not None
@@ -35,8 +33,7 @@ class Terminal:
             while text not in self.output:
                 chunk = await self.process.stdout.read(4096)
                 assert chunk, f"ended without {text!r}:\n{self.output}"
-                # A character may come in two parts.
-                self.output += self._decoder.decode(chunk)
+                self.output += chunk.decode()
 
 
 @contextlib.asynccontextmanager

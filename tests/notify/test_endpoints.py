@@ -136,8 +136,11 @@ async def test_every_end_is_told_whoever_brings_it(
     given = {"channel": "telegram", "address": silent, "category": category}
     assert (await admin.call("POST", "/suppressions", json=given)).status_code == 204
     done += (await send(admin, bot, silent, category=category))["deliveries"]
-    states = sorted(kinds(await endpoint.heard(4)))
-    assert states == [(f"delivery.{each}", each) for each in ("cancelled", "duplicate", "sent", "suppressed")]
+    ada, content = await world.register(), {"subject": "Hello", "text": "It is done."}
+    await send(admin, "inapp", {"user": str(ada.user_id)}, channel="inapp", content=content, category=category)
+    states = sorted(kinds(await endpoint.heard(5)))
+    ends = ("cancelled", "delivered", "duplicate", "sent", "suppressed")
+    assert states == [(f"delivery.{each}", each) for each in ends]
     # What a provider tells afterwards.
     phone = new_phone()
     number.desk.writes(phone)

@@ -92,7 +92,9 @@ async def test_what_is_sent_is_in_the_inbox_and_heard_at_once(
     assert shown["action_url"] == "https://shop.example.test/7"
     assert shown["image_url"] == "https://shop.example.test/7.png"
     found = await ended(admin, made["deliveries"][0])
-    assert (found["state"], found["address"], found["read_at"]) == ("sent", str(ada.user_id), None)
+    assert (found["state"], found["address"], found["read_at"]) == ("delivered", str(ada.user_id), None)
+    assert found["sent_at"] == found["delivered_at"] is not None
+    assert [(each["decision"], each["error_class"]) for each in found["log"]] == [("delivered", None)]
     # To its reader it is a delivery like any other.
     assert [each["id"] for each in (await her.get("/deliveries"))["results"]] == [shown["id"]]
 
@@ -122,7 +124,7 @@ async def test_what_an_inbox_cannot_carry_is_refused(
 async def test_channel_is_there_without_settings_and_is_the_only_one(admin: Person) -> None:
     (shown,) = [each for each in (await admin.get("/channels"))["results"] if each["channel"] == "inapp"]
     capability = shown["capability"]
-    assert (capability["address"], capability["receipts"], capability["bulk"]) == ("user", ["read"], True)
+    assert (capability["address"], capability["receipts"], capability["bulk"]) == ("user", ["delivered", "read"], True)
     assert "inapp" in [each["name"] for each in (await admin.get("/accounts"))["results"]]
     body = {"name": "another", "provider": "inapp", "config": {}, "secrets": {}}
     answer = await admin.call("POST", "/accounts", json=body)
@@ -138,7 +140,7 @@ async def test_reading_by_any_way_reads_the_delivery(
         await ended(admin, each)
     ids = [each["id"] for each in made]
     await her.call("PATCH", f"/notifications/{ids[0]}", json={"is_clicked": True, "is_dismissed": True})
-    assert (await admin.get(f"/deliveries/{ids[0]}"))["state"] == "sent"
+    assert (await admin.get(f"/deliveries/{ids[0]}"))["state"] == "delivered"
     await her.call("PATCH", f"/notifications/{ids[0]}", json={"is_read": True})
     token = ServiceTokens(key_ring, "chat", Clock()).token_for("notify")
     body = {"user_id": str(ada.user_id), "notification_id": ids[1]}
@@ -147,7 +149,7 @@ async def test_reading_by_any_way_reads_the_delivery(
     # Somebody else's word counts for nothing.
     await as_user().call("PATCH", f"/notifications/{ids[3]}", json={"is_read": True})
     states = [(await admin.get(f"/deliveries/{each}"))["state"] for each in ids]
-    assert states == ["read", "read", "read", "sent", "sent"]
+    assert states == ["read", "read", "read", "delivered", "delivered"]
     await her.call("POST", "/notifications/mark_all_read")
     await her.call("PATCH", f"/notifications/{ids[3]}", json={"is_read": False})
     found = [await admin.get(f"/deliveries/{each}") for each in ids]
@@ -197,9 +199,9 @@ def draft_for(user_id: UUID, **given: Any) -> Draft:
 async def test_who_is_not_known_holds_up_nobody_while_auth_is_away(ada: Profile, world: World) -> None:
     async with inboxes_of(world) as (inboxes, told):
         drafts = [draft_for(user) for user in (ada.user_id, uuid4(), ada.user_id)]
-        codes = await asyncio.gather(*map(inboxes.put, drafts))
-        assert codes == [None, "user_not_known", None]
-        assert await inboxes.put(drafts[0]) is None
+        made = await asyncio.gather(*map(inboxes.create, drafts))
+        assert [getattr(each, "id", each) for each in made] == [drafts[0].id, "user_not_known", drafts[2].id]
+        await inboxes.create(drafts[0])
     assert told == [drafts[0].id, drafts[2].id]
 
 
@@ -207,9 +209,9 @@ async def test_who_is_not_known_holds_up_nobody_while_auth_is_away(ada: Profile,
 async def test_what_cannot_be_stored_keeps_nothing_else_out(ada: Profile, world: World) -> None:
     async with inboxes_of(world) as (inboxes, told):
         drafts = [draft_for(ada.user_id, data={"word": word}) for word in ("one", "\x00", "two")]
-        first, second, third = await asyncio.gather(*map(inboxes.put, drafts), return_exceptions=True)
-        assert (first, third) == (None, None)
-        assert isinstance(second, Exception)
+        made = await asyncio.gather(*map(inboxes.create, drafts), return_exceptions=True)
+        assert [getattr(each, "id", None) for each in made] == [drafts[0].id, None, drafts[2].id]
+        assert isinstance(made[1], Exception)
     assert told == [drafts[0].id, drafts[2].id]
 
 
@@ -247,7 +249,7 @@ async def test_mail_follows_where_nobody_has_read_it_in_time(world: World, admin
 
     async def followed() -> bool:
         states = [(await admin.get(f"/deliveries/batches/{batch['id']}"))["states"] for batch in made]
-        return states == [{"read": 1}, {"sent": 2}, {"sent": 1}]
+        return states == [{"read": 1}, {"delivered": 1, "sent": 1}, {"delivered": 1}]
 
     await eventually(followed)
     query = "SELECT follow_at FROM delivery WHERE user_id = $1"
@@ -270,7 +272,7 @@ async def test_what_is_switched_off_stays_out_and_quiet_hours_do_not_matter(
     found = await ended(admin, news["deliveries"][0])
     assert (found["state"], found["reason"]) == ("suppressed", "preference")
     orders = await tell(admin, {"user": str(ada.user_id)}, category="orders")
-    assert (await ended(admin, orders["deliveries"][0]))["state"] == "sent"
+    assert (await ended(admin, orders["deliveries"][0]))["state"] == "delivered"
     before = await her.unread()
     await world.say(ada)
     await world.heard()
@@ -295,7 +297,7 @@ async def test_campaign_goes_to_inboxes_and_counts_who_has_read_it(
     )
     assert (answer.status_code, answer.json()["audience"]["valid"]) == (200, 3), answer.text
     await step(admin, made, "start")
-    assert (await over(admin, made))["counts"] == {"sent": 2, "failed": 1}
+    assert (await over(admin, made))["counts"] == {"delivered": 2, "failed": 1}
     by_address = await recipients(admin, made)
     assert by_address[str(nobody)]["error_code"] == "no_such_user"
     (shown,) = await inbox(her, category="news")
@@ -304,7 +306,7 @@ async def test_campaign_goes_to_inboxes_and_counts_who_has_read_it(
 
     async def counted() -> bool:
         counts = (await admin.get(f"/campaigns/{made}"))["counts"]
-        return bool(counts == {"sent": 1, "read": 1, "failed": 1})
+        return bool(counts == {"delivered": 1, "read": 1, "failed": 1})
 
     await eventually(counted)
 
@@ -346,10 +348,10 @@ async def test_everybody_is_told_once_wherever_the_worker_is_killed(own_world: W
         await kill(worker)
         async with world.working():
 
-            async def all_sent() -> bool:
-                return bool((await me.get(f"/deliveries/batches/{made['id']}"))["states"] == {"sent": 200})
+            async def all_there() -> bool:
+                return bool((await me.get(f"/deliveries/batches/{made['id']}"))["states"] == {"delivered": 200})
 
-            await eventually(all_sent, 60)
+            await eventually(all_there, 60)
     rows = await world.sql("SELECT id, user_id FROM notification")
     assert {str(row["id"]) for row in rows} == {each["id"] for each in made["deliveries"]}
     assert Counter(row["user_id"] for row in rows) == dict.fromkeys((each.user_id for each in readers), 20)

@@ -1,7 +1,7 @@
 """Parley's own inbox as a channel: what is sent over it is a notification, seen by whoever has it open. It has the
-delivery's id, so however often it is sent it is there once."""
+delivery's id, so however often it is sent it is there once. `inbox_sender` puts it there."""
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict
@@ -15,7 +15,6 @@ from notify_service.domain.channels import (
     Line,
     Media,
     Message,
-    Outcome,
     Problem,
     Provider,
     Setup,
@@ -26,7 +25,6 @@ from notify_service.domain.drafts import TEMPLATE, Draft
 TITLE_MAX, TEXT_MAX, BUTTONS_MAX, BUTTON_TITLE_MAX = 200, 4000, 10, 80
 # Clients load it themselves.
 _IMAGE_MAX = 10_000_000
-_AGAIN_SECONDS = 5.0
 NO_USER, UNSURE, UNAVAILABLE = "no_such_user", "user_not_known", "database"
 ERRORS: Mapping[str, ErrorClass] = {
     NO_USER: ErrorClass.PERMANENT,
@@ -39,8 +37,8 @@ can be stored."""
 CAPABILITY = Capability(
     channel="inapp",
     provider="inapp",
-    # Those that are on their way at the same time share a transaction.
-    lines=50,
+    # Those that come at the same time share a statement.
+    lines=200,
     address="user",
     text_max=TEXT_MAX,
     overflow="truncate",
@@ -48,19 +46,10 @@ CAPABILITY = Capability(
     media={"image": Media(_IMAGE_MAX)},
     buttons=BUTTONS_MAX,
     button_title_max=BUTTON_TITLE_MAX,
-    receipts=frozenset({"read"}),
+    receipts=frozenset({"delivered", "read"}),
     idempotency="native",
     errors=ERRORS,
 )
-
-Put = Callable[[Draft], Awaitable[str | None]]
-"""Puts a notification into its inbox, for certain; or answers with the code in `ERRORS` of what keeps it out."""
-
-
-async def put_nothing(draft: Draft) -> str | None:
-    """For who only looks at the channel."""
-    del draft
-    return UNAVAILABLE
 
 
 class Config(BaseModel):
@@ -98,9 +87,6 @@ class InApp:
     fills = False
     capability = CAPABILITY
 
-    def __init__(self, put: Put) -> None:
-        self._put = put
-
     def render(self, message: Message) -> Draft:
         try:
             user_id = UUID(message.address)
@@ -113,24 +99,7 @@ class InApp:
         return _draft(message, message.content, user_id)
 
     def line(self) -> Line:
-        return _Seat(self._put)
-
-
-class _Seat:
-    def __init__(self, put: Put) -> None:
-        self._put = put
-
-    async def open(self) -> None: ...
-
-    async def send(self, address: str, payload: Draft) -> Outcome:
-        del address
-        code = await self._put(payload)
-        if code is None:
-            return Outcome()
-        error = ERRORS[code]
-        return Outcome(error, code, pause_seconds=_AGAIN_SECONDS if error is ErrorClass.RECIPIENT else None)
-
-    async def close(self) -> None: ...
+        raise TypeError("An inbox is not sent to one by one; many come at once.")
 
 
 def _draft(message: Message, content: Content, user_id: UUID) -> Draft:
