@@ -33,8 +33,9 @@ for name in [name for name in os.environ if name.startswith(("PARLEY_", "AUTH_",
         del os.environ[name]
 os.environ["PARLEY_ENVIRONMENT"] = "development"
 # Several processes may run the tests. Each has ports of its own: what one found free, no other may take before it does.
-_NUMBER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 4
-os.environ["PARLEY_PORTS"] = f"{20000 + 3000 * _NUMBER}-{22999 + 3000 * _NUMBER}"
+_NUMBER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+_SHARE = 12_000 // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+os.environ["PARLEY_PORTS"] = f"{20_000 + _SHARE * _NUMBER}-{19_999 + _SHARE * (_NUMBER + 1)}"
 
 # A trace with the values of all variables takes a second to be drawn, and tasks that fail each second would do nothing
 # else.

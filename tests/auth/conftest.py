@@ -70,12 +70,18 @@ async def open_api(settings_for: SettingsFor) -> OpenApi:
 
 
 @pytest.fixture(scope="session")
-async def elsewhere(open_api: OpenApi) -> AsyncIterator[Elsewhere]:
-    """Sign-in providers on real sockets, and an app that knows them."""
+async def providers(open_api: OpenApi) -> AsyncIterator[Elsewhere]:
     clock = FakeClock()
     sandbox = Sandbox(Options(smtp=SmtpOptions("postman", "unused"), http_port=0, smtp_port=0), clock)
     async with sandbox, open_elsewhere(open_api, sandbox, clock) as opened:
         yield opened
+
+
+@pytest.fixture
+async def elsewhere(providers: Elsewhere) -> Elsewhere:
+    """Sign-in providers on real sockets, which behave until a test has one misbehave, and an app that knows them."""
+    await providers.behave()
+    return providers
 
 
 @pytest.fixture(scope="session")

@@ -1,9 +1,10 @@
 """People who know each other, as chat would have told."""
 
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from tests.auth.api import Account, Api, account
+from tests.auth.phones import new_phone
 
 
 async def staff(api: Api, role: str) -> Account:
@@ -41,4 +42,4 @@ async def seen_by(api: Api, looking: Account, user_id: UUID) -> dict[str, Any]:
 
 def phone() -> str:
     """A number that nobody else has."""
-    return f"+1{2_000_000_000 + uuid4().int % 7_000_000_000}"
+    return new_phone("+14156", 6)

@@ -1,7 +1,7 @@
 """Phones, as people who hold them."""
 
 import asyncio
-import secrets
+import itertools
 from dataclasses import dataclass
 from ipaddress import IPv6Address
 from typing import Any
@@ -16,14 +16,18 @@ REQUEST = "/api/v1/auth/otp/request"
 VERIFY = "/api/v1/auth/otp/verify"
 
 
-def new_phone() -> str:
-    """Nobody else's, of a mobile network."""
-    return f"+4915{secrets.randbelow(10**9):09}"
+_numbers = itertools.count(1)
+_networks = itertools.count(1)
+
+
+def new_phone(prefix: str = "+49151", digits: int = 8) -> str:
+    """Nobody else's, whatever it begins with; of a mobile network unless that says otherwise. `digits` follow."""
+    return f"{prefix}{next(_numbers):0{digits}}"
 
 
 def new_address() -> str:
-    """Nobody's neighbour."""
-    return str(IPv6Address(0x2001_0DB8 << 96 | secrets.randbits(96)))
+    """Nobody's neighbour (IPv6 /48), with all eight groups written."""
+    return str(IPv6Address((0x2001_0DB8 << 96) + (next(_networks) << 80) + 0x1_0001_0001_0001_0001))
 
 
 @dataclass

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from tests.auth.api import PASSWORD, Api, account, claims, fields, unique
+from tests.auth.phones import new_phone
 
 REGISTER = "/api/v1/auth/register"
 VERIFY = "/api/v1/auth/email/verify"
@@ -275,7 +276,7 @@ async def confirmed(api: Api) -> str:
 
 
 def phone_number() -> str:
-    return f"+1415{int(unique()[1:], 16) % 8_000_000 + 2_000_000}"
+    return new_phone("+14152", 6)
 
 
 async def test_an_account_of_one_registration_signs_in_at_once(api: Api) -> None:

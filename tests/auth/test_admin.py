@@ -7,6 +7,7 @@ import pytest
 
 from libs.testing.tokens import access_claims, access_token
 from tests.auth.api import Account, Api, session_of, unique
+from tests.auth.phones import new_phone
 from tests.auth.test_audit import ODD
 
 USERS = "/api/v1/admin/auth/users"
@@ -32,7 +33,7 @@ async def found(api: Api, staff: Account, **query: Any) -> list[str]:
 async def test_accounts_are_found_by_what_identifies_them(api: Api) -> None:
     staff = await api.staff("support")
     name = unique()
-    phone = f"+4670{str(uuid4().int)[:7]}"
+    phone = new_phone()
     made = await api.register(username=name, phone_number=phone, first_name=f"Ada{name}", last_name="Lovelace")
     await api.register()
     queries: list[dict[str, Any]] = [
@@ -212,7 +213,7 @@ async def test_no_route_of_staff_takes_a_password(api: Api, field: str) -> None:
 
 async def test_without_an_address_there_is_no_reset(api: Api) -> None:
     staff = await api.staff("support")
-    made = await api.register(email=None, phone_number=f"+4670{str(uuid4().int)[:7]}")
+    made = await api.register(email=None, phone_number=new_phone())
     answer = await act(api, staff, made, "password-reset")
     assert (answer.status_code, answer.json()["code"]) == (409, "no_email")
     assert (await api.sign_in(username=made.username)).status_code == 200

@@ -136,7 +136,8 @@ async def test_a_token_is_ended_by_showing_it(api: Api, kind: str) -> None:
 async def test_a_forged_token_ends_nothing(api: Api) -> None:
     made = await api.register()
     head, body, signature = made.access.split(".")
-    for token in (f"{head}.{body}.{signature[::-1]}", made.refresh[:-2] + "AA", made.refresh[::-1], str(uuid4())):
+    end = "QQ" if made.refresh.endswith("AA") else "AA"
+    for token in (f"{head}.{body}.{signature[::-1]}", made.refresh[:-2] + end, made.refresh[::-1], str(uuid4())):
         assert (await form(api, REVOKE, token=token)).status_code == 200
     assert (await api.me(made.access)).status_code == 200
     assert (await api.refresh(made.refresh)).status_code == 200

@@ -46,14 +46,14 @@ async def test_a_link_is_good_for_its_own_purpose_only(api: Api) -> None:
 
 @pytest.mark.promise("A40")
 @pytest.mark.parametrize("purpose", PURPOSES, ids=lambda p: p.name)
-async def test_a_link_ends_with_its_time(aging: Api, purpose: Any) -> None:
-    made = await aging.register()
-    punctual, late = await issue(aging, purpose, made.id), await issue(aging, purpose, made.id)
-    aging.clock.advance((purpose.lifetime - timedelta(seconds=1)).total_seconds())
-    await use(aging, purpose, punctual)
-    aging.clock.advance(1)
+async def test_a_link_ends_with_its_time(still: Api, purpose: Any) -> None:
+    made = await still.register()
+    punctual, late = await issue(still, purpose, made.id), await issue(still, purpose, made.id)
+    still.clock.advance((purpose.lifetime - timedelta(seconds=1)).total_seconds())
+    await use(still, purpose, punctual)
+    still.clock.advance(1)
     with pytest.raises(LinkSpent):
-        await use(aging, purpose, late)
+        await use(still, purpose, late)
 
 
 async def test_looking_uses_nothing(api: Api) -> None:

@@ -11,7 +11,6 @@ from auth_service.domain.hashing import Hasher
 from auth_service.errors import Busy
 from libs.jwks import JwksKeys
 from tests.auth.api import Api
-from tests.auth.conftest import OpenApi
 
 
 def value(name: str, **labels: str) -> float:
@@ -24,13 +23,12 @@ def sign_ins(reason: str = "") -> float:
 
 
 @pytest.mark.promise("A60")
-async def test_sign_ins_are_counted_by_what_came_of_them(open_api: OpenApi) -> None:
-    async with open_api() as api:
-        made = await api.register()
-        ok, wrong, waiting = sign_ins(), sign_ins("invalid_credentials"), sign_ins("rate_limited")
-        await api.sign_in(email=made.email)
-        for _ in range(6):
-            await api.sign_in("not the password", email=made.email)
+async def test_sign_ins_are_counted_by_what_came_of_them(still: Api) -> None:
+    made = await still.register()
+    ok, wrong, waiting = sign_ins(), sign_ins("invalid_credentials"), sign_ins("rate_limited")
+    await still.sign_in(email=made.email)
+    for _ in range(6):
+        await still.sign_in("not the password", email=made.email)
     assert sign_ins() == ok + 1
     assert sign_ins("invalid_credentials") == wrong + 5
     assert sign_ins("rate_limited") == waiting + 1

@@ -1,19 +1,17 @@
 """Signing in with a code that is texted to a phone."""
 
-import secrets
-
 import pytest
 
 from auth_service.domain import housekeeping
 from tests.auth.api import PASSWORD, Api, claims, unique
 from tests.auth.conftest import OpenApi
-from tests.auth.phones import REQUEST, VERIFY, Phone, count, new_address, other_than, refusal, together
+from tests.auth.phones import REQUEST, VERIFY, Phone, count, new_address, new_phone, other_than, refusal, together
 
 HOUR = 3600
 
 
 def premium(prefix: str) -> str:
-    return f"{prefix}{secrets.randbelow(10**6):06}"
+    return new_phone(prefix, 6)
 
 
 @pytest.mark.promise("A12", "K35")

@@ -1,7 +1,6 @@
 """What texting costs at most: by phone, address, network, country and in all."""
 
 import re
-import secrets
 from typing import Any
 
 import httpx2
@@ -10,7 +9,7 @@ import pytest
 from libs.testing.clients import some_address
 from tests.auth.api import Api
 from tests.auth.conftest import OpenApi
-from tests.auth.phones import Phone, new_address, refusal, together, withheld
+from tests.auth.phones import Phone, new_address, new_phone, refusal, together, withheld
 
 HOUR = 3600
 CHANGE = "/api/v1/users/me/phone"
@@ -26,7 +25,7 @@ def shown(answer: httpx2.Response) -> tuple[object, ...]:
 
 def numbers(prefix: str) -> str:
     """Nobody else's either, but elsewhere."""
-    return f"{prefix}{secrets.randbelow(10**6):06}"
+    return new_phone(prefix, 6)
 
 
 async def noted(api: Api, answer: httpx2.Response) -> tuple[str, str | None, str]:

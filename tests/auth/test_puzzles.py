@@ -81,7 +81,10 @@ async def test_of_ten_uses_of_a_solution_at_once_one_counts(guarded: Api) -> Non
     made = await guarded.register()
     solution = solve(await suspect(guarded, made.email))
     answers = await asyncio.gather(*(sign_in(guarded, solution, WRONG, email=made.email) for _ in range(10)))
-    assert sorted(a.status_code for a in answers)[:2] == [401, 403]
+    statuses = [answer.status_code for answer in answers]
+    assert statuses.count(401) == 1
+    # Who comes after its failure has to wait.
+    assert set(statuses) <= {401, 403, 429}
 
 
 @pytest.mark.promise("A58")

@@ -76,13 +76,13 @@ async def test_fifty_parallel_refreshes_get_one_successor(either: Api) -> None:
 
 
 @pytest.mark.promise("A18")
-async def test_the_last_token_gets_the_same_successor_for_thirty_seconds(aging: Api) -> None:
-    made = await aging.register()
-    successor = await next_token(aging, made.refresh)
+async def test_the_last_token_gets_the_same_successor_for_thirty_seconds(still: Api) -> None:
+    made = await still.register()
+    successor = await next_token(still, made.refresh)
     for _ in range(7):
-        aging.clock.advance(4)
-        assert await next_token(aging, made.refresh) == successor
-    assert await next_token(aging, successor) != successor
+        still.clock.advance(4)
+        assert await next_token(still, made.refresh) == successor
+    assert await next_token(still, successor) != successor
 
 
 @pytest.mark.promise("A17", "R1")
@@ -117,18 +117,18 @@ async def test_an_older_token_ends_the_session_at_once(api: Api) -> None:
 
 
 @pytest.mark.promise("R4")
-async def test_the_grace_has_no_count_but_the_limit_of_the_session(aging: Api) -> None:
-    made = await aging.register()
-    successor = await next_token(aging, made.refresh)
+async def test_the_grace_has_no_count_but_the_limit_of_the_session(still: Api) -> None:
+    made = await still.register()
+    successor = await next_token(still, made.refresh)
     for _ in range(119):
-        assert await next_token(aging, made.refresh) == successor
+        assert await next_token(still, made.refresh) == successor
     for token in (made.refresh, successor):
-        limited = await aging.refresh(token)
+        limited = await still.refresh(token)
         assert limited.status_code == 429
         assert limited.json()["code"] == "rate_limited"
         assert 1 <= int(limited.headers["Retry-After"]) <= 61
-    aging.clock.advance(61)
-    assert await next_token(aging, successor)
+    still.clock.advance(61)
+    assert await next_token(still, successor)
 
 
 @pytest.mark.promise("A20", "R5")

@@ -87,6 +87,8 @@ class Server:
             "PARLEY_KEY_RING": str(settings.key_ring),
             "PARLEY_LISTEN_FD": str(listener.fileno()),
             "AUTH_HASHING_THREADS": "1",
+            # However slow the machine is, nobody is sent away but by a full queue.
+            "AUTH_HASHING_WAIT_SECONDS": "60",
         }
 
     async def start(self) -> None:

@@ -8,6 +8,7 @@ from deploy.sandbox.identity import challenge_of
 from tests.auth.api import Api, account, claims, unique
 from tests.auth.conftest import OpenApi
 from tests.auth.elsewhere import ALL, OPENID, PAGE, PROVIDERS, VOUCHING, Elsewhere, query, settings
+from tests.auth.phones import new_phone
 
 
 @pytest.mark.promise("A27")
@@ -155,7 +156,7 @@ async def test_an_account_that_the_squatter_is_leaving_is_kept(elsewhere: Elsewh
 
 @pytest.mark.promise("A29")
 async def test_a_phone_number_that_the_squatter_added_opens_nothing(elsewhere: Elsewhere) -> None:
-    squatter = await elsewhere.api.register(phone_number=f"+1415{str(int(unique()[1:9], 16))[:7]:0<7}")
+    squatter = await elsewhere.api.register(phone_number=new_phone())
     await elsewhere.browser().sign_in("google", await elsewhere.person(email=squatter.email))
     rows = await elsewhere.api.sql("SELECT kind FROM identifiers WHERE user_id = :id", id=squatter.id)
     assert {row.kind for row in rows} == {"username", "email"}

@@ -299,11 +299,12 @@ async def test_a_provider_that_misbehaves_is_502(elsewhere: Elsewhere, provider:
 
 @pytest.mark.promise("L16")
 async def test_a_provider_that_is_slow_is_502(elsewhere: Elsewhere, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("auth_service.domain.outbound.SECONDS", 0.5)
     browser, person = elsewhere.browser(), await elsewhere.person()
     code = await browser.visit("github", person)
     await elsewhere.trouble("github", "token", "slow")
-    async with asyncio.timeout(6):
+    monkeypatch.setattr("auth_service.domain.outbound.SECONDS", 0.5)
+    monkeypatch.setattr("auth_service.domain.oauth.SECONDS_IN_ALL", 60.0)
+    async with asyncio.timeout(20):
         answer = await browser.exchange(code)
     assert (answer.status_code, answer.json()["code"]) == (502, "provider_failed")
     assert await nobody_came(elsewhere, person)
@@ -314,11 +315,12 @@ async def test_a_provider_that_is_slow_is_502(elsewhere: Elsewhere, monkeypatch:
 async def test_many_slow_answers_are_bounded_as_one(
     elsewhere: Elsewhere, monkeypatch: pytest.MonkeyPatch, provider: str
 ) -> None:
-    monkeypatch.setattr("auth_service.domain.oauth.SECONDS_IN_ALL", 0.3)
     browser, person = elsewhere.browser(), await elsewhere.person()
     code = await browser.visit(provider, person)
     await elsewhere.trouble(provider, "me" if provider == "facebook" else "token", "slow")
-    async with asyncio.timeout(4):
+    monkeypatch.setattr("auth_service.domain.outbound.SECONDS", 60.0)
+    monkeypatch.setattr("auth_service.domain.oauth.SECONDS_IN_ALL", 0.3)
+    async with asyncio.timeout(20):
         answer = await browser.exchange(code)
     assert (answer.status_code, answer.json()["code"]) == (502, "provider_failed")
     assert await nobody_came(elsewhere, person)
@@ -333,11 +335,10 @@ async def test_a_crowd_does_not_wait_in_turn_for_a_slow_provider(
     monkeypatch.setattr("auth_service.domain.oauth.SECONDS_IN_ALL", 0.6)
     async with open_api(clock=elsewhere.api.clock, **settings(elsewhere.origin)) as api:
         await elsewhere.trouble("oidc", "discovery", "slow", times=100)
-        async with asyncio.timeout(8):
+        async with asyncio.timeout(20):
             answers = await asyncio.gather(
-                *(api.post(f"{PROVIDERS}/oidc/begin", {"return_to": PAGE}) for _ in range(20))
+                *(api.post(f"{PROVIDERS}/oidc/begin", {"return_to": PAGE}) for _ in range(60))
             )
-        await elsewhere.behave()
     assert {answer.status_code for answer in answers} == {502}
 
 

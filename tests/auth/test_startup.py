@@ -1,7 +1,6 @@
 """Accounts that exist from the start."""
 
 import asyncio
-from secrets import randbelow
 from typing import Any
 
 import pytest
@@ -12,6 +11,7 @@ from auth_service.settings import EXAMPLE_SECRET, Settings
 from libs.testing.clients import client
 from tests.auth.api import Account, Api, account, claims
 from tests.auth.conftest import OpenApi
+from tests.auth.phones import new_phone
 from tests.auth.test_administration import Run, run
 
 __all__ = ["run"]
@@ -27,7 +27,7 @@ PRODUCTION: dict[str, Any] = {
 
 @pytest.fixture
 def phone() -> str:
-    return f"+4670{randbelow(10**7):07}"
+    return new_phone()
 
 
 async def first(api: Api, phone: str, secret: str = SECRET) -> Any:

@@ -6,6 +6,7 @@ import hashlib
 import pytest
 
 from tests.auth.api import Api, unique
+from tests.auth.phones import new_phone
 
 VERIFY = "/api/v1/auth/email/verify"
 SEND = "/api/v1/auth/email/verify/send"
@@ -101,7 +102,7 @@ async def test_nothing_is_sent_where_nothing_is_to_be_confirmed(api: Api) -> Non
     made = await api.register()
     await api.post(VERIFY, {"token": await api.link_token(made.email)})
     assert (await api.post(SEND, token=made.access)).json()["code"] == "already_verified"
-    body = {"phone_number": f"+1415555{int(unique()[1:], 16) % 9000 + 1000}", "password": "correct horse battery"}
+    body = {"phone_number": new_phone(), "password": "correct horse battery"}
     by_phone = (await api.post("/api/v1/auth/register", body)).json()["access"]
     assert (await api.post(SEND, token=by_phone)).json()["code"] == "no_email"
     assert (await api.post(SEND)).status_code == 401

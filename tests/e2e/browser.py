@@ -30,6 +30,7 @@ class Tab:
     def __init__(self, socket: ClientConnection) -> None:
         self._socket = socket
         self._numbers = itertools.count(1)
+        self._events: set[str] = set()
         self.status = 0
         """Of the page that is shown."""
         self.refused: list[str] = []
@@ -40,6 +41,7 @@ class Tab:
 
     async def open(self, url: str) -> None:
         """Returns once the page is there, with all that it loads."""
+        self._events.clear()
         await self._ask("Page.navigate", url=url)
         await self._until("Page.loadEventFired")
 
@@ -57,6 +59,7 @@ class Tab:
 
     async def press(self, words: str, kind: str = "button") -> None:
         """A button with these words that leads to another page; returns once that is there."""
+        self._events.clear()
         await self.run(_FIND.format(kind=json.dumps(kind), words=json.dumps(words)) + ".click()")
         await self._until("Page.loadEventFired")
 
@@ -85,13 +88,15 @@ class Tab:
                     return found["result"]
 
     async def _until(self, event: str) -> None:
+        """It may have been heard while an answer was waited for."""
         async with asyncio.timeout(_PATIENCE_SECONDS):
-            while (await self._hear()).get("method") != event:
-                pass
+            while event not in self._events:
+                await self._hear()
 
     async def _hear(self) -> Any:
         found = json.loads(await self._socket.recv())
         about = found.get("params", {})
+        self._events.add(found.get("method", ""))
         if found.get("method") == "Network.responseReceived" and about["type"] == "Document":
             self.status = about["response"]["status"]
         if found.get("method") == "Log.entryAdded" and about["entry"]["source"] == "security":

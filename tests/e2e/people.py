@@ -53,6 +53,9 @@ class Person:
         body = {"email": self.email, "password": self.password}
         self._keep(await self.call("POST", "/api/v1/auth/token", body))
 
+    async def renew(self) -> None:
+        self._keep(await self.call("POST", "/api/v1/auth/token/refresh", {"refresh": self.refresh}))
+
     async def call(self, method: str, path: str, body: Any = None, *, expect: int | None = 200) -> Any:
         """The answer's JSON; fails with the answer's text when the status is another one."""
         headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}

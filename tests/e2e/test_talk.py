@@ -1,6 +1,7 @@
 """`./parley talk`: two people at their terminals, against the stack."""
 
 import asyncio
+import codecs
 import contextlib
 import os
 import pty
@@ -21,6 +22,7 @@ COMMAND = (sys.executable, "-m", "deploy.local", "talk", "--url")
 class Terminal:
     process: asyncio.subprocess.Process
     output: str = field(default="")
+    _decoder: codecs.IncrementalDecoder = field(default_factory=codecs.getincrementaldecoder("utf-8"))
 
     async def type(self, *lines: str) -> None:
         assert self.process.stdin is not None
@@ -33,7 +35,8 @@ class Terminal:
             while text not in self.output:
                 chunk = await self.process.stdout.read(4096)
                 assert chunk, f"ended without {text!r}:\n{self.output}"
-                self.output += chunk.decode()
+                # A character may come in two parts.
+                self.output += self._decoder.decode(chunk)
 
 
 @contextlib.asynccontextmanager

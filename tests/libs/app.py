@@ -63,6 +63,11 @@ async def broken() -> None:
     raise RuntimeError("the password is hunter2")
 
 
+@router.get("/slow")
+async def slow(db: Db) -> None:
+    await db.execute(text("SELECT pg_sleep(0.01)"))
+
+
 @router.get("/{note_id}")
 async def one(note_id: int, me: CurrentUser) -> dict[str, int]:
     return {"id": note_id}

@@ -46,11 +46,17 @@ async def test_an_error_leaves_nothing_behind(lanes: Lanes) -> None:
 
 
 async def test_a_transaction_that_is_given_up_leaves_nothing_behind(lanes: Lanes) -> None:
-    writing = asyncio.create_task(write(lanes, "SELECT pg_sleep(2)"))
-    await asyncio.sleep(0.2)
-    writing.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await writing
+    other, lock = Lanes("auth", lanes._url, 1), "SELECT pg_advisory_xact_lock(4711)"
+    async with other.transaction() as fetch:
+        await fetch(lock)
+        writing = asyncio.create_task(write(lanes, lock))
+        async with asyncio.timeout(20):
+            while not await fetch("SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"):
+                await asyncio.sleep(0.01)
+        writing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await writing
+    await other.close()
     assert await notes(lanes) == []
 
 
@@ -74,13 +80,11 @@ async def test_who_waits_too_long_for_a_connection_is_told_so(
     database_url: Callable[[str], Awaitable[str]],
 ) -> None:
     lanes = Lanes("auth", await database_url("auth"), 1, wait_seconds=0.1)
-    busy = asyncio.create_task(lanes.fetch("SELECT pg_sleep(0.5)"))
-    await asyncio.sleep(0)
-    refused = await asyncio.gather(*(lanes.fetch("SELECT 1") for _ in range(5)), return_exceptions=True)
-    assert [type(error) for error in refused] == [Unavailable] * 5
-    with pytest.raises(Unavailable):
-        await write(lanes, "SELECT 1")
-    await busy
+    async with lanes.transaction():
+        refused = await asyncio.gather(*(lanes.fetch("SELECT 1") for _ in range(5)), return_exceptions=True)
+        assert [type(error) for error in refused] == [Unavailable] * 5
+        with pytest.raises(Unavailable):
+            await write(lanes, "SELECT 1")
     assert (await lanes.fetch("SELECT 2 AS two"))[0]["two"] == 2
     await lanes.close()
 

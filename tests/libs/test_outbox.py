@@ -257,7 +257,7 @@ async def test_the_relay_wakes_at_an_announcement(producer: Producer, reader: Re
     try:
         await producer.write("one")
         await outbox.announce(redis, producer.target)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not await reader.texts():
                 await reader.consumer.step()
     finally:

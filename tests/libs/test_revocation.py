@@ -25,7 +25,7 @@ async def nothing() -> Active:
 
 
 async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0.005)
 
@@ -52,7 +52,8 @@ async def test_a_reader_that_starts_later_knows_what_ended_before(redis: Redis) 
     ended = claims()
     await revocation.publish_session(redis, ended.sid)
     async with reader(redis) as revocations:
-        assert revocations.refusal(ended)
+        # Others may have said much before: it is read in parts.
+        await until(lambda: revocations.refusal(ended))
 
 
 async def test_a_user_epoch_refuses_what_was_issued_up_to_it(redis: Redis) -> None:
@@ -88,7 +89,7 @@ async def test_a_flush_forgets_nothing(redis: Redis) -> None:
         await redis.flushall()
         await revocation.heartbeat(redis, str(uuid4()), active)
         assert await redis.get(revocation.SESSION_KEY + ended.sid) == b"1"
-        await asyncio.wait_for(pulled.wait(), 10)
+        await asyncio.wait_for(pulled.wait(), 60)
         await until(lambda: revocations.refusal(ended))
 
 

@@ -61,7 +61,7 @@ async def stack(stand_ins: Path) -> AsyncIterator[Stack]:
 
 
 def told(stack: Stack, name: str) -> dict[str, str]:
-    with urllib.request.urlopen(stack.address(name), timeout=5) as answer:
+    with urllib.request.urlopen(stack.address(name), timeout=60) as answer:
         env: dict[str, str] = json.loads(answer.read())["env"]
     return env
 

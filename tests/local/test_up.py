@@ -65,14 +65,14 @@ def test_it_prints_addresses_that_answer(up: Up) -> None:
     addresses = dict(re.findall(r"^  (Gateway|API|Mailbox) +(\S+)$", up.printed, re.MULTILINE))
     assert len(addresses) == 3
     for url in (addresses["API"], addresses["Mailbox"], addresses["Gateway"] + "/health"):
-        with urllib.request.urlopen(url, timeout=10) as answer:
+        with urllib.request.urlopen(url, timeout=60) as answer:
             assert answer.status == 200
 
 
 @pytest.mark.promise("O19")
 def test_its_commands_to_try_work_as_printed(up: Up) -> None:
     script = up.printed[up.printed.index("  TOKEN=") : up.printed.index("  .venv/bin/python")]
-    finished = subprocess.run(["sh", "-c", script], capture_output=True, text=True, timeout=30, check=True)
+    finished = subprocess.run(["sh", "-c", script], capture_output=True, text=True, timeout=60, check=True)
     assert json.loads(finished.stdout)["results"] == []
 
 
@@ -107,7 +107,7 @@ def test_restart_renews_what_is_named_and_its_address_stays(up: Up) -> None:
     finished = restarted(up, "gateway", "notify-worker")
     assert (finished.returncode, finished.stderr) == (0, "")
     assert finished.stdout.splitlines() == ["gateway runs anew", "notify-worker runs anew"]
-    with urllib.request.urlopen(f"{url}/health", timeout=10) as answer:
+    with urllib.request.urlopen(f"{url}/health", timeout=60) as answer:
         assert answer.status == 200
 
 
