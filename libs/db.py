@@ -124,11 +124,16 @@ class Database:
 def is_unavailable(error: BaseException) -> bool:
     """Whether an error says that PostgreSQL or Redis cannot serve now, rather than that a statement was wrong."""
     if isinstance(error, DBAPIError):
-        state = getattr(error.orig, "sqlstate", None) or ""
-        busy = state in _BUSY or state.startswith(_BUSY_CLASSES)
+        busy = _is_busy(error.orig)
         return busy or error.connection_invalidated or isinstance(error, OperationalError | InterfaceError)
-    outages = (OSError, PoolTimeout, RedisConnectionError, RedisTimeoutError, asyncpg.CannotConnectNowError)
-    return isinstance(error, (*outages, asyncpg.TooManyConnectionsError, asyncpg.PostgresConnectionError))
+    if isinstance(error, asyncpg.PostgresError):
+        return _is_busy(error)
+    return isinstance(error, OSError | PoolTimeout | RedisConnectionError | RedisTimeoutError)
+
+
+def _is_busy(error: BaseException | None) -> bool:
+    state = getattr(error, "sqlstate", None) or ""
+    return state in _BUSY or state.startswith(_BUSY_CLASSES)
 
 
 def _replace_dead_connections(engine: Any) -> None:

@@ -18,6 +18,8 @@ from notify_service.domain.accounts import Fixed, make_fixed
 from notify_service.domain.campaign_events import Following
 from notify_service.domain.hooks import Hooks
 from notify_service.domain.inboxes import Inboxes
+from notify_service.domain.intake import Intake
+from notify_service.domain.sending import Means
 from notify_service.domain.signals import Signals
 from notify_service.domain.told import Keeper
 from notify_service.domain.unsubscribe_links import UnsubscribeLinks
@@ -47,8 +49,9 @@ from notify_service.routes.bodies import Incoming
 from notify_service.schemas.inbox import notification_json
 from notify_service.settings import Settings
 
-# One writes what webhooks tell, one what comes into inboxes, one counts for open sockets.
-_LANES = 3
+# One writes what webhooks tell, one what comes into inboxes, one counts for open sockets; one looks up what is to be
+# sent, and one stores it.
+_LANES = 5
 log = structlog.get_logger()
 DESCRIPTION = "Your inbox of notifications, what was sent to you outside, and which of it you want."
 
@@ -135,8 +138,10 @@ async def _writers(app: FastAPI, runtime: Runtime, settings: Settings) -> AsyncI
         signals.show(created.user_id, notification_json(created))
 
     app.state.inboxes = inboxes = Inboxes(runtime.db, lanes, app.state.ask, show, clock=runtime.clock)
+    intake = Intake(lanes.fetch, runtime.clock)
+    app.state.means = Means(intake, app.state.ask, app.state.unsubscribe_links)
     try:
-        async with background(signals.run(), keeper.run(), inboxes.run()):
+        async with background(signals.run(), keeper.run(), inboxes.run(), intake.run()):
             yield
     finally:
         await lanes.close()

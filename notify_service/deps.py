@@ -24,6 +24,7 @@ from notify_service.domain.channels.sms import Nowhere, Sms
 from notify_service.domain.inboxes import Inboxes
 from notify_service.domain.orders import INAPP, MAIL_ACCOUNT, SMS_ACCOUNT
 from notify_service.domain.profiles import Ask
+from notify_service.domain.sending import Means
 from notify_service.domain.signals import Signals
 from notify_service.domain.unsubscribe_links import UnsubscribeLinks
 from notify_service.errors import MayNotSend
@@ -41,6 +42,7 @@ class Links:
         self.signals = cast(Signals, request.app.state.signals)
         self.ask = cast(Ask, request.app.state.ask)
         self.inboxes = cast(Inboxes, request.app.state.inboxes)
+        self.means = cast(Means, request.app.state.means)
         self.channels = cast(Channels, request.app.state.channels)
         self.following = cast(Following, request.app.state.following)
         self.cipher = cast(FieldCipher, request.app.state.cipher)

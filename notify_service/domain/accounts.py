@@ -4,11 +4,11 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 from pydantic import BaseModel, SecretStr
-from sqlalchemy import bindparam, case, func, select, text, update
+from sqlalchemy import bindparam, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -28,17 +28,13 @@ SETTLES = timedelta(minutes=5)
 """So long an account that was down has to be well before it sends for its channel again: one that comes and goes takes
 nothing along."""
 _SOON = timedelta(days=7)
-_ILL = case(
-    (Account.fault.is_not(None), 3),
-    (Account.down_until > bindparam("now"), 2),
-    (Account.down_until > bindparam("settled"), 1),
-    else_=0,
-)
+BEST_FIRST = """
+    CASE WHEN account.fault IS NOT NULL THEN 3 WHEN account.down_until > :now THEN 2
+        WHEN account.down_until > :settled THEN 1 ELSE 0 END, account.rank, account.name
+"""
+"""The order in which those of a channel are asked to send. `settled`: so long ago as `SETTLES` says."""
 _CHOICE = (
-    select(Account)
-    .where(Account.channel == bindparam("channel"), Account.enabled)
-    .order_by(_ILL, Account.rank, Account.name)
-    .limit(1)
+    select(Account).where(Account.channel == bindparam("channel"), Account.enabled).order_by(text(BEST_FIRST)).limit(1)
 )
 _REPORTED = text(
     """
@@ -58,6 +54,15 @@ class CannotSetUp(Exception):
     """What is stored of an account does not make one; `reason` goes to its row."""
 
     reason = BAD_SETUP
+
+
+class Chosen(NamedTuple):
+    """Of an account what it takes to accept a message for it."""
+
+    name: str
+    channel: str
+    provider: str
+    enabled: bool
 
 
 @dataclass(frozen=True, slots=True)

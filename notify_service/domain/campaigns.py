@@ -179,7 +179,8 @@ async def start(db: AsyncSession, campaign: Campaign, *, links: UnsubscribeLinks
         raise WrongVariables(wrong.names, wrong.lines)
     batch_id = uuid7()
     content = Content.model_validate(campaign.content)
-    await orders.add_batch(db, batch_id, owner=campaign.owner, content=content, account=campaign.account, now=now)
+    batch = orders.batch_row(batch_id, owner=campaign.owner, content=content, account=campaign.account, now=now)
+    await orders.add_batch(db, batch)
     into = Into(batch_id, campaign.owner, account.name, campaign.expires_at)
     counts = await snapshots.take(db, plan, into, now)
     if plan.wording.kinds:

@@ -164,7 +164,7 @@ async def _said(
     contents = [(Content.model_validate(item.content), item.variables) for item in items]
     content, values = message_of(rule.content if rule else None, contents, many, titled=row.channel in _TITLED)
     batch_id = uuid7()
-    await orders.add_batch(db, batch_id, owner=row.owner, content=content, now=now)
+    await orders.add_batch(db, orders.batch_row(batch_id, owner=row.owner, content=content, now=now))
     return replace(order, batch_id=batch_id, variables=values)
 
 

@@ -85,7 +85,7 @@ def _checked(provider: Provider, address: str, refusal: str) -> str:
 
 async def _send(db: AsyncSession, parcel: _Parcel, now: datetime) -> UUID:
     delivery_id, batch_id = uuid7(), uuid7()
-    await orders.add_batch(db, batch_id, owner=parcel.owner, content=parcel.content, now=now)
+    batch = orders.batch_row(batch_id, owner=parcel.owner, content=parcel.content, now=now)
     order = Order(
         id=delivery_id,
         owner=parcel.owner,
@@ -96,5 +96,5 @@ async def _send(db: AsyncSession, parcel: _Parcel, now: datetime) -> UUID:
         category=allowances.DIRECT,
         variables=parcel.said,
     )
-    await orders.order_many(db, [order], now)
+    await orders.place(db, batch, [order], now)
     return delivery_id

@@ -8,6 +8,7 @@ from typing import Any, cast
 from uuid import UUID
 
 import asyncpg
+import orjson
 from sqlalchemy import Table, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -25,6 +26,26 @@ NO_ADDRESS = "no_address"
 """Why a message is not sent to somebody whom nobody knows how to reach over its channel."""
 _ADD_BATCH = insert(cast(Table, Batch.__table__))
 _JSON = ("variables", "addresses")
+_FEW = 100
+_BATCH = "id, owner, account, content, route, held, created_at"
+_DELIVERY = """
+    id, owner, queue, batch_id, user_id, notification_id, channel, account, address, category, lane, template,
+    variables, secret, at_least_once, expires_at, dedupe_key, state, reason, next_at, step, follow_at, addresses,
+    digest_id, created_at, updated_at
+"""
+# What is there already stays as it is, so running this twice does no harm.
+PLACE = f"""
+WITH said AS (
+    INSERT INTO batch ({_BATCH}) SELECT {_BATCH} FROM json_populate_recordset(NULL::batch, $1::json)
+    ON CONFLICT (id) DO NOTHING
+)
+INSERT INTO delivery ({_DELIVERY}) SELECT {_DELIVERY} FROM json_populate_recordset(NULL::delivery, $2::json)
+ON CONFLICT (id) DO NOTHING
+"""  # noqa: S608  -- constants
+"""Batches, and deliveries of theirs; both as `as_json` says them."""
+_PLACE_WITH_OTHERS = text(
+    PLACE.replace("$1::json", "CAST(:batches AS json)").replace("$2::json", "CAST(:orders AS json)")
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,8 +164,7 @@ def _ended(orders: Sequence[Order]) -> list[UUID]:
     return [each.id for each in orders if each.state in ("duplicate", "suppressed")]
 
 
-async def add_batch(
-    db: AsyncSession,
+def batch_row(
     batch_id: UUID,
     *,
     owner: str,
@@ -152,21 +172,42 @@ async def add_batch(
     now: datetime,
     route: Sequence[Mapping[str, Any]] = (),
     account: str | None = None,
-) -> None:
+) -> dict[str, Any]:
     """`account`: which its sender has named."""
-    said = content.undeclared().model_dump(mode="json", exclude_defaults=True)
-    await db.execute(
-        _ADD_BATCH,
-        {
-            "id": batch_id,
-            "owner": owner,
-            "account": account,
-            "content": said,
-            "route": list(route),
-            "created_at": now,
-            "held": False,
-        },
-    )
+    return {
+        "id": batch_id,
+        "owner": owner,
+        "account": account,
+        "content": content.undeclared().model_dump(mode="json", exclude_defaults=True),
+        "route": list(route),
+        "created_at": now,
+        "held": False,
+    }
+
+
+async def add_batch(db: AsyncSession, row: Mapping[str, Any]) -> None:
+    await db.execute(_ADD_BATCH, row)
+
+
+async def place(db: AsyncSession, batch: Mapping[str, Any], orders: Sequence[Order], now: datetime) -> None:
+    """A batch and its deliveries."""
+    if are_many(orders):
+        await add_batch(db, batch)
+        await order_many(db, orders, now)
+        return
+    rows = [each.row(now) for each in orders]
+    await db.execute(_PLACE_WITH_OTHERS, {"batches": as_json([batch]), "orders": as_json(rows)})
+    await happenings.ended(db, _ended(orders))
+
+
+def are_many(orders: Sequence[Order]) -> bool:
+    """So many that it pays to copy them."""
+    return len(orders) > _FEW
+
+
+def as_json(rows: Sequence[Mapping[str, Any]]) -> str:
+    """For `PLACE`."""
+    return orjson.dumps(rows, default=str).decode()
 
 
 async def occasions(db: AsyncSession, orders: Collection[Order], *, since: datetime) -> set[tuple[str, str]]:

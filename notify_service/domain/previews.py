@@ -18,10 +18,9 @@ from notify_service.domain.channels import CannotRender
 from notify_service.domain.content import Content
 from notify_service.domain.forecasts import ChannelOf
 from notify_service.domain.orders import NO_ADDRESS
-from notify_service.domain.profiles import Ask
 from notify_service.domain.reaching import To
 from notify_service.domain.rendering import Renderer
-from notify_service.domain.sending import Request, Taken
+from notify_service.domain.sending import Means, Request, Taken
 from notify_service.domain.unsubscribe_links import UnsubscribeLinks
 from notify_service.domain.wording import WRONG
 from notify_service.models import Batch, Campaign
@@ -76,8 +75,7 @@ async def try_out(
     to: Sequence[str],
     *,
     variables: Mapping[str, str],
-    ask: Ask,
-    links: UnsubscribeLinks,
+    means: Means,
     now: datetime,
 ) -> Taken:
     """Sends it to a few, as any other message is sent, with the campaign's defaults where nothing is given. Its batch
@@ -95,9 +93,8 @@ async def try_out(
             # Neither kept for a digest nor too many: whoever tries it out waits for it.
             priority="high",
         ),
-        ask=ask,
-        links=links,
-        now=now,
+        means,
+        now,
     )
     await db.execute(update(Batch).where(Batch.id == taken.batch_id).values(test_of=campaign.id))
     return taken

@@ -15,7 +15,7 @@ from notify_service.models import Profile
 Ask = Callable[[Sequence[UUID]], Awaitable[Sequence[accounts.Profile]]]
 
 _STORED = select(Profile).where(one_of(Profile.user_id, "users"))
-_KEPT = [column.name for column in Profile.__table__.columns]
+KEPT = [column.name for column in Profile.__table__.columns]
 
 
 async def keep(db: AsyncSession, profiles: Sequence[accounts.Profile]) -> None:
@@ -23,15 +23,17 @@ async def keep(db: AsyncSession, profiles: Sequence[accounts.Profile]) -> None:
     if not profiles:
         return
     statement = insert(Profile)
-    changed = {name: statement.excluded[name] for name in _KEPT}
+    changed = {name: statement.excluded[name] for name in KEPT}
     newer = statement.excluded.version > Profile.version
-    rows = [profile.model_dump(include=set(_KEPT)) for profile in sorted(profiles, key=lambda p: p.user_id)]
+    rows = [profile.model_dump(include=set(KEPT)) for profile in sorted(profiles, key=lambda p: p.user_id)]
     await db.execute(statement.on_conflict_do_update(index_elements=["user_id"], set_=changed, where=newer), rows)
 
 
 async def find(db: AsyncSession, users: Iterable[UUID], ask: Ask) -> dict[UUID, Profile]:
     """Profiles by user. Auth is asked for those that are missing; nobody knows the rest."""
     wanted = set(users)
+    if not wanted:
+        return {}
     found = await stored(db, wanted)
     missing = wanted - found.keys()
     if missing:

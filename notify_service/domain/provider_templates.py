@@ -16,6 +16,7 @@ from libs.crypto import CannotDecrypt, FieldCipher
 from libs.db import Database
 from libs.errors import NotFound
 from notify_service.domain import accounts
+from notify_service.domain.accounts import Chosen
 from notify_service.domain.channels import Problem
 from notify_service.domain.channels.http import Refused
 from notify_service.domain.channels.registry import PROVIDERS
@@ -160,7 +161,7 @@ async def page(db: AsyncSession, account: str, *, after: tuple[str, str] | None,
     return Known(found.synced_at, found.fault, (await db.scalars(query)).all())
 
 
-async def problems(db: AsyncSession, account: Account, content: Content) -> Sequence[Problem]:
+async def problems(db: AsyncSession, account: Account | Chosen, content: Content) -> Sequence[Problem]:
     """Why the account's provider would not take this content's template. Nothing of an account whose templates nobody
     has heard of yet: there the provider decides."""
     provider = PROVIDERS.get(account.provider)

@@ -44,10 +44,18 @@ class Reach:
         return [(each.address, each.account) for each in self.devices[to.user_id]]
 
 
-async def reach(db: AsyncSession, to: Sequence[To], provider: Provider, *, account: str | None, ask: Ask) -> Reach:
-    """`account`: over which users' devices are reached; None: any of the channel."""
-    users = [each.user_id for each in to if each.user_id]
-    known = await profiles.find(db, users, ask)
+async def reach(
+    db: AsyncSession,
+    to: Sequence[To],
+    provider: Provider,
+    *,
+    account: str | None,
+    ask: Ask,
+    known: Mapping[UUID, Profile],
+) -> Reach:
+    """`account`: over which users' devices are reached; None: any of the channel. `known`: who was found already."""
+    users = {each.user_id for each in to if each.user_id}
+    known = {**known, **await profiles.find(db, users - known.keys(), ask)}
     channel = provider.capability.channel
     theirs = await devices.among(db, channel, users, account) if channel in devices.CHANNELS else {}
     return Reach(provider, known, theirs)

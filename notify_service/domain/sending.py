@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
 from sqlalchemy import text
@@ -22,11 +22,14 @@ from notify_service.domain import (
     throttles,
     wording,
 )
+from notify_service.domain.accounts import Chosen
 from notify_service.domain.adaptation import not_in_bulk, problems
+from notify_service.domain.categories import Rule
 from notify_service.domain.channels import Provider
 from notify_service.domain.channels.registry import CHANNELS, PROVIDERS
 from notify_service.domain.content import Content
 from notify_service.domain.digest_words import is_words
+from notify_service.domain.intake import Intake, Wanted
 from notify_service.domain.orders import Order
 from notify_service.domain.profiles import Ask
 from notify_service.domain.reaching import Reach, To
@@ -35,6 +38,7 @@ from notify_service.domain.unsubscribe_links import UnsubscribeLinks
 from notify_service.domain.wording import Wording
 from notify_service.models import Account, Profile
 
+Found = TypeVar("Found", Account, Chosen)
 LANES = {"high": HIGH, "normal": NORMAL, "bulk": BULK}
 _FEW = 100
 _BREATH = 50
@@ -42,6 +46,7 @@ _MOST_ERRORS = 50
 # Ten thousand users may have twenty devices each.
 _MOST_DELIVERIES = 20_000
 _DEDUPE_WINDOW = timedelta(hours=24)
+_LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended(:owner, 5071884))")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +74,15 @@ class Request:
     steps: Sequence[Step] = ()
 
     @property
+    def wanted(self) -> Wanted:
+        return Wanted(self.channel, self.account, self.category)
+
+    @property
+    def users(self) -> frozenset[UUID]:
+        """Those among few recipients; to look up thousands would hold up others."""
+        return frozenset(to.user_id for to in self.to if to.user_id) if len(self.to) <= _FEW else frozenset()
+
+    @property
     def contents(self) -> Iterator[tuple[str, Content]]:
         """With their paths."""
         yield "content", self.content
@@ -93,6 +107,15 @@ class Request:
     def together(self) -> bool:
         """Whether it may wait to be said with others: it has no time of its own, and loses nothing by it."""
         return not (self.steps or self.send_at or self.expires_at) and is_words(self.content)
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What it takes to accept messages."""
+
+    intake: Intake
+    ask: Ask
+    links: UnsubscribeLinks
 
 
 class Accepted(NamedTuple):
@@ -123,11 +146,13 @@ class _Addressed(NamedTuple):
     account: str | None = None
 
 
-async def accept(db: AsyncSession, request: Request, *, ask: Ask, links: UnsubscribeLinks, now: datetime) -> Taken:
-    """Writes the batch and its deliveries. Raises Invalid, with the path of every field that is wrong."""
-    account, provider = await sender_of(db, request.channel, request.account, now)
+async def accept(db: AsyncSession, request: Request, means: Means, now: datetime, *, alone: bool = False) -> Taken:
+    """Writes the batch and its deliveries. Raises Invalid, with the path of every field that is wrong. `alone`: nothing
+    else is to be true with them, so they may be committed before `db` is."""
+    (chosen, rule), known = await means.intake.look(request.wanted, request.users)
+    account, provider = _able(chosen, request.channel, request.account)
     errors = await errors_of(db, account, request.content)
-    errors += [*links.problems(request.category, request.contents), *wording.problems(request.contents)]
+    errors += [*means.links.problems(request.category, request.contents), *wording.problems(request.contents)]
     errors += not_in_bulk(provider.capability, "to", len(request.to))
     others: dict[str, Provider] = {}
     for index, step in enumerate(request.steps):
@@ -136,34 +161,41 @@ async def accept(db: AsyncSession, request: Request, *, ask: Ask, links: Unsubsc
         errors += await errors_of(db, another, step.content or request.content, f"{path}.")
         errors += not_in_bulk(others[step.channel].capability, f"{path}.channel", len(request.to))
     request = replace(request, to=reaching.named(request.to, provider))
-    reach = await reaching.reach(db, request.to, provider, account=request.account, ask=ask)
+    reach = await reaching.reach(db, request.to, provider, account=request.account, ask=means.ask, known=known)
     recipients, wrong = await _addressed(request, reach, others)
     errors += wrong
     if errors:
         raise Invalid(errors=errors[:_MOST_ERRORS])
     recipients = _worded(request, recipients, reach.known)
-    batch_id = uuid7()
-    route = _route(request.steps)
-    await orders.add_batch(
-        db, batch_id, owner=request.owner, account=request.account, content=request.content, route=route, now=now
+    batch = orders.batch_row(
+        uuid7(),
+        owner=request.owner,
+        account=request.account,
+        content=request.content,
+        route=_route(request.steps),
+        now=now,
     )
-    like = _pattern(request, batch_id, account, many=len(recipients) > 1)
-    wanted = await _without_duplicates(db, [_order(like, each) for each in recipients], now)
-    wanted = await pacing.paced(db, wanted, now)
-    await orders.order_many(db, wanted, now)
+    like = _pattern(request, batch["id"], account.name, many=len(recipients) > 1)
+    wanted = [_order(like, each) for each in recipients]
+    wanted = await _stored(db, batch, wanted, rule=rule, intake=means.intake if alone else None)
     made = zip(wanted, recipients, strict=True)
     accepted = [Accepted(order.id, order.state, each.place) for order, each in made]
-    return Taken(batch_id, account.name, accepted, frozenset(order.account for order in wanted))
+    return Taken(batch["id"], account.name, accepted, frozenset(order.account for order in wanted))
 
 
 async def sender_of(
     db: AsyncSession, channel: str, name: str | None, now: datetime, *, field: str = ""
 ) -> tuple[Account, Provider]:
     """Who sends, and what they can. Raises Invalid."""
+    found = await (accounts.choose(db, channel, now) if name is None else accounts.by_name(db, name))
+    return _able(found, channel, name, field=field)
+
+
+def _able(found: Found | None, channel: str, name: str | None, *, field: str = "") -> tuple[Found, Provider]:
+    """The account that was found for a channel, or by its name, with what it can. Raises Invalid."""
     path = f"{field}." if field else ""
     if channel not in CHANNELS:
         raise Invalid(errors=[FieldError(f"{path}channel", "There is no such channel.")])
-    found = await (accounts.choose(db, channel, now) if name is None else accounts.by_name(db, name))
     if found is None or found.channel != channel or not found.enabled:
         what = "account" if name else "channel"
         raise Invalid(errors=[FieldError(f"{path}{what}", "No account is set up for this.")])
@@ -171,6 +203,21 @@ async def sender_of(
     if provider is None:
         raise Invalid(errors=[FieldError(f"{path}channel", "No account is set up for this.")])
     return found, provider
+
+
+async def _stored(
+    db: AsyncSession, batch: Mapping[str, Any], wanted: list[Order], *, rule: Rule | None, intake: Intake | None
+) -> list[Order]:
+    """In the same order, as what came before them and the rule of their category leave them."""
+    keyed = [order for order in wanted if order.dedupe_key]
+    if intake is not None and not (rule or keyed or orders.are_many(wanted)):
+        await intake.place(batch, wanted)
+        return wanted
+    now = batch["created_at"]
+    found = await _without_duplicates(db, wanted, keyed, now) if keyed else wanted
+    found = await pacing.by_rules(db, found, {wanted[0].category: rule} if rule else {}, now)
+    await orders.place(db, batch, found, now)
+    return found
 
 
 def address_in(channel: str, address: str) -> str:
@@ -190,7 +237,7 @@ def problems_of(content: Content, provider: Provider) -> list[Any]:
     return [*found, *(provider.check_content(content) if provider.check_content else ())]
 
 
-async def errors_of(db: AsyncSession, account: Account, content: Content, path: str = "") -> list[FieldError]:
+async def errors_of(db: AsyncSession, account: Account | Chosen, content: Content, path: str = "") -> list[FieldError]:
     """Why the account cannot send this content, with the paths of its fields."""
     found = problems_of(content, PROVIDERS[account.provider])
     found += await provider_templates.problems(db, account, content)
@@ -260,7 +307,7 @@ def _further(to: To, others: Mapping[str, Provider], path: str) -> tuple[dict[st
     return found, errors
 
 
-def _pattern(request: Request, batch_id: UUID, account: Account, *, many: bool) -> Order:
+def _pattern(request: Request, batch_id: UUID, account: str, *, many: bool) -> Order:
     """What is the same for all recipients."""
     first = request.steps[0] if request.steps else None
     return Order(
@@ -269,7 +316,7 @@ def _pattern(request: Request, batch_id: UUID, account: Account, *, many: bool) 
         queue=f"{request.owner}/{batch_id}" if many else None,
         batch_id=batch_id,
         channel=request.channel,
-        account=account.name,
+        account=account,
         address="",
         category=request.category,
         lane=request.lane,
@@ -295,14 +342,12 @@ def _order(like: Order, recipient: _Addressed) -> Order:
     )
 
 
-async def _without_duplicates(db: AsyncSession, wanted: Sequence[Order], now: datetime) -> list[Order]:
+async def _without_duplicates(
+    db: AsyncSession, wanted: Sequence[Order], keyed: Sequence[Order], now: datetime
+) -> list[Order]:
     """Those whose occasion their address was told of within a day are marked: recorded, and never sent."""
-    keyed = [order for order in wanted if order.dedupe_key]
-    if not keyed:
-        return list(wanted)
     # Two requests with the same keys: the second one waits until the first one's rows can be seen.
-    lock = text("SELECT pg_advisory_xact_lock(hashtextextended(:owner, 5071884))")
-    await db.execute(lock, {"owner": keyed[0].owner})
+    await db.execute(_LOCK, {"owner": keyed[0].owner})
     seen = await orders.occasions(db, keyed, since=now - _DEDUPE_WINDOW)
     return list(_marked(wanted, seen))
 

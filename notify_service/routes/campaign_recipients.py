@@ -49,11 +49,9 @@ async def test_campaign(
 ) -> Batch:
     """Sends it to a few addresses, to try it out. They are no recipients of the campaign, and are not counted."""
 
-    links = outside.unsubscribe_links
-
     async def make() -> Batch:
         taken = await previews.try_out(
-            db, campaign, body.to, variables=body.variables, ask=outside.ask, links=links, now=clock.now()
+            db, campaign, body.to, variables=body.variables, means=outside.means, now=clock.now()
         )
         outside.signals.wake(db, *taken.senders)
         return Batch(

@@ -42,8 +42,9 @@ async def create_deliveries(
     is stored; what becomes of each is in its delivery."""
 
     async def make() -> Batch:
-        request, links = _request(str(me.user_id), body), outside.unsubscribe_links
-        taken = await sending.accept(db, request, ask=outside.ask, links=links, now=clock.now())
+        request = _request(str(me.user_id), body)
+        # Without a key nothing else is to be true with it, and somebody waits for it.
+        taken = await sending.accept(db, request, outside.means, clock.now(), alone=not once.asked)
         outside.signals.wake(db, *taken.senders)
         return Batch(
             id=taken.batch_id, account=taken.account, deliveries=list(map(Accepted.model_validate, taken.deliveries))

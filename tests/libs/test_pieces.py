@@ -6,6 +6,7 @@ import sys
 import uuid
 from typing import Any
 
+import asyncpg
 import pytest
 from pydantic import ValidationError
 from sqlalchemy.exc import DBAPIError
@@ -174,6 +175,6 @@ def test_limits_and_bad_json_in_the_words_of_each_family() -> None:
     [("40P01", True), ("53300", True), ("57P03", True), ("08006", True), ("23505", False), ("28P01", False)],
 )
 def test_a_busy_database_is_unavailable_and_a_broken_rule_is_not(sqlstate: str, unavailable: bool) -> None:
-    cause = Exception()
-    cause.sqlstate = sqlstate  # type: ignore[attr-defined]
+    cause = asyncpg.PostgresError.new({"C": sqlstate})
+    assert is_unavailable(cause) is unavailable
     assert is_unavailable(DBAPIError("SELECT 1", None, cause)) is unavailable
