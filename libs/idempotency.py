@@ -19,6 +19,19 @@ from libs.deps import Db, Now, made
 from libs.errors import Conflict
 
 KEEP = timedelta(hours=24)
+# One that is over is as good as none, whether it has been forgotten or not.
+_BEGIN = text(
+    """
+    INSERT INTO idempotency_key AS k (owner_id, key, request_hash, created_at) VALUES (:owner, :key, :hash, :now)
+    ON CONFLICT (owner_id, key) DO UPDATE SET
+        request_hash = excluded.request_hash, answer = NULL, created_at = excluded.created_at
+        WHERE k.created_at <= :before
+    RETURNING true
+    """
+)
+_READ = text("SELECT request_hash, answer FROM idempotency_key WHERE owner_id = :owner AND key = :key")
+_END = text("UPDATE idempotency_key SET answer = CAST(:answer AS jsonb) WHERE owner_id = :owner AND key = :key")
+_FORGET = text("DELETE FROM idempotency_key WHERE created_at < :before")
 Shape = TypeVar("Shape", bound=BaseModel)
 Key = Annotated[
     str | None,
@@ -81,19 +94,9 @@ async def begin(
     Of two at the same moment the second waits here until the first commits: the row is inserted before the effect.
     """
     values = {"owner": owner_id, "key": key, "hash": request_hash, "now": now, "before": now - KEEP}
-    expired = text("DELETE FROM idempotency_key WHERE owner_id = :owner AND key = :key AND created_at <= :before")
-    await db.execute(expired, {name: values[name] for name in ("owner", "key", "before")})
-    first = await db.scalar(
-        text(
-            "INSERT INTO idempotency_key (owner_id, key, request_hash, created_at) "
-            "VALUES (:owner, :key, :hash, :now) ON CONFLICT DO NOTHING RETURNING true"
-        ),
-        {name: values[name] for name in ("owner", "key", "hash", "now")},
-    )
-    if first:
+    if await db.scalar(_BEGIN, values):
         return None
-    query = text("SELECT request_hash, answer FROM idempotency_key WHERE owner_id = :owner AND key = :key")
-    known = (await db.execute(query, {"owner": owner_id, "key": key})).one()
+    known = (await db.execute(_READ, {"owner": owner_id, "key": key})).one()
     if known.request_hash != request_hash:
         raise KeyReused
     answer: dict[str, Any] = known.answer
@@ -102,13 +105,10 @@ async def begin(
 
 async def end(db: AsyncSession, owner_id: UUID, key: str, answer: str) -> None:
     """Keeps the answer (JSON), in the transaction of the effect."""
-    await db.execute(
-        text("UPDATE idempotency_key SET answer = CAST(:answer AS jsonb) WHERE owner_id = :owner AND key = :key"),
-        {"owner": owner_id, "key": key, "answer": answer},
-    )
+    await db.execute(_END, {"owner": owner_id, "key": key, "answer": answer})
 
 
 async def forget(database: Database, clock: Clock) -> None:
     async with database.transaction() as db:
         before = clock.now() - KEEP
-        await db.execute(text("DELETE FROM idempotency_key WHERE created_at < :before"), {"before": before})
+        await db.execute(_FORGET, {"before": before})
