@@ -71,6 +71,11 @@ class Addresses:
     smtp: int = 0
     imap: int = 0
 
+    @property
+    def assigned(self) -> set[int]:
+        """All of them. Nobody listens there before the processes start."""
+        return {*self.requests.values(), *self.metrics.values(), self.smtp, self.imap}
+
     def url(self, name: str) -> str:
         return f"http://{ports.HOST}:{self.requests[name]}"
 

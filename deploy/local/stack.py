@@ -246,6 +246,7 @@ class Stack:
     def _equip(self, server: Server) -> None:
         server.log = self.state.logs / f"{server.name}.log"
         server.keep_open = self.keep_open
+        server.port = ports.free_port(self.addresses.assigned)
 
     def _make_process(self, member: Member) -> Process:
         return Process(

@@ -13,6 +13,7 @@ from deploy.local import ports
 from deploy.local.environment import assign, members, scrubbed
 from deploy.local.errors import PortTaken, ProcessError
 from deploy.local.stack import Stack
+from tests.local.machine import open_folder
 from tests.local.test_processes import gone
 
 NAMES = ["sandbox", "auth", "chat", "chat-2", "notify", "auth-worker", "chat-worker", "notify-worker", "gateway"]
@@ -179,6 +180,20 @@ async def test_servers_of_the_user_are_used_and_not_started(tmp_path: Path) -> N
         assert stack.env("chat")["REDIS_URL"] == "redis://there/0"
     finally:
         await stack.stop()
+
+
+async def test_servers_take_no_port_that_a_process_will_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    last = int(os.environ["PARLEY_PORTS"].partition("-")[2])
+    monkeypatch.setenv("PARLEY_PORTS", f"{last - 23}-{last}")
+    environ = {f"{name}_DATABASE_URL": f"postgresql://u:p@db/{name}" for name in ("AUTH", "CHAT", "NOTIFY")}
+    with open_folder() as folder:
+        stack = Stack(folder=folder / "state", environ=environ)
+        try:
+            await stack.start_servers()
+            assert stack.valkey is not None
+            assert stack.valkey.port not in stack.addresses.assigned
+        finally:
+            await stack.stop()
 
 
 def test_usual_ports_are_taken_where_they_are_free() -> None:
