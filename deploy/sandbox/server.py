@@ -78,6 +78,8 @@ class Sandbox:
         self.texts = Texts(options.sms_token, self.postbox.effects, clock)
         self.telegram = Telegram(options.telegram_token, self.postbox.effects, clock)
         self.whatsapp = WhatsApp(options.whatsapp, self.postbox.effects, clock)
+        self.slack = Slack(options.slack_webhook, self.postbox.effects, clock)
+        self.discord = Discord(options.discord_webhook, self.postbox.effects, clock)
         self.twilio = Twilio(self.postbox.effects, clock)
         self._options = options
         self.sns = Sns(clock)
@@ -87,8 +89,8 @@ class Sandbox:
             "texts": self.texts,
             "telegram": self.telegram,
             "whatsapp": self.whatsapp,
-            "slack": Slack(options.slack_webhook, self.postbox.effects, clock),
-            "discord": Discord(options.discord_webhook, self.postbox.effects, clock),
+            "slack": self.slack,
+            "discord": self.discord,
             "twilio": self.twilio,
             "sns": self.sns,
             "firebase": Firebase(self.postbox.effects, clock),

@@ -9,6 +9,7 @@ import httpx2
 import pytest
 from pydantic import ValidationError
 
+from deploy.sandbox.server import Sandbox
 from notify_service.domain.adaptation import problems
 from notify_service.domain.channels import CannotRender, ErrorClass
 from notify_service.domain.channels.http import Answer
@@ -106,8 +107,9 @@ async def test_long_text_loses_nothing(account: Account, outside: Outside) -> No
 
 
 @pytest.mark.promise("N21", "N44", "N46")
-async def test_limit_that_slack_tells_is_told_on(account: Account, outside: Outside) -> None:
-    *sent, last = [await account.send("default", text=str(number)) for number in range(6)]
+async def test_limit_that_slack_tells_is_told_on(account: Account, outside: Outside, sandbox: Sandbox) -> None:
+    with sandbox.slack.clock.standing():
+        *sent, last = [await account.send("default", text=str(number)) for number in range(6)]
     assert [each.error for each in sent] == [None] * 5
     assert (last.error, last.code) == (ErrorClass.THROTTLE, "rate_limited")
     assert 1 <= (last.pause_seconds or 0) <= 5

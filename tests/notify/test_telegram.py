@@ -8,6 +8,7 @@ import httpx2
 import pytest
 from pydantic import ValidationError
 
+from deploy.sandbox.server import Sandbox
 from notify_service.domain.adaptation import problems
 from notify_service.domain.channels import CannotRender, Effect, ErrorClass
 from notify_service.domain.channels.http import Answer
@@ -189,16 +190,18 @@ async def test_group_that_became_a_supergroup_gets_its_message_once(bot: Account
 
 
 @pytest.mark.promise("N43", "N46")
-async def test_full_group_waits_alone(bot: Account, outside: Outside, group: str, chat: str) -> None:
-    outcomes = [await bot.send(group, text=str(number)) for number in range(21)]
+async def test_full_group_waits_alone(bot: Account, sandbox: Sandbox, group: str, chat: str) -> None:
+    with sandbox.telegram.chats.clock.standing():
+        outcomes = [await bot.send(group, text=str(number)) for number in range(21)]
     assert [each.error for each in outcomes] == [None] * 20 + [ErrorClass.RECIPIENT]
     assert 0 < (outcomes[-1].pause_seconds or 0) <= 60
     assert (await bot.send(chat, text="Hi")).error is None
 
 
 @pytest.mark.promise("N46")
-async def test_person_who_gets_too_much_slows_down_the_bot(bot: Account, chat: str) -> None:
-    *sent, last = [await bot.send(chat, text=str(number)) for number in range(4)]
+async def test_person_who_gets_too_much_slows_down_the_bot(bot: Account, sandbox: Sandbox, chat: str) -> None:
+    with sandbox.telegram.chats.clock.standing():
+        *sent, last = [await bot.send(chat, text=str(number)) for number in range(4)]
     assert [each.error for each in sent] == [None] * 3
     assert (last.error, last.code) == (ErrorClass.THROTTLE, "429")
     assert 1 <= (last.pause_seconds or 0) <= 3

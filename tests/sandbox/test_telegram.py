@@ -116,18 +116,22 @@ async def test_request_that_is_none_is_refused(web: httpx2.AsyncClient, method: 
     assert answer.status_code == (404 if method == "nothing" else 400)
 
 
-async def test_person_gets_a_few_at_once_and_then_one_a_second(web: httpx2.AsyncClient, ada: int) -> None:
-    found = [await call(web, "sendMessage", chat_id=ada, text="x") for _ in range(4)]
+async def test_person_gets_a_few_at_once_and_then_one_a_second(
+    web: httpx2.AsyncClient, sandbox: Sandbox, ada: int
+) -> None:
+    with sandbox.telegram.chats.clock.standing():
+        found = [await call(web, "sendMessage", chat_id=ada, text="x") for _ in range(4)]
+        answer = await web.post(f"{BOT}/sendMessage", json={"chat_id": ada, "text": "x"})
     assert [status for status, _ in found] == [200, 200, 200, 429]
-    answer = await web.post(f"{BOT}/sendMessage", json={"chat_id": ada, "text": "x"})
     seconds = answer.json()["parameters"]["retry_after"]
     assert answer.json()["description"] == f"Too Many Requests: retry after {seconds}"
     await web.post("/telegram/clock", json={"seconds": seconds})
     assert (await call(web, "sendMessage", chat_id=ada, text="x"))[0] == 200
 
 
-async def test_group_gets_twenty_a_minute(web: httpx2.AsyncClient, group: int) -> None:
-    found = [await call(web, "sendMessage", chat_id=group, text="x") for _ in range(21)]
+async def test_group_gets_twenty_a_minute(web: httpx2.AsyncClient, sandbox: Sandbox, group: int) -> None:
+    with sandbox.telegram.chats.clock.standing():
+        found = [await call(web, "sendMessage", chat_id=group, text="x") for _ in range(21)]
     assert [status for status, _ in found] == [200] * 20 + [429]
     await web.post("/telegram/clock", json={"seconds": 60})
     assert (await call(web, "sendMessage", chat_id=group, text="x"))[0] == 200
@@ -136,10 +140,8 @@ async def test_group_gets_twenty_a_minute(web: httpx2.AsyncClient, group: int) -
 async def test_bot_sends_thirty_a_second(web: httpx2.AsyncClient, sandbox: Sandbox) -> None:
     for number in range(1, 12):
         sandbox.telegram.start(number, "Ada")
-    # No second passes here: the clock that limits go by is moved by hand.
-    start = sandbox.telegram.chats.clock.seconds()
-    sandbox.telegram.chats.clock.seconds = lambda: start  # type: ignore[method-assign]
-    found = [(await call(web, "sendMessage", chat_id=1 + number // 3, text="x"))[0] for number in range(31)]
+    with sandbox.telegram.chats.clock.standing():
+        found = [(await call(web, "sendMessage", chat_id=1 + number // 3, text="x"))[0] for number in range(31)]
     assert found == [200] * 30 + [429]
 
 
