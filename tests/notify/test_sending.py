@@ -244,9 +244,11 @@ async def test_next_channel_stays_silent_when_the_first_was_good_enough(
     admin: Person, make_bot: MakeBot, chat: str, telegram: Outside, world: World
 ) -> None:
     first, second = await make_bot(), await make_bot()
-    fallback = {"channel": "telegram", "account": second, "after_seconds": 1, "until": "sent"}
+    fallback = {"channel": "telegram", "account": second, "after_seconds": 3600, "until": "sent"}
     made = await send(admin, first, {"address": chat, "addresses": {"telegram": chat}}, fallback=[fallback])
     await ended(admin, made["deliveries"][0])
+    # The hour is over.
+    await world.sql("UPDATE delivery SET follow_at = now() WHERE batch_id = $1", made["id"])
 
     async def followed() -> bool:
         query = "SELECT follow_at FROM delivery WHERE batch_id = $1"
@@ -255,7 +257,7 @@ async def test_next_channel_stays_silent_when_the_first_was_good_enough(
     await eventually(followed)
     assert len(await telegram.effects(chat)) == 1
     # Nobody reads for this bot, so a message that must be read goes on.
-    unread = {**fallback, "until": "read"}
+    unread = {**fallback, "after_seconds": 1, "until": "read"}
     made = await send(admin, first, {"address": chat, "addresses": {"telegram": chat}}, fallback=[unread])
 
     async def both() -> bool:

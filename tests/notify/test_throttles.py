@@ -52,15 +52,18 @@ async def test_what_is_too_much_is_recorded_and_counted(
 
 @pytest.mark.promise("N58")
 async def test_next_message_says_how_many_were_left_out(
-    admin: Person, bot: str, chat: str, telegram: Outside, decide: Decide
+    later: Person, bot: str, chat: str, telegram: Outside, decide: Decide, *, clock: FakeClock, world: World
 ) -> None:
-    category = await decide(throttle={"most": 1, "seconds": 1})
+    category = await decide(throttle={"most": 1, "seconds": 3600})
     body = {"category": category, "content": {"text": "{{throttled_count}} left out"}}
-    made = [(await send(admin, bot, chat, **body))["deliveries"][0]["state"] for _ in range(4)]
-    assert made == ["queued", "suppressed", "suppressed", "suppressed"]
-    await asyncio.sleep(1)
-    [after] = (await send(admin, bot, chat, **body))["deliveries"]
-    assert (await ended(admin, after))["state"] == "sent"
+    made = [(await send(later, bot, chat, **body))["deliveries"][0] for _ in range(4)]
+    assert [each["state"] for each in made] == ["queued", "suppressed", "suppressed", "suppressed"]
+    await ended(later, made[0])
+    clock.advance(3700)
+    [after] = (await send(later, bot, chat, **body))["deliveries"]
+    # For the worker too the hour is over.
+    await world.sql("UPDATE delivery SET next_at = now() WHERE id = $1::text::uuid", after["id"])
+    assert (await ended(later, after))["state"] == "sent"
     assert [each["text"] for each in await telegram.effects(chat)] == ["0 left out", "3 left out"]
 
 
