@@ -1,16 +1,14 @@
 """The inbox as a channel: what programs, campaigns and fallbacks put there, and what becomes of it when it is read."""
 
 import asyncio
-import json
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID, uuid4
 
 import httpx2
 import pytest
-from redis.asyncio.client import PubSub
 
 from libs.clock import Clock
 from libs.contracts.accounts import Profile, UserDeleted
@@ -43,10 +41,10 @@ async def inbox(me: Person, **query: Any) -> list[Any]:
     return [each for each in found if each["title"] != WELCOME]
 
 
-async def heard(live: PubSub) -> Any:
+async def news(heard: Callable[[], Awaitable[Any]]) -> Any:
     """The next word of a notification, but for the welcome."""
     while True:
-        told = json.loads((await live.get_message(timeout=20))["data"])
+        told = await heard()
         if told["notification"] and told["notification"]["title"] != WELCOME:
             return told
 
@@ -77,13 +75,11 @@ async def test_what_is_sent_is_in_the_inbox_and_heard_at_once(
         "data": {"order": "7"},
     }
     before = await her.unread()
-    async with world.redis.pubsub() as live:
-        await live.subscribe(f"{{u}}.n:{ada.user_id}")
-        await live.get_message(timeout=5)
+    async with world.listening(ada.user_id) as heard:
         # By an id in another form, it is the same user.
         to = {"address": str(ada.user_id).upper(), "variables": {"number": "7"}}
         made = await tell(admin, to, content=content, category="orders")
-        told = await heard(live)
+        told = await news(heard)
     (shown,) = await inbox(her)
     assert (told["notification"], told["unread_count"]) == (shown, before + 1)
     assert shown["id"] == made["deliveries"][0]["id"]
@@ -161,13 +157,11 @@ async def test_reading_by_any_way_reads_the_delivery(
 async def test_reading_at_the_moment_when_it_comes_reads_the_delivery(
     ada: Profile, her: Person, admin: Person, world: World
 ) -> None:
-    async with world.redis.pubsub() as live:
-        await live.subscribe(f"{{u}}.n:{ada.user_id}")
-        await live.get_message(timeout=5)
+    async with world.listening(ada.user_id) as heard:
         made = (await tell(admin, *[{"user": str(ada.user_id)}] * 10))["deliveries"]
         coming = {each["id"] for each in made}
         while coming:
-            told = (await heard(live))["notification"]
+            told = (await news(heard))["notification"]
             if not told["is_read"]:
                 coming.remove(told["id"])
                 await her.call("PATCH", f"/notifications/{told['id']}", json={"is_read": True})
@@ -238,7 +232,7 @@ async def _two(me: Person) -> Any:
 async def test_mail_follows_where_nobody_has_read_it_in_time(world: World, admin: Person, as_user: Any) -> None:
     readers = [await world.register(heard=False) for _ in range(3)]
     await world.heard()
-    fallback = {"channel": "email", "after_seconds": 3}
+    fallback = {"channel": "email", "after_seconds": 3600}
     made = [
         await tell(admin, {"user": str(each.user_id)}, fallback=[{**fallback, "until": until}])
         for each, until in zip(readers, ("read", "read", "delivered"), strict=True)
@@ -246,6 +240,8 @@ async def test_mail_follows_where_nobody_has_read_it_in_time(world: World, admin
     for batch in made:
         await ended(admin, batch["deliveries"][0])
     await as_user(readers[0].user_id).call("POST", "/notifications/mark_all_read")
+    # The hour is over.
+    await world.sql("UPDATE delivery SET follow_at = now() WHERE user_id = ANY($1)", [each.user_id for each in readers])
 
     async def followed() -> bool:
         states = [(await admin.get(f"/deliveries/batches/{batch['id']}"))["states"] for batch in made]

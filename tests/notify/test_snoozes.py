@@ -1,6 +1,5 @@
 """What an inbox shows later, and what has been seen in it."""
 
-import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -30,22 +29,24 @@ async def test_snoozed_is_in_no_list_and_no_count_until_it_comes_back_as_new(as_
     user = uuid4()
     me, other = as_user(user), as_user()
     theirs = await other.notify()
-    first, second = await me.notify("First"), await me.notify("Second")
-    await change(me, first, is_read=True)
-    until = later(seconds=1.5)
-    snoozed = await change(me, first, snoozed_until=until)
-    assert datetime.fromisoformat(snoozed["snoozed_until"]) == datetime.fromisoformat(until)
-    assert await shown(me) == [second["id"]]
-    assert await shown(me, is_snoozed=True) == [first["id"]]
-    assert await me.unread() == 1
-    async with world.redis.pubsub() as live:
-        await live.subscribe(f"{{u}}.n:{user}")
-        await live.get_message(timeout=5)
-        told = json.loads((await live.get_message(timeout=10))["data"])
+    until = later(days=1)
+    async with world.listening(user) as heard:
+        first, second = await me.notify("First"), await me.notify("Second")
+        await change(me, first, is_read=True)
+        snoozed = await change(me, first, snoozed_until=until)
+        assert datetime.fromisoformat(snoozed["snoozed_until"]) == datetime.fromisoformat(until)
+        assert await shown(me) == [second["id"]]
+        assert await shown(me, is_snoozed=True) == [first["id"]]
+        assert await me.unread() == 1
+        # The day is over.
+        over = datetime.now(UTC)
+        await world.sql("UPDATE notification SET snoozed_until = $1 WHERE id = $2::text::uuid", over, first["id"])
+        # The four that came before were told as well.
+        *_, told = [await heard() for _ in range(5)]
     assert (told["notification"]["id"], told["unread_count"]) == (first["id"], 2)
     back = await me.get(f"/notifications/{first['id']}")
     assert (back["snoozed_until"], back["is_read"], back["is_seen"]) == (None, False, False)
-    assert datetime.fromisoformat(back["created_at"]) == datetime.fromisoformat(until)
+    assert datetime.fromisoformat(back["created_at"]) == over
     assert await shown(me) == [first["id"], second["id"]]
     assert (await shown(other), await other.unread()) == ([theirs["id"]], 1)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
 import sys
@@ -322,6 +323,19 @@ class World:
             return all(reached.get(p.service, 0) >= len(p.events) for p in (self.auth, self.chat))
 
         await eventually(check)
+
+    @asynccontextmanager
+    async def listening(self, user_id: UUID) -> AsyncIterator[Callable[[], Awaitable[Any]]]:
+        """`told = await heard()`: the next that an open socket of this user is told."""
+        async with self.redis.pubsub() as live:
+
+            async def heard() -> Any:
+                return json.loads((await eventually(lambda: live.get_message(timeout=1)))["data"])
+
+            await live.subscribe(f"{{u}}.n:{user_id}")
+            # Redis has heard it.
+            await eventually(lambda: live.get_message(timeout=1))
+            yield heard
 
     @asynccontextmanager
     async def working(self, **changed: Any) -> AsyncIterator[None]:
