@@ -196,10 +196,12 @@ async def test_webhook_is_told_with_its_secret(web: httpx2.AsyncClient, ada: int
 async def test_webhook_is_told_twice_and_backwards_on_order(
     web: httpx2.AsyncClient, ada: int, receiver: Receiver
 ) -> None:
-    await call(web, "setWebhook", url=receiver.url, drop_pending_updates=True)
-    await web.put("/telegram/callbacks", json={"copies": 2, "reverse": True, "delay_ms": 100})
+    await call(web, "deleteWebhook", drop_pending_updates=True)
+    await web.put("/telegram/callbacks", json={"copies": 2, "reverse": True, "delay_ms": 1})
     for text in ("One", "Two"):
         await web.post(f"/telegram/chats/{ada}/messages", json={"content": {"text": text}})
+    # Both wait for somebody to be told.
+    await call(web, "setWebhook", url=receiver.url)
     await eventually(lambda: len(receiver.heard) == 4)
     assert [json.loads(body)["message"]["text"] for body, _ in receiver.heard] == ["Two", "Two", "One", "One"]
 
