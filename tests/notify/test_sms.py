@@ -35,11 +35,12 @@ async def attempts(world: World, row: Any) -> list[Any]:
 
 @pytest.mark.promise("N23")
 async def test_code_reaches_the_phone_and_is_erased(world: World, phone: str) -> None:
-    row = await world.ended_text(await world.ask_to_text(phone))
-    assert world.texts(phone) == ["Your code is 123456. Tell it to nobody."]
+    # Nothing that is in numbers alone may look like it.
+    row = await world.ended_text(await world.ask_to_text(phone, secret="s3cr3t"))
+    assert world.texts(phone) == ["Your code is s3cr3t. Tell it to nobody."]
     assert (row["state"], row["channel"], row["secret"], row["lane"]) == ("sent", "sms", None, 0)
     assert row["provider_id"] == f"sms-{row['id']}"
-    assert "123456" not in str(dict(row))
+    assert "s3cr3t" not in str(dict(row))
 
 
 async def test_message_speaks_the_language_and_says_what_it_is_for(world: World, phone: str) -> None:
