@@ -325,7 +325,9 @@ async def test_server_that_speaks_no_imap_is_left_alone(
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    config = {"host": "127.0.0.1", "sender": "a@example.test", "user": "a", "timeout": 0.2}
+    # Who says too little is waited for.
+    patience = 10 if refusal == NO_TLS else 0.2
+    config = {"host": "127.0.0.1", "sender": "a@example.test", "user": "a", "timeout": patience}
     config["mailbox"] = {"host": "127.0.0.1", "port": port, "security": security}
     known = {"password": "a", "mailbox_password": "a"}
     source = opened(Setup("x", PROVIDER.config.model_validate(config), PROVIDER.secrets.model_validate(known)))

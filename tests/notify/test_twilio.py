@@ -142,7 +142,7 @@ async def test_number_that_takes_no_text_says_so(account: Open, number: str, cod
         ({"reply": "502 bad gateway"}, ErrorClass.AMBIGUOUS, "502"),
         ({"reply": "400 99999"}, ErrorClass.PERMANENT, "400"),
         ({"drop": True}, ErrorClass.AMBIGUOUS, "no_answer"),
-        ({"delay_ms": 2_000}, ErrorClass.AMBIGUOUS, "no_answer"),
+        ({"delay_ms": 5_000}, ErrorClass.AMBIGUOUS, "no_answer"),
     ],
 )
 async def test_refusal_is_classified(
@@ -156,7 +156,7 @@ async def test_refusal_is_classified(
 ) -> None:
     given = Fault(match=phone, **fault).model_dump()
     assert (await web.post("/twilio/faults", json=given)).status_code == 201
-    outcome = await send(account(timeout=0.3 if "delay_ms" in fault else 15), phone, text="Hi.")
+    outcome = await send(account(timeout=1.5 if "delay_ms" in fault else 15), phone, text="Hi.")
     assert (outcome.error, outcome.code) == (error, code)
     if code == "20429":
         assert outcome.pause_seconds == 2

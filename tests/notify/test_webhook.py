@@ -127,7 +127,7 @@ async def test_both_secrets_are_good_while_they_change(account: Open, web: httpx
         ({"reply": "404 where"}, ErrorClass.TRANSIENT, "404", None),
         ({"reply": "500 broken"}, ErrorClass.TRANSIENT, "500", None),
         ({"drop": True, "after_data": True, "keep": True}, ErrorClass.TRANSIENT, "no_answer", None),
-        ({"delay_ms": 2_000}, ErrorClass.TRANSIENT, "no_answer", None),
+        ({"delay_ms": 5_000}, ErrorClass.TRANSIENT, "no_answer", None),
     ],
 )
 async def test_refusal_is_classified(
@@ -141,7 +141,7 @@ async def test_refusal_is_classified(
     pause: Any,
 ) -> None:
     assert (await web.post("/webhooks/faults", json={"match": endpoint, **fault})).status_code == 201
-    outcome = await now(account(timeout=0.3 if "delay_ms" in fault else 15), text="Hi.")
+    outcome = await now(account(timeout=1.5 if "delay_ms" in fault else 15), text="Hi.")
     assert (outcome.error, outcome.code, outcome.pause_seconds) == (error, code, pause)
 
 
