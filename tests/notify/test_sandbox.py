@@ -17,7 +17,9 @@ import pytest
 from deploy.sandbox import twilio, webhook
 from notify_service.domain.channels.registry import PROVIDERS
 from tests.notify.asking import TOKEN, Person, ended, send
-from tests.notify.desks import WhatsAppDesk, digits
+from tests.notify.chats import new_chat
+from tests.notify.desks import WhatsAppDesk
+from tests.notify.desks import phone as new_phone
 from tests.notify.world import World, eventually
 
 REACHED = frozenset({"sent", "delivered"})
@@ -98,7 +100,7 @@ def _name(address: str) -> str:
 
 
 async def _phone() -> str:
-    return f"+1202{digits(7)}"
+    return new_phone()
 
 
 async def _default() -> str:
@@ -124,7 +126,7 @@ async def twilios(outside: Outside) -> Outlet:
 
 async def telegram(outside: Outside) -> Outlet:
     async def somebody() -> str:
-        return str((await outside.made("/telegram/chats", id=int(digits(9))))["id"])
+        return str((await outside.made("/telegram/chats", id=new_chat()))["id"])
 
     account = await outside.account("telegram", {"base_url": f"{outside.url}/telegram"}, {"token": TOKEN})
     never = "400 Bad Request: chat not found"

@@ -1,6 +1,5 @@
 """Codes on their way to phones."""
 
-import secrets
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -16,6 +15,7 @@ from notify_service.domain.channels.http import Answer, Call, unanswered
 from notify_service.domain.channels.sms import PROVIDER, Account, Nowhere, Sms, judge, problems
 from notify_service.domain.content import Content
 from notify_service.settings import Settings
+from tests.notify.desks import phone as new_phone
 from tests.notify.offering import message as offered
 from tests.notify.offering import opened, send
 from tests.notify.world import SMS_TOKEN, World
@@ -25,7 +25,7 @@ NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 @pytest.fixture
 def phone() -> str:
-    return f"+4915{secrets.randbelow(10**9):09}"
+    return new_phone()
 
 
 async def attempts(world: World, row: Any) -> list[Any]:

@@ -1,6 +1,5 @@
 """Texts through Twilio, and what it tells afterwards."""
 
-import secrets
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
@@ -22,6 +21,7 @@ from notify_service.domain.channels.twilio_account import Config, Secrets
 from notify_service.domain.channels.twilio_errors import EFFECTS, ERRORS
 from notify_service.domain.channels.twilio_inbound import parse, verify
 from notify_service.domain.content import Content
+from tests.notify.desks import phone as new_phone
 from tests.notify.offering import message, opened, send
 from tests.notify.world import eventually
 from tests.sandbox.receiver import Receiver, receiving
@@ -32,7 +32,7 @@ SECRETS = {"auth_token": simulator.AUTH_TOKEN}
 
 @pytest.fixture
 def phone() -> str:
-    return f"+4915{secrets.randbelow(10**9):09}"
+    return new_phone()
 
 
 @pytest.fixture

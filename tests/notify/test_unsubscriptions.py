@@ -2,7 +2,6 @@
 
 import json
 import re
-import secrets
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -18,6 +17,7 @@ from notify_service.domain.templates import languages
 from notify_service.domain.unsubscribe_links import VALID, Reader, UnsubscribeLinks
 from tests.notify import crowds
 from tests.notify.asking import Person, ended, send
+from tests.notify.desks import phone as new_phone
 from tests.notify.ways_out import ONE_CLICK, OTHER_KEY, Page, header, link_to, post, somebody, way_out
 from tests.notify.world import PUBLIC_URL, World, eventually
 
@@ -241,7 +241,7 @@ async def test_page_of_a_user_has_every_channel_and_category(
 async def test_content_can_show_its_reader_the_way_out(
     world: World, api: httpx2.AsyncClient, admin: Person, mail: Mail
 ) -> None:
-    address, phone = somebody(), f"+49151{secrets.randbelow(10**8):08}"
+    address, phone = somebody(), new_phone()
     buttons = [{"title": "No more", "url": "{{unsubscribe_url}}"}]
     await mail(address, "news", text="Leave: {{ unsubscribe_url }} &c.", html="<p>Hello</p>", buttons=buttons)
     found = world.sandbox.postbox.mailbox.newest_first(address)[0]
