@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 from prometheus_client import REGISTRY
 
-from chat_service.domain import backlog, frames, receipt_feed
+from chat_service.domain import backlog, frames
 from chat_service.domain.sessions import Session
 from parley_client.sockets import ChatClient, Refused
 from tests.chat.conftest import People
@@ -132,15 +132,19 @@ async def test_of_receipts_the_latest_of_each_member_waits_for_a_slow_reader(one
     conversation = await one.group(ann, bob, cid, dan)
     for number in range(6):
         await one.say(ann, conversation, str(number))
-    async with one.client(bob, conversation) as client:
+    async with one.client(bob, conversation) as client, one.client(ann, conversation) as witness:
         async with not_reading(client, session_of(one, bob)):
             for reader, seq in ((dan, 1), (cid, 2), (cid, 4), (cid, 6)):
                 await one.call(reader, "POST", f"/conversations/{conversation}/read", json={"seq": seq})
-                await asyncio.sleep(1.5 * receipt_feed.SECONDS)
+                await told(witness, reader, seq)
         await client.until(lambda c: len(receipts(c)) == 2)
         await one.say(ann, conversation, "the last")
         await client.push("message.new", content="the last")
     assert receipts(client) == [{str(dan.id): 1}, {str(cid.id): 6}]
+
+
+async def told(client: ChatClient, reader: Person, seq: int) -> None:
+    await client.until(lambda c: {str(reader.id): seq} in receipts(c))
 
 
 def receipts(client: ChatClient) -> list[dict[str, int]]:

@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from chat_service.domain import receipt_feed
 from libs.db import Database
 from parley_client import ChatClient, Refused
 from tests.chat.conftest import People
@@ -136,7 +137,9 @@ async def test_what_a_device_got_is_written_soon(one: Node, people: People) -> N
     async with one.client(ann, conversation) as sender, one.client(bob, conversation) as phone:
         for seq in (1, 3, 2):
             assert await phone.request("delivered", f"c:{conversation}", {"seq": seq}) == {}
-        assert (await told(sender, bob))[str(bob.id)] == {"delivered": 3, "read": 0}
+        # Where a second ends in between, the first mark is told before the highest.
+        highest = {str(bob.id): {"delivered": 3, "read": 0}}
+        await sender.until(lambda c: any(p["d"].get("members") == highest for p in c.pushes))
     assert await marks(one, ann, conversation, bob) == (3, 0)
 
 
@@ -311,14 +314,17 @@ async def test_counts_pushed_are_those_that_can_be_asked_for(one: Node, people: 
 @pytest.mark.promise("C32")
 async def test_many_readers_are_one_push_a_second(one: Node, two: Node, people: People) -> None:
     conversation, [ann, *readers], _ = await talked(one, people, 30, 1)
+    loop = asyncio.get_running_loop()
     async with one.client(ann, conversation) as sender:
+        began = loop.time()
         await asyncio.gather(
             *(mark(two if n % 2 else one, reader, conversation, "read", 1) for n, reader in enumerate(readers))
         )
         members = await told(sender, *readers)
         pushes = [p for p in sender.pushes if p["t"] == "receipt"]
+        seconds = (loop.time() - began) / receipt_feed.SECONDS
     assert members == {str(reader.id): {"delivered": 1, "read": 1} for reader in readers}
-    assert len(pushes) <= 4
+    assert len(pushes) <= seconds + 2
 
 
 @pytest.mark.parametrize("kind", ["read", "unread", "delivered"])
