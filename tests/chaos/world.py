@@ -13,13 +13,14 @@ from redis.asyncio import Redis
 from sqlalchemy import text
 
 from chat_service.settings import Settings
+from deploy.local.ports import free_port
 from deploy.local.servers import ValkeyServer
 from libs.db import Database
 from libs.redis import connect
 from libs.testing.clock import FakeClock
 from parley_client import Chat, ChatClient, Conversation, Frame, LocalCopy
 from tests.chaos.proxies import Proxy, proxy
-from tests.chat.nodes import Node, Person, Process, environment, free_socket, ready, register, running
+from tests.chat.nodes import Node, Person, Process, environment, ready, register, running
 
 PATIENCE = 90.0
 
@@ -125,8 +126,7 @@ async def storm(
         straight = settings_for(database_url=database_url, redis_url=valkey.url)
         clock = FakeClock()
         near = await stack.enter_async_context(running(settings_for(**behind), clock))
-        with free_socket() as listener:
-            port = listener.getsockname()[1]
+        port = free_port()
         far_process, worker = (
             Process(["serve"], environment(straight, port)),
             Process(["worker"], environment(straight)),

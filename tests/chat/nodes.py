@@ -21,6 +21,7 @@ from chat_service.app import create_app
 from chat_service.domain import profiles
 from chat_service.domain.context import Context
 from chat_service.settings import Settings
+from deploy.local.ports import free_port
 from libs.clock import Clock
 from libs.contracts.accounts import Profile
 from libs.db import Database
@@ -180,9 +181,7 @@ def environment(settings: Settings, port: int = 0) -> dict[str, str]:
 @contextlib.asynccontextmanager
 async def process(settings: Settings) -> AsyncIterator[tuple[Node, Process]]:
     """A server as a process of its own, to be killed."""
-    listener = free_socket()
-    port = listener.getsockname()[1]
-    listener.close()
+    port = free_port()
     started = Process(["serve"], environment(settings, port))
     await started.start()
     node = Node(f"http://127.0.0.1:{port}")

@@ -10,11 +10,12 @@ import httpx2
 import pytest
 
 from chat_service.domain.collecting import Collector
+from deploy.local.ports import free_port
 from libs.db import Database
 from libs.testing.clock import FakeClock
 from tests.chat.conftest import People, SettingsFor
 from tests.chat.filing import PDF, get, objects, picture, upload, uploaded
-from tests.chat.nodes import Node, free_socket, running
+from tests.chat.nodes import Node, running
 
 _MIB = 1 << 20
 
@@ -22,9 +23,7 @@ _MIB = 1 << 20
 @pytest.fixture(scope="module")
 async def s3() -> AsyncIterator[str]:
     """A server of its own, with an empty bucket."""
-    listener = free_socket()
-    port = listener.getsockname()[1]
-    listener.close()
+    port = free_port()
     quiet = {"stdout": asyncio.subprocess.DEVNULL, "stderr": asyncio.subprocess.DEVNULL}
     command = (sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port))
     server = await asyncio.create_subprocess_exec(*command, env={**os.environ, "PYTHONWARNINGS": "ignore"}, **quiet)
