@@ -2,7 +2,6 @@
 
 import asyncio
 import struct
-import time
 import zlib
 
 import pytest
@@ -147,17 +146,17 @@ async def test_the_most_pixels_are_a_setting(settings_for: SettingsFor, people: 
 
 @pytest.mark.promise("C29")
 async def test_others_are_served_while_pictures_are_drawn(one: Node, people: People) -> None:
-    """A large picture takes a second of work; the loop that serves everybody is not held up for a quarter of that."""
+    """A large picture takes a second of work; the loop that serves everybody is not held up by it."""
     [ann] = await people(1)
     content = picture("PNG", (6000, 4000))
     drawing = asyncio.gather(*(upload(one, ann, content) for _ in range(3)))
-    worst = 0.0
+    served = 0
     while not drawing.done():
-        began = time.monotonic()
-        await asyncio.sleep(0.01)
-        worst = max(worst, time.monotonic() - began)
+        assert (await one.call(ann, "GET", "/attachments")).status_code == 200
+        served += 1
     assert {answer.status_code for answer in await drawing} == {201}
-    assert worst < 1
+    # On one loop with the drawing it would be a handful.
+    assert served > 20
 
 
 async def test_a_decoder_that_hangs_is_ended(
