@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import pytest
 from websockets.exceptions import InvalidStatus
 
-from libs.testing.clock import FakeClock
+from libs.testing.clock import FakeClock, StillClock
 from tests.chat.conftest import People, SettingsFor
 from tests.chat.foreign import Foreign, foreign, with_token
 from tests.chat.nodes import Node, Person, running
@@ -78,30 +78,34 @@ async def test_hears_of_no_other_conversation(one: Node, people: People) -> None
 
 
 @pytest.mark.promise("K48")
-async def test_second_message_within_a_second_is_refused_and_not_stored(one: Node, people: People) -> None:
-    ann, bob = await people(2)
-    conversation_id, number = await room(one, ann, bob)
-    async with inside(one, number, ann) as (anns,):
+async def test_second_message_within_a_second_is_refused_and_not_stored(aging: Node, lasting: People) -> None:
+    ann, bob = await lasting(2)
+    conversation_id, number = await room(aging, ann, bob)
+    async with inside(aging, number, ann) as (anns,):
         await anns.say({"message": "first"})
         assert (await anns.next())["message"] == "first"
         await anns.say({"message": "second"})
         assert await anns.next() == TOO_FAST
-    page = (await one.call(bob, "GET", f"/conversations/{conversation_id}/messages")).json()
+    page = (await aging.call(bob, "GET", f"/conversations/{conversation_id}/messages")).json()
     assert [message["content"] for message in page["results"]] == ["first"]
 
 
 @pytest.mark.promise("K48")
 async def test_of_two_messages_at_once_through_two_processes_one_is_refused(
-    one: Node, two: Node, people: People
+    aging: Node, later: StillClock, settings_for: SettingsFor, lasting: People
 ) -> None:
-    ann, bob = await people(2)
-    conversation_id, number = await room(one, ann, bob)
-    async with inside(one, number, ann) as (here,), inside(two, number, ann) as (there,):
+    ann, bob = await lasting(2)
+    conversation_id, number = await room(aging, ann, bob)
+    async with (
+        running(settings_for(), later) as other,
+        inside(aging, number, ann) as (here,),
+        inside(other, number, ann) as (there,),
+    ):
         await asyncio.gather(here.say({"message": "a"}), there.say({"message": "b"}))
         refusals = [asyncio.create_task(socket.until(TOO_FAST.__eq__)) for socket in (here, there)]
         _, (winner,) = await asyncio.wait(refusals, return_when=asyncio.FIRST_COMPLETED)
         winner.cancel()
-        page = (await one.call(bob, "GET", f"/conversations/{conversation_id}/messages")).json()
+        page = (await aging.call(bob, "GET", f"/conversations/{conversation_id}/messages")).json()
     assert len(page["results"]) == 1
 
 

@@ -1,7 +1,6 @@
 """Slow mode: one message of a member in so many seconds, whichever process takes it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -10,11 +9,11 @@ import pytest
 from chat_service.domain.drafts import Extras
 from chat_service.errors import SlowMode
 from libs.db import Database
-from libs.testing.clock import FakeClock
+from libs.testing.clock import StillClock
 from parley_client.sockets import Refused
-from tests.chat.conftest import People, SettingsFor
+from tests.chat.conftest import People
 from tests.chat.files import change
-from tests.chat.nodes import Node, Person, assert_gap_free, running
+from tests.chat.nodes import Node, Person, assert_gap_free
 
 SECONDS = 30
 RICH: dict[str, Any] = {"importance": "important"}
@@ -25,13 +24,6 @@ async def slow(node: Node, database: Database, *people: Person, seconds: int = S
     conversation = await node.group(*people)
     await change(database, "conversation", "id = :id", {"id": conversation}, slow_seconds=seconds)
     return conversation
-
-
-@pytest.fixture(scope="module")
-async def aging(settings_for: SettingsFor) -> AsyncIterator[tuple[Node, FakeClock]]:
-    clock = FakeClock()
-    async with running(settings_for(), clock) as node:
-        yield node, clock
 
 
 @pytest.mark.parametrize("extras", [{}, RICH], ids=["plain", "rich"])
@@ -54,19 +46,16 @@ async def test_second_message_is_refused_with_what_is_left_to_wait(
     assert refused.value.error["retry"] is True
 
 
-async def test_waiting_is_enough(
-    aging: tuple[Node, FakeClock], people: People, database: Database, issue_token: Callable[..., str]
-) -> None:
-    node, clock = aging
-    ann, bob = await people(2)
-    conversation = await slow(node, database, ann, bob)
-    await node.say(bob, conversation, "first")
-    clock.advance(SECONDS - 1)
+async def test_waiting_is_enough(aging: Node, later: StillClock, lasting: People, database: Database) -> None:
+    ann, bob = await lasting(2)
+    conversation = await slow(aging, database, ann, bob)
+    await aging.say(bob, conversation, "first")
+    later.advance(SECONDS - 1)
     path = f"/conversations/{conversation}/messages"
-    early = await node.call(bob, "POST", path, json={"content": "early"})
+    early = await aging.call(bob, "POST", path, json={"content": "early"})
     assert (early.status_code, early.json()["retry_ms"] <= 1001) == (429, True)
-    clock.advance(1)
-    await node.say(bob, conversation, "in time")
+    later.advance(1)
+    await aging.say(bob, conversation, "in time")
 
 
 @pytest.mark.parametrize("extras", [{}, RICH], ids=["plain", "rich"])
@@ -125,18 +114,17 @@ async def test_words_from_before_slow_mode_count(one: Node, people: People, data
 
 
 async def test_a_refusal_does_not_begin_the_wait_anew_nor_close_the_socket(
-    aging: tuple[Node, FakeClock], people: People, database: Database
+    aging: Node, later: StillClock, lasting: People, database: Database
 ) -> None:
-    node, clock = aging
-    ann, bob = await people(2)
-    conversation = await slow(node, database, ann, bob)
-    async with node.client(bob) as client:
+    ann, bob = await lasting(2)
+    conversation = await slow(aging, database, ann, bob)
+    async with aging.client(bob) as client:
         await client.send(conversation, "first")
         for _ in range(12):
-            clock.advance(1)
+            later.advance(1)
             with pytest.raises(Refused):
                 await client.send(conversation, "again")
-        clock.advance(SECONDS - 12)
+        later.advance(SECONDS - 12)
         assert (await client.send(conversation, "now"))["seq"] == 2
 
 

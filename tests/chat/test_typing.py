@@ -57,10 +57,13 @@ async def test_who_falls_silent_has_stopped(
 async def test_more_often_than_every_two_seconds_is_dropped(one: Node, two: Node, people: People) -> None:
     ann, bob = await people(2)
     conversation = await one.group(ann, bob)
+    loop = asyncio.get_running_loop()
     async with one.client(ann, conversation) as typist, two.client(bob, conversation) as listener:
+        began = loop.time()
         for _ in range(5):
             await tell(typist, conversation)
-        assert await heard(one, ann, conversation, listener, ann) == [True]
+        most = 1 + (loop.time() - began) // 2
+        assert 1 <= len(await heard(one, ann, conversation, listener, ann)) <= most
 
 
 @pytest.mark.promise("C37")
