@@ -250,10 +250,10 @@ async def test_rules_are_those_of_everybody(one: Node, people: People, payload: 
 
 @pytest.mark.promise("K44")
 async def test_no_token_within_ten_seconds_4001(settings_for: SettingsFor, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("chat_service.domain.sessions.HELLO_SECONDS", 0.2)
     async with running(settings_for()) as node, foreign(node, "/ws/") as socket:
         await socket.say(chat(type="send"))
         assert (await socket.next())["payload"]["code"] == "not_authenticated"
+        monkeypatch.setattr("chat_service.domain.sessions.HELLO_SECONDS", 0.2)
         assert await socket.code() == 4001
 
 

@@ -219,11 +219,18 @@ async def test_frame_that_is_too_large_closes(one: Node, people: People, size: i
 
 
 async def test_heartbeats_come_and_silence_ends_the_socket(people: People, settings_for: SettingsFor) -> None:
-    async with running(settings_for(heartbeat_seconds=0.2, idle_seconds=2)) as node:
-        [ann] = await people(1)
+    async with running(settings_for(heartbeat_seconds=0.2, idle_seconds=600)) as node:
+        ann, bob = await people(2)
         async with node.client(ann) as lively, opened(node) as silent:
-            await silent.hello(ann.token)
+            await silent.hello(bob.token)
             silent._take = _ignore  # type: ignore[method-assign]
+            heard, unheard = (next(iter(node.context.hub.users[person.id])) for person in (ann, bob))
+            async with asyncio.timeout(30):
+                while heard.heard < unheard.heard + 1:
+                    await asyncio.sleep(0.05)
+            # As it is ten minutes after the last word of the silent one.
+            for session in (heard, unheard):
+                session.visit(unheard.heard + 600.5, 0)
             assert (await silent.until_closed()).code == 4012
             await lively.request("ping")
 
@@ -308,7 +315,7 @@ async def test_user_has_a_bounded_number_of_sockets(people: People, settings_for
 
 @pytest.mark.promise("C61")
 async def test_sending_too_fast_is_refused_with_the_time_to_wait(people: People, settings_for: SettingsFor) -> None:
-    limits = {"send_burst": 100, "conversation_send_rate": 0.5, "conversation_send_burst": 3}
+    limits = {"send_burst": 100, "conversation_send_rate": 0.01, "conversation_send_burst": 3}
     async with running(settings_for(**limits)) as node:
         ann, bob = await people(2)
         conversation = await node.group(ann, bob)
@@ -318,10 +325,10 @@ async def test_sending_too_fast_is_refused_with_the_time_to_wait(people: People,
             with pytest.raises(Refused) as refused:
                 await client.send(conversation, "too fast")
             assert refused.value.code == "rate_limited"
-            assert 0 < refused.value.error["retry_ms"] <= 2001
+            assert 0 < refused.value.error["retry_ms"] <= 100_001
             answer = await node.call(ann, "POST", f"/conversations/{conversation}/messages", json={"content": "x"})
             assert (answer.status_code, answer.json()["code"]) == (429, "rate_limited")
-            assert int(answer.headers["retry-after"]) in (1, 2)
+            assert 0 < int(answer.headers["retry-after"]) <= 100
             await other.send(conversation, "somebody else may")
 
 
