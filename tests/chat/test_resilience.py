@@ -165,8 +165,9 @@ async def test_subscription_that_dies_silently_is_noticed_and_rebuilt(
     monkeypatch.setattr(bus, "_CANARY_SECONDS", 0.5)
     monkeypatch.setattr(bus, "_SILENT_SECONDS", 1.0)
     async with running(own_settings) as node, node.client(bob, conversation) as client:
-        dead = node.context.bus._in
-        assert dead is not None
+        async with asyncio.timeout(20):
+            while (dead := node.context.bus._in) is None:
+                await asyncio.sleep(0.01)
         dead.on_reply = lambda _reply: None
         await left.say(ann, conversation, "unheard")
         statuses = set()
@@ -176,6 +177,7 @@ async def test_subscription_that_dies_silently_is_noticed_and_rebuilt(
         assert 503 in statuses
         await client.push("message.new", content="unheard")
         assert client.gaps == []
+        monkeypatch.undo()
         assert (await node.http.get("/health/ready")).status_code == 200
 
 
