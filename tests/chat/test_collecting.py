@@ -145,7 +145,7 @@ async def test_a_process_that_was_killed_between_bytes_and_row(
         # The upload waits here, with its bytes in the store and no row yet.
         await db.execute(text(attachments._LOCK.format(":user")), {"user": str(ann.id)})
         waiting = asyncio.create_task(upload(killed, ann, picture()))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while len(await objects(node)) < 2:
                 await asyncio.sleep(0.02)
         await program.end(signal.SIGKILL)
@@ -172,7 +172,7 @@ async def test_a_process_that_was_killed_during_an_upload(
 
     async with process(settings) as (killed, program):
         waiting = asyncio.create_task(upload(killed, ann, slow()))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while not any(name.partition("#")[1] and size for name, size in lying(folder).items()):
                 await asyncio.sleep(0.02)
         await program.end(signal.SIGKILL)
@@ -262,7 +262,7 @@ async def test_the_worker_collects(node: Node, settings: Settings, people: Peopl
     worker = Process(["worker"], environment(settings))
     await worker.start()
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while await objects(node):
                 await asyncio.sleep(0.1)
     finally:

@@ -27,7 +27,8 @@ async def sent(database: Database, conversation: str) -> list[dict[str, Any]]:
 async def settle(database: Database, redis: Redis, conversation: str) -> list[dict[str, Any]]:
     """What is said about a conversation once nothing of it waits any more."""
     dispatcher = dispatch.Dispatcher(database, redis, Clock())
-    async with asyncio.timeout(30):
+    # What other tests have left behind comes first, and may be thousands of events.
+    async with asyncio.timeout(60):
         while True:
             await dispatcher.step()
             async with database.transaction() as db:

@@ -22,7 +22,7 @@ async def indexed(one: Node, database: Database) -> Index:
     dispatcher = Dispatcher(database, one.context.redis, Clock())
 
     async def work() -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while True:
                 await dispatcher.step()
                 async with database.transaction() as db:
