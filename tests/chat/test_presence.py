@@ -30,10 +30,10 @@ class Worker:
         self.clock.advance(after)
         await self.sightings.step()
 
-    async def left(self, person: Person) -> None:
-        """The time in which a reconnect is no news has passed."""
+    async def left(self, person: Person, state: str = presence.OFFLINE) -> None:
+        """The time in which a reconnect is no news has passed since that is all that the person's devices say."""
         async with asyncio.timeout(10):
-            while not await presence.away(self.redis, [person.id]):
+            while (await presence.states(self.redis, [person.id]))[person.id] != state:
                 await asyncio.sleep(0.01)
         await self.turn(60)
 
@@ -111,7 +111,7 @@ async def test_the_device_that_stays_decides(one: Node, two: Node, people: Peopl
         async with one.client(bob):
             await worker.turn()
             assert await watch(watcher, bob) == {str(bob.id): "online"}
-        await worker.turn(60)
+        await worker.left(bob, presence.AWAY)
         await hears(watcher, bob, "away")
 
 
