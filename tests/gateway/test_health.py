@@ -1,14 +1,15 @@
 """The health of the whole, in the words of each who asks, and whether this process is ready."""
 
+import asyncio
 import json
 from datetime import datetime
 from pathlib import Path
 from time import time
 
 import pytest
-from redis.asyncio import Redis
 
 from deploy.local.servers import ValkeyServer
+from tests.freezing import frozen
 from tests.gateway.conftest import Door, Start
 from tests.gateway.test_country import write
 from tests.gateway.wire import Service, answers
@@ -96,11 +97,9 @@ async def test_details_of_what_is_broken(open_door: Start) -> None:
 async def test_time_of_a_redis_that_hangs_is_not_known(open_door: Start) -> None:
     async with ValkeyServer() as server:
         door = await open_door(redis_url=server.url)
-        other = Redis.from_url(server.url)
-        await other.client_pause(60_000)
-        body = json.loads((await door.ask("/api/v1/health/detailed")).body)
+        with frozen(server):
+            body = json.loads((await door.ask("/api/v1/health/detailed")).body)
         assert body["redis"]["latency_ms"] is None
-        await other.aclose()
 
 
 @pytest.mark.parametrize("said", [b"", b"[]", b'{"checks": 1, "ms": []}', b'{"ms": {"database": "quick"}}'])
@@ -169,9 +168,12 @@ async def test_health_is_told_to_everybody_and_without_limit(
 
 async def test_flood_of_health_checks_does_not_reach_the_services(open_door: Start) -> None:
     door = await open_door()
+    loop = asyncio.get_running_loop()
+    began = loop.time()
     for _ in range(10):
         await door.ask("/health")
-    assert len(door.service.seen) <= 6
+    # Each of the three is asked once a second.
+    assert len(door.service.seen) <= 3 * (2 + loop.time() - began)
 
 
 @pytest.mark.promise("G28")

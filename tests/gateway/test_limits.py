@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 
 from deploy.local.servers import ValkeyServer
 from tests.conftest import IssueToken
+from tests.freezing import frozen
 from tests.gateway.conftest import Door, Start, someone
 from tests.gateway.wire import OK, answers
 
@@ -172,10 +173,8 @@ async def test_burst_from_many_connections_gets_no_more(open_door: Start, caller
 @pytest.mark.promise("W13", "G13")
 async def test_addresses_of_one_ipv6_network_share_a_limit(open_door: Start) -> None:
     door = await open_door(limit_ip="3/h")
-    network = someone().replace(".", ":")
-    found = [
-        (await door.ask(ANSWER, caller=f"2001:db8:{network}".rsplit(":", 1)[0] + f"::{n:x}")).status for n in range(5)
-    ]
+    network = ":".join(someone().split(".")[2:])
+    found = [(await door.ask(ANSWER, caller=f"2001:db8:{network}::{n:x}")).status for n in range(5)]
     assert found.count(200) == 3
 
 
@@ -304,10 +303,9 @@ async def test_frozen_redis_costs_one_budget(open_door: Start, caller: str) -> N
 async def test_paused_redis_is_answered_for_locally_and_trusted_again(open_door: Start, caller: str) -> None:
     async with ValkeyServer() as server:
         door = await open_door(redis_url=server.url, limit_ip="3/h", redis_budget_ms=50)
+        with frozen(server):
+            assert await statuses(door, 4, caller=caller) == [200, 200, 200, 429]
         other = Redis.from_url(server.url)
-        await other.client_pause(700)
-        assert await statuses(door, 4, caller=caller) == [200, 200, 200, 429]
-        await other.ping()
         await other.flushall()
         fresh = someone()
         async with asyncio.timeout(30):
