@@ -78,9 +78,9 @@ async def test_open_circuits_are_counted(open_door: Start) -> None:
     door = await open_door()
     door.service.behave = FAILS
     await until_left_alone(door)
-    async with asyncio.timeout(10):
-        while REGISTRY.get_sample_value("parley_gateway_circuits_open", {"owner": "chat"}) != 1:
-            await asyncio.sleep(0.01)
+    # As it does each second, and so do the gateways of other tests.
+    door.core.sweep()
+    assert REGISTRY.get_sample_value("parley_gateway_circuits_open", {"owner": "chat"}) == 1
 
 
 @pytest.mark.promise("G29")

@@ -30,7 +30,8 @@ async def test_callback_that_fails_keeps_no_reply_behind_it(redis_url: str) -> N
         async with asyncio.timeout(10):
             assert await answers.get() == b"PONG"
             assert await pipe.ping() is not None
-    assert [entry["event"] for entry in told] == ["limiter_callback_failed"] * 3
+    # What else runs in this process may have other things to say.
+    assert [entry["event"] for entry in told].count("limiter_callback_failed") == 3
     keeping.cancel()
     pipe.close()
 
