@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import count
 from pathlib import Path
@@ -15,6 +15,7 @@ import yaml
 
 from gateway.app import create_app
 from gateway.deps import Gateway
+from gateway.domain import upstreams
 from gateway.domain.breaker import Breaker
 from gateway.routes.announced import protocol
 from gateway.settings import Settings
@@ -167,6 +168,14 @@ def _settings(redis_url: str, key_ring_path: Path, service: Service, changed: di
         "redis_budget_ms": 5000,
     }
     return {**values, **changed}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _patience() -> Iterator[None]:
+    """A machine that pauses must not make a service look as if it took no connections."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(upstreams, "CONNECT_SECONDS", 30.0)
+        yield
 
 
 @pytest.fixture(scope="session")

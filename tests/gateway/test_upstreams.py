@@ -253,7 +253,7 @@ async def test_service_that_does_not_take_the_body_is_given_up(open_door: Start)
 
 @pytest.mark.promise("G32")
 async def test_service_that_takes_the_body_slowly_is_waited_for(open_door: Start) -> None:
-    door = await open_door(answer_seconds=2.0)
+    door = await open_door(answer_seconds=3.0)
     size = 16 << 20
 
     async def slow(_: Service, seen: Seen, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
