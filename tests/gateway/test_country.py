@@ -125,7 +125,11 @@ async def test_refusal_for_reasons_of_law_says_so_and_no_more(open_door: Start, 
 
 
 @pytest.mark.promise("G40")
-async def test_rule_in_shadow_refuses_nobody_and_tells_whom_it_would(open_door: Start, database: Path) -> None:
+async def test_rule_in_shadow_refuses_nobody_and_tells_whom_it_would(
+    open_door: Start, database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr("gateway.domain.shadow.monotonic", lambda: now)
     name, rule = "parley_gateway_shadowed_total", {"rule": "countries.trial"}
     before = REGISTRY.get_sample_value(name, rule) or 0
     policy: Parts = {
@@ -137,6 +141,7 @@ async def test_rule_in_shadow_refuses_nobody_and_tells_whom_it_would(open_door: 
         asked = [(await door.ask(ANSWER, caller=who)).status for who in (KENYAN, GERMAN, KENYAN, KENYAN)]
         assert asked == [200] * 4
         assert door.service.last.get("x-client-country") == "KE"
+        now += 1
         async with asyncio.timeout(20):
             while (REGISTRY.get_sample_value(name, rule) or 0) < before + 3:
                 await asyncio.sleep(0.01)
