@@ -2,8 +2,8 @@
 many requests by one statement."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
 import orjson
@@ -19,6 +19,8 @@ from notify_service.domain.categories import Rule
 from notify_service.domain.orders import Order
 from notify_service.models import Profile
 
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 _MOST = 50
 _BEST_FIRST = accounts.BEST_FIRST.replace(":now", "$4").replace(":settled", "$5")
 _JUDGES = f"""
@@ -66,7 +68,7 @@ Found = tuple[Judges, Mapping[UUID, Profile]]
 
 
 class Intake:
-    """Requests of which each gets an answer of its own; what cannot be stored keeps nothing else out."""
+    """Requests of which each gets an answer of its own; what is wrong with one keeps no other out."""
 
     def __init__(self, fetch: Fetch, clock: Clock) -> None:
         self._fetch = fetch
@@ -98,7 +100,7 @@ class Intake:
             judges = await self._judges({each.wanted for each in looks})
             known = await self._known(frozenset().union(*(each.users for each in looks)))
         except Exception as error:  # noqa: BLE001  -- each caller raises it
-            return [error] * len(looks)
+            return await _apart(self._find, looks, error)
         return [(judges[each.wanted], {user: known[user] for user in each.users & known.keys()}) for each in looks]
 
     async def _judges(self, every: set[Wanted]) -> Mapping[Wanted, Judges]:
@@ -117,10 +119,17 @@ class Intake:
             batches = orders.as_json([each.batch for each in parcels])
             await self._fetch(orders.PLACE, batches, orders.as_json([row for each in parcels for row in each.orders]))
         except Exception as error:  # noqa: BLE001  -- each caller raises it
-            if len(parcels) == 1 or isinstance(error, Unavailable) or is_unavailable(error):
-                return [error] * len(parcels)
-            return [outcome for each in parcels for outcome in await self._write([each])]
+            return await _apart(self._write, parcels, error)
         return [None] * len(parcels)
+
+
+async def _apart(
+    ask: Callable[[Sequence[Item]], Awaitable[Sequence[Result | Exception]]], items: Sequence[Item], error: Exception
+) -> Sequence[Result | Exception]:
+    """What could not be answered together, each by itself."""
+    if len(items) == 1 or isinstance(error, Unavailable) or is_unavailable(error):
+        return [error] * len(items)
+    return [outcome for each in items for outcome in await ask([each])]
 
 
 def _judges_of(row: Mapping[str, Any]) -> Judges:

@@ -51,6 +51,9 @@ async def test_requests_that_come_together_are_each_answered_for_themselves(
     one, other = await make_bot(), await make_bot()
     ada, bob = await world.register(), world.profile()
     rare = await decide(throttle={"most": 1, "seconds": 3600})
+    unknown = await decide(throttle={"most": 1, "seconds": 3600})
+    later_rule = '{"most": 1, "seconds": 3600, "kindness": 1}'
+    await world.sql("UPDATE category SET throttle = $2 WHERE name = $1", unknown, later_rule)
     bodies = [
         *(to_bot(one, str(number)) for number in range(1, 21)),
         to_bot(other, "1", "2", "3"),
@@ -59,14 +62,16 @@ async def test_requests_that_come_together_are_each_answered_for_themselves(
         mail_to(bob.user_id),
         to_bot(other, "7", category=rare),
         to_bot(other, "7", category=rare),
+        # Decided by a later version than this one.
+        to_bot(one, "1", category=unknown),
         to_bot("nobody", "1"),
         mail_to(uuid4()),
         to_bot(one, "no chat"),
     ]
     calls = await asyncio.gather(*(admin.call("POST", "/deliveries", json=body) for body in bodies))
     answers = [call.json() for call in calls]
-    assert [call.status_code for call in calls] == [202] * 25 + [422] * 3
-    assert [answer["errors"][0]["field"] for answer in answers[25:]] == ["account", "to.0.user", "to.0.address"]
+    assert [call.status_code for call in calls] == [202] * 25 + [500] + [422] * 3
+    assert [answer["errors"][0]["field"] for answer in answers[26:]] == ["account", "to.0.user", "to.0.address"]
     rows = await stored(world, [answer["id"] for answer in answers[:25]])
     for body, answer in zip(bodies[:21], answers, strict=False):
         wanted = [(body["account"], each["address"]) for each in body["to"]]
