@@ -49,11 +49,16 @@ _HEADS = text(
 _FLYING = text(
     "SELECT account, count(*) AS flying FROM delivery WHERE state IN ('claimed', 'sending') GROUP BY account"
 )
-_COLLECTED = text(
+# At one moment: one that is claimed or put back meanwhile would be counted twice, or not at all.
+_OPEN = text(
     """
-    SELECT count(*) FROM (
-        SELECT FROM digest JOIN delivery ON delivery.digest_id = digest.id AND delivery.state = 'collected'
-        WHERE digest.account = :account LIMIT :most) AS counted
+    SELECT (SELECT count(*) FROM (
+            SELECT FROM delivery WHERE account = :account AND state IN ('queued', 'retry')
+            ORDER BY lane, queue, next_at LIMIT :most) AS waiting)
+        + (SELECT count(*) FROM delivery WHERE account = :account AND state IN ('claimed', 'sending'))
+        + (SELECT count(*) FROM (
+            SELECT FROM digest JOIN delivery ON delivery.digest_id = digest.id AND delivery.state = 'collected'
+            WHERE digest.account = :account LIMIT :most) AS collected)
     """
 )
 
@@ -102,11 +107,8 @@ async def standing(db: AsyncSession, now: datetime, *, most: int = MOST) -> Sequ
 
 async def waiting(db: AsyncSession, account: str) -> int:
     """How many are not at their end, counted as far as `MOST`."""
-    waits = await db.execute(_WAITING, {"accounts": [account], "most": MOST})
-    flies = await db.execute(_FLYING)
-    collected: int = (await db.execute(_COLLECTED, {"account": account, "most": MOST})).scalar_one()
-    counts: list[int] = [row.waiting for row in waits]
-    return sum([collected, *counts, *(row.flying for row in flies if row.account == account)])
+    count: int = (await db.execute(_OPEN, {"account": account, "most": MOST})).scalar_one()
+    return count
 
 
 async def _of(db: AsyncSession, account: Account, now: datetime, *, owned: bool) -> Queue:
