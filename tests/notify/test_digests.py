@@ -123,7 +123,9 @@ async def test_what_has_hurry_or_is_more_than_words_goes_by_itself(
 async def test_digest_comes_at_its_hour_and_is_not_sent_to_who_wants_none(
     admin: Person, world: World, decide: Decide, as_user: Any
 ) -> None:
-    category = await decide(digest={"window": {"kind": "daily", "at": "08:00"}})
+    # Half a day away there, and hours away where it is read in UTC.
+    hour = f"{datetime.now(zone_of('Asia/Tokyo')) + timedelta(hours=12):%H}:00"
+    category = await decide(digest={"window": {"kind": "daily", "at": hour}})
     ada, grace = await world.register(timezone="Asia/Tokyo"), await world.register()
     for profile in (ada, grace):
         for subject in ("Invoice 7", "Invoice 8"):
@@ -131,7 +133,7 @@ async def test_digest_comes_at_its_hour_and_is_not_sent_to_who_wants_none(
             to = {"user": str(profile.user_id)}
             await send(admin, "smtp", to, channel="email", category=category, content=content)
     [first, _] = await world.deliveries(ada)
-    assert f"{first['next_at'].astimezone(zone_of('Asia/Tokyo')):%H:%M:%S}" == "08:00:00"
+    assert f"{first['next_at'].astimezone(zone_of('Asia/Tokyo')):%H:%M:%S}" == f"{hour}:00"
     off = {"email": {"categories": {category: False}}}
     await as_user(grace.user_id).call("PATCH", "/preferences", json=off)
     await world.close_digests(category)
