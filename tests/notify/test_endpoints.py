@@ -346,9 +346,10 @@ async def test_what_nobody_listens_to_is_not_written_and_what_somebody_does_outl
     async with client(create_app(world.settings())) as http:
         me = Person(http, issue_token(roles=["admin"]))
         worker = await world.start()
-        await eventually(lambda: world.sql("SELECT 1 FROM account WHERE name = 'smtp'"), 60)
         mail = {"channel": "email", "content": {"subject": "a", "text": "b"}}
         [before] = (await send(me, "smtp", crowd[0], **mail))["deliveries"]
+        # Most of the time the process takes to begin.
+        await eventually(lambda: world.delivered(crowd[0]["address"]), 120)
         await ended(me, before)
         async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{world.sandbox.http_port}", trust_env=False) as web:
             endpoint = Endpoint(me, web, f"endpoint-{uuid4().hex[:24]}")
