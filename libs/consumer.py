@@ -28,6 +28,8 @@ Handler = Callable[[AsyncSession, Event], Awaitable[None]]
 _BATCH = 200
 _BLOCK_MS = 2000
 _TRIES = 5
+# So many events that concern nobody here are passed before that is written down; in silence it is at once.
+_MOST_PASSED = 1000
 
 log = structlog.get_logger()
 
@@ -79,6 +81,7 @@ class Consumer:
         self._producer = producer.target
         self._stream = stream_of(producer.target)
         self._handlers = handlers
+        self._passed = 0
         self._count = {o: EVENTS.labels(service, producer.target, o) for o in ("done", "ignored", "dead")}
 
     async def run(self) -> None:
@@ -91,11 +94,18 @@ class Consumer:
 
     async def step(self) -> None:
         """Reads and applies one batch; waits up to two seconds for one."""
-        position = await self._position()
+        stored = await self._position()
+        position = max(stored, self._passed)
         entries = await read_stream(self._redis, self._stream, f"{position}-0", count=_BATCH, block_ms=_BLOCK_MS)
         events = [parse(fields) for _, fields in entries]
-        if events and events[0].position == position + 1:
-            await self._apply(events)
+        if not events and position > stored:
+            await self._write_down(position)
+        elif events and events[0].position == position + 1:
+            if self._concerns(events) or events[-1].position - stored > _MOST_PASSED:
+                await self._apply(events)
+            else:
+                self._passed = events[-1].position
+                self._count["ignored"].inc(len(events))
         # A hole. Silence is none: after a flush the relay fills the stream again within a second.
         elif events and not await self._catch_up(position):
             # The producer has forgotten it all; the newest entry stays in the stream.
@@ -106,6 +116,15 @@ class Consumer:
         async with self._db.transaction() as session:
             query = text("SELECT position FROM consumer_position WHERE producer = :producer")
             return await session.scalar(query, {"producer": self._producer}) or 0
+
+    def _concerns(self, events: Sequence[Event]) -> bool:
+        """What concerns nobody here may be read again: nothing became true with its position."""
+        return any(event.type in self._handlers for event in events)
+
+    async def _write_down(self, position: int) -> None:
+        async with self._db.transaction() as session:
+            await self._lock(session)
+            await self._move(session, position)
 
     async def _catch_up(self, position: int) -> bool:
         """Whether the producer had any events after the position."""

@@ -195,6 +195,30 @@ async def test_an_event_of_an_unknown_type_is_skipped(producer: Producer, reader
     assert await reader.texts() == ["one"]
 
 
+async def test_what_concerns_nobody_is_written_down_in_silence_and_holds_nothing_up(
+    producer: Producer, reader: Reader
+) -> None:
+    async def stored() -> list[int]:
+        async with reader.db.transaction() as session:
+            return list(await session.scalars(text("SELECT position FROM consumer_position")))
+
+    deaf = Consumer(reader.db, producer.redis, producer, {}, service="test")  # type: ignore[arg-type]
+    await producer.write("one", "two")
+    await producer.relay.relay()
+    await deaf.step()
+    assert await stored() == []
+    await deaf.step()
+    assert await stored() == [2]
+    # Who hears of it in another process does so all the same.
+    await producer.write("three")
+    await producer.relay.relay()
+    await deaf.step()
+    await reader.consumer.step()
+    assert (await reader.texts(), await stored()) == (["three"], [3])
+    await deaf.step()
+    assert (await stored(), producer.asked) == ([3], 0)
+
+
 async def test_relayed_events_are_forgotten_after_a_week_and_waiting_ones_are_not(
     producer: Producer,
 ) -> None:
