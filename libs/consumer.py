@@ -81,6 +81,9 @@ class Consumer:
         self._producer = producer.target
         self._stream = stream_of(producer.target)
         self._handlers = handlers
+        # As this process last wrote it; none: to be looked up, as after whatever went wrong.
+        self._stored: int | None = None
+        # What came after that concerns nobody here.
         self._passed = 0
         self._count = {o: EVENTS.labels(service, producer.target, o) for o in ("done", "ignored", "dead")}
 
@@ -94,23 +97,31 @@ class Consumer:
 
     async def step(self) -> None:
         """Reads and applies one batch; waits up to two seconds for one."""
-        stored = await self._position()
-        position = max(stored, self._passed)
+        stored = await self._position() if self._stored is None else self._stored
+        position, self._stored = max(stored, self._passed), None
         entries = await read_stream(self._redis, self._stream, f"{position}-0", count=_BATCH, block_ms=_BLOCK_MS)
         events = [parse(fields) for _, fields in entries]
-        if not events and position > stored:
-            await self._write_down(position)
-        elif events and events[0].position == position + 1:
-            if self._concerns(events) or events[-1].position - stored > _MOST_PASSED:
-                await self._apply(events)
-            else:
-                self._passed = events[-1].position
-                self._count["ignored"].inc(len(events))
+        if not events or events[0].position == position + 1:
+            self._stored = await self._go_on(events, stored)
         # A hole. Silence is none: after a flush the relay fills the stream again within a second.
-        elif events and not await self._catch_up(position):
+        elif not await self._catch_up(position):
             # The producer has forgotten it all; the newest entry stays in the stream.
             log.warning("events_expired", producer=self._producer, after=position, next=events[0].position)
             await self._apply(events)
+
+    async def _go_on(self, events: Sequence[Event], stored: int) -> int:
+        """Returns the position that is stored then."""
+        if not events:
+            if self._passed > stored:
+                await self._write_down(self._passed)
+            return max(self._passed, stored)
+        last = events[-1].position
+        if self._concerns(events) or last - stored > _MOST_PASSED:
+            await self._apply(events)
+            return last
+        self._passed = last
+        self._count["ignored"].inc(len(events))
+        return stored
 
     async def _position(self) -> int:
         async with self._db.transaction() as session:
