@@ -38,6 +38,13 @@ async def notification(socket: ClientConnection, notification_id: str) -> Any:
             return told
 
 
+async def welcomed(person: Person) -> None:
+    """Until the first notification of a new account is there, which comes by itself."""
+    async with asyncio.timeout(45):
+        while not (await person.call("GET", "/api/v1/notifications"))["results"]:
+            await asyncio.sleep(0.05)
+
+
 async def number_of(person: Person) -> int:
     number: int = (await person.call("GET", "/api/users/profile/"))["id"]
     return number
@@ -66,6 +73,7 @@ async def test_message_of_the_rooms_client_reaches_the_hub_client(ada: Person, g
 
 @pytest.mark.promise("K44")
 async def test_phone_client_reads_a_notification_on_its_socket(ada: Person) -> None:
+    await welcomed(ada)
     async with opened(ada, "/ws/") as socket:
         await socket.send(json.dumps({"stream": "auth", "payload": {"type": "token", "token": ada.token}}))
         await until(socket, "stream", "auth")
