@@ -99,6 +99,8 @@ class Sender:
         self._ready: asyncio.PriorityQueue[Item] = asyncio.PriorityQueue()
         self._turn = asyncio.Lock()
         self._work = asyncio.Event()
+        # What the last look has left waiting, as far as it knows.
+        self._more = True
         quotas = Quotas(self._quota, self._recipient_quota)
         self._claims = Claims(db, tools.lanes, tools.listening, lease=policy.lease, quotas=quotas, on_room=self._refill)
 
@@ -162,6 +164,7 @@ class Sender:
         """Claims what there is room for. True: there may be more, and room for many of it: for few, a look costs as
         much."""
         room, urgent = self._room()
+        self._more = True
         if not urgent:
             return False
         async with self._db.transaction() as session:
@@ -186,7 +189,8 @@ class Sender:
                 self._claims.settle(Verdict(id=row.id, fence=row.fence, state=state, tried=False, reason=reason))
             else:
                 self._prepare(row, contents.get((row.batch_id, row.step)), found)
-        return len(rows) == room > 0 and self._has_room
+        self._more = len(rows) >= room
+        return room > 0 and self._more and self._has_room
 
     def _room(self) -> tuple[int, int]:
         """How many may be claimed, and how many of those that go before all others."""
@@ -318,7 +322,8 @@ class Sender:
         self._claims.settle(verdict)
 
     def _refill(self) -> None:
-        if self._has_room:
+        """What comes from now on, or falls due, says so by itself."""
+        if self._more and self._has_room:
             self._work.set()
 
     @property
