@@ -35,10 +35,9 @@ _FAST = {
 
 
 def fast_settings(**own: Any) -> SettingsFor:
-    def make(**changed: Any) -> Settings:
-        return Settings(**{**own, **_FAST, "auth_url": "http://127.0.0.1:9", **changed})
-
-    return make
+    """Settings without limits on speed, with changes."""
+    nowhere = {"auth_url": "http://127.0.0.1:9", "notify_url": "http://127.0.0.1:9"}
+    return lambda **changed: Settings(**{**own, **_FAST, **nowhere, **changed})
 
 
 @pytest.fixture(scope="session")
@@ -50,20 +49,7 @@ async def chat_url(database_url: Callable[[str], Awaitable[str]]) -> str:
 async def settings_for(
     chat_url: str, redis_url: str, key_ring_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> SettingsFor:
-    """Settings without limits on speed, with changes."""
     files = str(tmp_path_factory.mktemp("files"))
-
-    def make(**changed: Any) -> Settings:
-        own = {
-            "database_url": chat_url,
-            "redis_url": redis_url,
-            "key_ring": key_ring_path,
-            **_FAST,
-            "attachment_store": files,
-        }
-        return Settings(**{**own, "auth_url": "http://127.0.0.1:9", "notify_url": "http://127.0.0.1:9", **changed})
-
-    return make
     return fast_settings(database_url=chat_url, redis_url=redis_url, key_ring=key_ring_path, attachment_store=files)
 
 
