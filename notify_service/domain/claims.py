@@ -94,9 +94,11 @@ class Claims:
             self.settle(Verdict(id=key[0], fence=key[1], state="retry", tried=False))
         return marked
 
-    def settle(self, verdict: Verdict) -> None:
-        """Writes the verdict down soon, and for certain."""
-        self._writes.put(verdict).add_done_callback(lambda _: self._release((verdict.id, verdict.fence)))
+    def settle(self, verdict: Verdict) -> "asyncio.Future[bool]":
+        """Writes the verdict down soon, and for certain: when the future is done."""
+        written = self._writes.put(verdict)
+        written.add_done_callback(lambda _: self._release((verdict.id, verdict.fence)))
+        return written
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:

@@ -99,8 +99,9 @@ class Sender:
         self._ready: asyncio.PriorityQueue[Item] = asyncio.PriorityQueue()
         self._turn = asyncio.Lock()
         self._work = asyncio.Event()
-        # What the last look has left waiting, as far as it knows.
+        # Whether the last look may have left something waiting.
         self._more = True
+        self._alarm: asyncio.TimerHandle | None = None
         quotas = Quotas(self._quota, self._recipient_quota)
         self._claims = Claims(db, tools.lanes, tools.listening, lease=policy.lease, quotas=quotas, on_room=self._refill)
 
@@ -319,7 +320,19 @@ class Sender:
         """Never offered, so no attempt; the breaker, or what holds for the recipient, says when it goes on."""
         seconds = min(1.0, self._policy.breaker) if delay is None else delay
         verdict = Verdict(id=row.id, fence=row.fence, state="retry", tried=False, delay=seconds, reason=reason)
-        self._claims.settle(verdict)
+        self._claims.settle(verdict).add_done_callback(lambda _: self._look_again(seconds))
+
+    def _look_again(self, seconds: float) -> None:
+        """By the second whoever runs the senders looks; sooner, this one itself. For many the first alarm does."""
+        loop = asyncio.get_running_loop()
+        if seconds < WAIT_SECONDS and (self._alarm is None or loop.time() + seconds < self._alarm.when()):
+            if self._alarm is not None:
+                self._alarm.cancel()
+            self._alarm = loop.call_later(seconds, self._ring)
+
+    def _ring(self) -> None:
+        self._alarm = None
+        self._work.set()
 
     def _refill(self) -> None:
         """What comes from now on, or falls due, says so by itself."""

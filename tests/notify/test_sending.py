@@ -246,9 +246,9 @@ async def test_next_channel_stays_silent_when_the_first_was_good_enough(
     first, second = await make_bot(), await make_bot()
     fallback = {"channel": "telegram", "account": second, "after_seconds": 3600, "until": "sent"}
     made = await send(admin, first, {"address": chat, "addresses": {"telegram": chat}}, fallback=[fallback])
+    hour_is_over = "UPDATE delivery SET follow_at = now() WHERE batch_id = $1"
     await ended(admin, made["deliveries"][0])
-    # The hour is over.
-    await world.sql("UPDATE delivery SET follow_at = now() WHERE batch_id = $1", made["id"])
+    await world.sql(hour_is_over, made["id"])
 
     async def followed() -> bool:
         query = "SELECT follow_at FROM delivery WHERE batch_id = $1"
@@ -257,8 +257,10 @@ async def test_next_channel_stays_silent_when_the_first_was_good_enough(
     await eventually(followed)
     assert len(await telegram.effects(chat)) == 1
     # Nobody reads for this bot, so a message that must be read goes on.
-    unread = {**fallback, "after_seconds": 1, "until": "read"}
+    unread = {**fallback, "until": "read"}
     made = await send(admin, first, {"address": chat, "addresses": {"telegram": chat}}, fallback=[unread])
+    await ended(admin, made["deliveries"][0])
+    await world.sql(hour_is_over, made["id"])
 
     async def both() -> bool:
         states = (await admin.get(f"/deliveries/batches/{made['id']}"))["states"]
