@@ -17,7 +17,7 @@ from libs.ids import uuid7
 from libs.lanes import Lanes
 from notify_service.domain import profiles
 from notify_service.domain.batches import Batches
-from notify_service.domain.channels.inapp import NO_USER, UNAVAILABLE, UNSURE
+from notify_service.domain.channels.inapp import NO_USER, UNSURE
 from notify_service.domain.drafts import Draft
 from notify_service.domain.profiles import Ask
 from notify_service.models import Notification
@@ -90,7 +90,7 @@ class Inboxes:
         await self._writes.run()
 
     async def create(self, draft: Draft, *, own: bool = False) -> Notification | str:
-        """One that was there already changes nothing, and is told to nobody. Raises what no waiting would mend.
+        """One that was there already changes nothing, and is told to nobody. Raises what the database has raised.
 
         `own`: it is the reader who asks for it, and so nobody has to prove that there is such a user.
         """
@@ -126,7 +126,7 @@ class Inboxes:
         """What cannot be stored keeps nothing else out."""
         if isinstance(error, Unavailable) or is_unavailable(error):
             log.warning("inboxes_wait", waiting=len(items), reason=type(error).__name__)
-            return [UNAVAILABLE] * len(items)
+            return [error] * len(items)
         if len(items) == 1:
             return [error]
         return [outcome for each in items for outcome in await self._write([each])]

@@ -25,14 +25,12 @@ from notify_service.domain.drafts import TEMPLATE, Draft
 TITLE_MAX, TEXT_MAX, BUTTONS_MAX, BUTTON_TITLE_MAX = 200, 4000, 10, 80
 # Clients load it themselves.
 _IMAGE_MAX = 10_000_000
-NO_USER, UNSURE, UNAVAILABLE = "no_such_user", "user_not_known", "database"
+NO_USER, UNSURE = "no_such_user", "user_not_known"
 ERRORS: Mapping[str, ErrorClass] = {
     NO_USER: ErrorClass.PERMANENT,
     UNSURE: ErrorClass.RECIPIENT,
-    UNAVAILABLE: ErrorClass.UNREACHABLE,
 }
-"""What keeps a notification out of its inbox: there is no such user, nobody can say now whether there is, or nothing
-can be stored."""
+"""What keeps a notification out of its inbox: there is no such user, or nobody can say now whether there is."""
 
 CAPABILITY = Capability(
     channel="inapp",
